@@ -1,0 +1,1 @@
+"""kptalk: one portrait and one speech recording become a talking video."""

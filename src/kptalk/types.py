@@ -1,0 +1,127 @@
+"""The values that travel between the stages: faces, portraits and motion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from kptalk.errors import MotionError
+
+Array = NDArray[np.float32]
+Image = NDArray[np.uint8]
+
+N_KEYPOINTS = 21
+FIELDS = {"scale": (1,), "rotation": (3,), "translation": (3,), "expression": (N_KEYPOINTS, 3)}
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detected face, in pixels of the picture it was found in.
+
+    ``landmarks`` is (478, 3) float32: MediaPipe FaceMesh with irises; x to the right, y down, z away from the camera
+    (smaller is nearer), all three in pixels. ``box`` is (x0, y0, x1, y1) around the landmarks.
+    """
+
+    landmarks: Array
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        low, high = self.landmarks[:, :2].min(0), self.landmarks[:, :2].max(0)
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A photo and the face in it that is to talk: ``image`` (H, W, 3) uint8 RGB, ``face`` in that image's pixels."""
+
+    image: Image
+    face: Face
+
+
+@dataclass(frozen=True)
+class Motion:
+    """T frames of motion in one motion space; immutable.
+
+    Attributes:
+        scale: (T, 1) float32, 1 is the size in the portrait.
+        rotation: (T, 3) float32, yaw, pitch, roll in degrees.
+        translation: (T, 3) float32, in the units of the motion space.
+        expression: (T, 21, 3) float32, deformation of the 21 keypoints, in the units of the motion space.
+        fps: frames a second, exact.
+        space: id of the motion space, for example ``facemesh``.
+    """
+
+    scale: Array
+    rotation: Array
+    translation: Array
+    expression: Array
+    fps: Fraction
+    space: str
+
+    def __post_init__(self) -> None:
+        length = len(self.scale)
+        for name, tail in FIELDS.items():
+            value = np.asarray(getattr(self, name), np.float32)
+            if value.shape != (length, *tail):
+                raise MotionError(f"motion field {name} has shape {value.shape}, expected {(length, *tail)}")
+            value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.scale)
+
+    def __getitem__(self, frames: slice) -> Motion:
+        """Some of the frames, as Motion."""
+        return self.with_fields(**{name: getattr(self, name)[frames] for name in FIELDS})
+
+    def with_fields(self, **fields: Array) -> Motion:
+        """A copy in which the named fields are replaced; all fields must agree on the number of frames."""
+        kept = {name: getattr(self, name) for name in FIELDS}
+        return Motion(**{**kept, **fields}, fps=self.fps, space=self.space)
+
+    def save(self, path: str | Path) -> None:
+        """Write the motion as safetensors."""
+        save_file(
+            {name: np.ascontiguousarray(getattr(self, name)) for name in FIELDS},
+            path,
+            metadata={"kptalk": "motion", "fps": str(self.fps), "space": self.space},
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Motion:
+        """Read a motion that ``save`` wrote.
+
+        Raises:
+            MotionError: the file is absent, no safetensors, or no motion.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                header = file.metadata() or {}
+                if header.get("kptalk") != "motion":
+                    raise MotionError(f"{path} is not a motion file")
+                fields = {name: file.get_tensor(name) for name in FIELDS}
+            return cls(**fields, fps=Fraction(header["fps"]), space=header["space"])
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise MotionError(f"cannot read motion file {path}: {error}") from error
+
+    @staticmethod
+    def concatenate(parts: Sequence[Motion]) -> Motion:
+        """Join motions of the same space and frame rate, in order."""
+        if len({(part.fps, part.space) for part in parts}) != 1:
+            raise MotionError("only motions of one space and one frame rate can be joined")
+        return parts[0].with_fields(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in FIELDS})
+
+
+@dataclass(frozen=True)
+class SourceMotion:
+    """What a motion space reads from a portrait: its canonical keypoints x_c (21, 3) and its own motion, one frame."""
+
+    canonical: Array
+    motion: Motion
