@@ -1,0 +1,1 @@
+"""Finding the face in a picture: landmarks, choice among several, the square around it."""

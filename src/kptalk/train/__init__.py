@@ -1,0 +1,1 @@
+"""From raw videos to embedded weights: prepare, fit the motion space, train audio and motion."""
