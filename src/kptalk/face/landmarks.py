@@ -21,7 +21,7 @@ N_LANDMARKS = 478
 
 @contextmanager
 def _native_stderr_silenced() -> Iterator[None]:
-    """MediaPipe's C++ code writes notices to file descriptor 2 when a graph is built and when it sees its first frame."""
+    """MediaPipe's C++ threads write notices to file descriptor 2 while a graph starts and when it sees its first face."""
     sys.stderr.flush()
     saved = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)
@@ -53,7 +53,8 @@ class FaceMesh:
                 max_num_faces=max_faces,
                 min_detection_confidence=confidence,
             )
-        self._warm = False
+            self._graph.process(np.zeros((64, 64, 3), np.uint8))  # waits until every part of the graph has started
+        self._seen_a_face = False
 
     def __enter__(self) -> FaceMesh:
         return self
@@ -64,12 +65,12 @@ class FaceMesh:
     def __call__(self, image: Image) -> list[Face]:
         """Faces of one picture (H, W, 3) uint8 RGB, largest first; an empty list where there is none."""
         image = np.ascontiguousarray(image)
-        if self._warm:
+        if self._seen_a_face:
             result = self._graph.process(image)
         else:
             with _native_stderr_silenced():
                 result = self._graph.process(image)
-            self._warm = True
+            self._seen_a_face = bool(result.multi_face_landmarks)
         height, width = image.shape[:2]
         size = np.array([width, height, width], np.float32)
         faces = [
