@@ -1,0 +1,97 @@
+"""One mel window for every video frame: 16 mel frames (0.2 s) around the frame's own instant.
+
+As a stream::
+
+    state = start(Fraction(25))
+    windows, state = step(chunk, state)     # (n, 80, 16) for the next n video frames
+    windows = finish(state)                 # the rest, frame_count(samples, fps) in all
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kptalk.audio import mel
+
+WINDOW = 16  # mel frames
+_LEAD = Fraction(2, 25)  # seconds of sound before the frame's instant: two frames at 25 fps
+
+Windows = NDArray[np.float32]
+
+
+def window_start(frame: int, fps: Fraction) -> int:
+    """First mel frame of the window of a video frame; negative for the first frames.
+
+    KDTalker has int(80 (i - 2) / 25) at 25 fps. At any rate it is 80 (i / fps - 2 / 25), exact, truncated towards zero:
+    what the network sees depends on the instant i / fps alone, not on the frame rate.
+    """
+    return math.trunc(mel.FRAME_RATE * (Fraction(frame) / fps - _LEAD))
+
+
+def frame_count(n_samples: int, fps: Fraction) -> int:
+    """Video frames for a sound of n samples at 16 kHz: rounded up, so that the picture never ends before the sound."""
+    return max(1, math.ceil(n_samples * Fraction(fps) / mel.SAMPLE_RATE))
+
+
+@dataclass(frozen=True)
+class WindowState:
+    """Where a stream stands: the mel frames still needed and the next video frame."""
+
+    fps: Fraction
+    sound: mel.MelState
+    frames: mel.Frames  # (m, 80) the latest mel frames
+    next_frame: int
+
+
+def audio_windows(samples: mel.Samples, fps: Fraction) -> Windows:
+    """Windows of a whole recording: (N,) float32 at 16 kHz -> (frame_count(N, fps), 80, 16) float32.
+
+    Where a window reaches past either end of the spectrogram, its first or last frame repeats (as in KDTalker).
+    """
+    head, state = step(samples, start(fps))
+    return np.concatenate([head, finish(state)])
+
+
+def start(fps: Fraction) -> WindowState:
+    """State of a stream that has heard nothing yet."""
+    return WindowState(Fraction(fps), mel.start(), np.zeros((0, mel.N_MELS)), 0)
+
+
+def step(chunk: mel.Samples, state: WindowState) -> tuple[Windows, WindowState]:
+    """Hear (n,) samples at 16 kHz; returns windows (k, 80, 16) of the next k video frames, and the new state.
+
+    A frame's window is known 0.13 s of sound after the frame's own instant.
+    """
+    fresh, sound = mel.step(chunk, state.sound)
+    heard = replace(state, sound=sound, frames=np.concatenate([state.frames, fresh]))
+    end = state.next_frame
+    while window_start(end, state.fps) + WINDOW <= sound.n_frames:
+        end += 1
+    windows = _cut(heard, end)
+    # One frame at least is kept: at the end of the sound it is what repeats.
+    first_needed = min(max(0, window_start(end, state.fps)), max(0, sound.n_frames - 1))
+    kept = heard.frames[len(heard.frames) - (sound.n_frames - first_needed) :]
+    return windows, replace(heard, frames=kept, next_frame=end)
+
+
+def finish(state: WindowState) -> Windows:
+    """The windows (k, 80, 16) that remain after the last sample."""
+    rest = mel.finish(state.sound)
+    n_frames = state.sound.n_frames + len(rest)
+    sound = replace(state.sound, n_frames=n_frames)
+    ended = replace(state, sound=sound, frames=np.concatenate([state.frames, rest]))
+    return _cut(ended, frame_count(sound.n_samples, state.fps))
+
+
+def _cut(state: WindowState, end: int) -> Windows:
+    """Windows of the video frames from ``state.next_frame`` to ``end`` (excluded) out of the mel frames held."""
+    starts = np.array([window_start(frame, state.fps) for frame in range(state.next_frame, end)], np.int64)
+    total = state.sound.n_frames
+    indices = np.clip(starts[:, None] + np.arange(WINDOW), 0, max(0, total - 1)) - (total - len(state.frames))
+    windows: Windows = state.frames[indices].transpose(0, 2, 1).astype(np.float32)
+    return windows
