@@ -1,0 +1,51 @@
+"""FaceMesh's landmark numbers by part of the face. Left and right are those of the picture, not of the person."""
+
+import numpy as np
+
+OVAL = np.array(
+    [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377]
+    + [152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
+)
+LIPS_OUTER = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185])
+LIPS_INNER = np.array([78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191])
+# Pairs (upper, lower) of the inner lip line, from the left corner to the right one.
+LIP_PAIRS = np.array(
+    [(191, 95), (80, 88), (81, 178), (82, 87), (13, 14), (312, 317), (311, 402), (310, 318), (415, 324)]
+)
+MOUTH_CORNERS = np.array([61, 291])
+# For the two eyes: pairs (upper, lower) of the lid line from corner to corner, the corners, the iris (centre first).
+LID_PAIRS = np.array(
+    [
+        [(246, 7), (161, 163), (160, 144), (159, 145), (158, 153), (157, 154), (173, 155)],
+        [(398, 382), (384, 381), (385, 380), (386, 374), (387, 373), (388, 390), (466, 249)],
+    ]
+)
+EYE_CORNERS = np.array([(33, 133), (362, 263)])
+IRISES = np.array([range(468, 473), range(473, 478)])
+# Points that hardly move with the expression: forehead, temples, nose bridge, eye corners, in front of the ears.
+STABLE = np.array(
+    [10, 109, 67, 103, 54, 21, 338, 297, 332, 284, 251, 151, 108, 69, 104, 337, 299, 333, 9, 8, 168, 6, 197]
+    + [33, 133, 362, 263, 234, 454, 93, 323, 127, 356, 162, 389]
+)
+# The same with the nose, which some expressions move a little: half the weight.
+HALF_STABLE = np.array([195, 5, 4, 1, 45, 275, 51, 281, 3])
+
+
+def lip_opening(mesh: np.ndarray) -> np.ndarray:
+    """Gap between the middle of the inner lips, (..., 478, 3) to (...), in the mesh's units; x and y only."""
+    upper, lower = mesh[..., 13, :2], mesh[..., 14, :2]
+    return np.linalg.norm(upper - lower, axis=-1) * np.where(lower[..., 1] >= upper[..., 1], 1, -1)
+
+
+def lid_opening(mesh: np.ndarray) -> np.ndarray:
+    """Mean gap of the lids over the eye's width, (..., 478, 3) to (..., 2) for the left and the right eye."""
+    gap = np.linalg.norm(mesh[..., LID_PAIRS[:, :, 0], :2] - mesh[..., LID_PAIRS[:, :, 1], :2], axis=-1).mean(-1)
+    width = np.linalg.norm(mesh[..., EYE_CORNERS[:, 0], :2] - mesh[..., EYE_CORNERS[:, 1], :2], axis=-1)
+    return gap / width
+
+
+def gaze(mesh: np.ndarray) -> np.ndarray:
+    """Iris centre from the middle of the eye corners over half the eye's width, mean of both eyes, (..., 2) right, down."""
+    corners = mesh[..., EYE_CORNERS, :2]
+    middle, width = corners.mean(-2), np.linalg.norm(corners[..., 0, :] - corners[..., 1, :], axis=-1)
+    return ((mesh[..., IRISES[:, 0], :2] - middle) / (0.5 * width[..., None])).mean(-2)

@@ -1,0 +1,1 @@
+"""Speech features become motion: motion space, denoiser, diffusion, windows, control, smoothing."""

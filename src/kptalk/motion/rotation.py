@@ -1,0 +1,61 @@
+"""Head rotation: Euler angles in degrees and matrices for row vectors, in LivePortrait's convention."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+def rotation_matrix(angles: Floats) -> Floats:
+    """(..., 3) yaw, pitch, roll in degrees to (..., 3, 3) matrices R for row vectors: ``x @ R``.
+
+    R = (Rz(roll) Ry(yaw) Rx(pitch))^T, as in LivePortrait and KDTalker.
+    """
+    yaw, pitch, roll = np.moveaxis(np.radians(angles), -1, 0)
+    zero, one = np.zeros_like(yaw), np.ones_like(yaw)
+
+    def stack(*rows: tuple[Floats, Floats, Floats]) -> Floats:
+        return np.stack([np.stack(row, -1) for row in rows], -2)
+
+    cos, sin = np.cos, np.sin
+    rx = stack((one, zero, zero), (zero, cos(pitch), -sin(pitch)), (zero, sin(pitch), cos(pitch)))
+    ry = stack((cos(yaw), zero, sin(yaw)), (zero, one, zero), (-sin(yaw), zero, cos(yaw)))
+    rz = stack((cos(roll), -sin(roll), zero), (sin(roll), cos(roll), zero), (zero, zero, one))
+    return np.swapaxes(rz @ ry @ rx, -1, -2)
+
+
+def rotation_angles(matrix: Floats) -> Floats:
+    """(..., 3, 3) matrices for row vectors to (..., 3) yaw, pitch, roll in degrees; the inverse for |yaw| < 90."""
+    m = np.swapaxes(matrix, -1, -2)
+    yaw = np.arcsin(np.clip(-m[..., 2, 0], -1, 1))
+    pitch = np.arctan2(m[..., 2, 1], m[..., 2, 2])
+    roll = np.arctan2(m[..., 1, 0], m[..., 0, 0])
+    return np.degrees(np.stack([yaw, pitch, roll], -1))
+
+
+def align(points: Floats, template: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
+    """Weighted Procrustes: the similarity that takes a template to each set of points.
+
+    Minimises sum_i w_i |points_i - (scale * template_i @ R + translation)|^2 (Umeyama 1991).
+
+    Args:
+        points: (T, N, 3).
+        template: (N, 3).
+        weights: (N,), not negative.
+
+    Returns:
+        scale (T,), R (T, 3, 3) for row vectors, translation (T, 3).
+    """
+    w = weights / weights.sum()
+    centre_p = np.einsum("n,tnd->td", w, points)
+    centre_t = w @ template
+    p, t = points - centre_p[:, None], template - centre_t
+    u, singular, vt = np.linalg.svd(np.einsum("n,nd,tne->tde", w, t, p))
+    mirror = np.ones_like(singular)
+    mirror[:, 2] = np.sign(np.linalg.det(u @ vt))
+    rotation = (u * mirror[:, None]) @ vt
+    scale = (singular * mirror).sum(1) / (w @ (t**2).sum(1))
+    translation = centre_p - scale[:, None] * np.einsum("d,tde->te", centre_t, rotation)
+    return scale, rotation, translation
