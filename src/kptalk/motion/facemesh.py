@@ -6,8 +6,8 @@ leaves ``translation`` near zero; x to the right, y down, z away from the camera
 The expression of a mesh is its difference from the person's neutral mesh (lips closed, eyes open). A weighted
 63-component PCA of such differences, expressed by the displacements of 21 of the mesh's own vertices, is an exact
 change of basis: 21 x 3 = 63 numbers. A difference is encoded by weighted projection onto the PCA, never by reading the 21
-vertices off a raw mesh. KDTalker's eq. 1, x_d = s (x_c R + delta R) + t, then holds for these vertices with delta in the
-head's own frame.
+vertices off a raw mesh. KDTalker's eq. 1, x_d = s (x_c R + delta) + t, then holds for these vertices. As there, delta is
+added after the rotation, so it is the head's own deformation turned with the head.
 """
 
 from __future__ import annotations
@@ -43,6 +43,17 @@ class FaceMeshSource(SourceMotion):
     origin: Array
 
 
+def head_expression(motion: Motion) -> Array:
+    """Expression (T, 21, 3) in the head's own frame: what is left when the head's turn is taken out."""
+    return motion.expression @ np.swapaxes(rotation_matrix(motion.rotation), -1, -2)
+
+
+def turn(motion: Motion, rotation: Array) -> Motion:
+    """The same face on a head turned to ``rotation`` (T, 3) degrees."""
+    expression = head_expression(motion) @ rotation_matrix(rotation)
+    return motion.with_fields(rotation=rotation, expression=expression)
+
+
 class FaceMeshSpace:
     """Encodes meshes to motion and decodes motion to meshes; built from the tensors that ``kptalk.train.space`` fits."""
 
@@ -61,8 +72,8 @@ class FaceMeshSpace:
             self.canonical_std = tensors["canonical_std"]  # (63,)
             self.blink = tensors["blink"].reshape(N_KEYPOINTS, 3)  # expression that closes the lids
             self.gaze = tensors["gaze"].reshape(2, N_KEYPOINTS, 3)  # expression of a gaze of 1 to the right, down
-            self.smile_off = tensors["shape_to_expression"]  # (1435, 63) regression of the expression on one mesh
-            self.close_lips = tensors["close_lips"].reshape(N_KEYPOINTS, 3)  # expression that opens the lips by 1
+            self.shape_to_expression = tensors["shape_to_expression"]  # (1435, 63) regression of the expression on one mesh
+            self.open_lips = tensors["open_lips"].reshape(N_KEYPOINTS, 3)  # expression that opens the lips by 1
         except KeyError as error:
             raise WeightsError(f"motion space weights lack the tensor {error}") from error
 
@@ -103,17 +114,17 @@ class FaceMeshSpace:
         unit, origin = float(scale[0]), translation[0]
         mesh = (face.landmarks - origin) / unit @ rotation[0].T
         gain = self._gain(mesh)
-        expression = np.append((mesh - self.template).ravel(), 1) @ self.smile_off
+        expression = np.append((mesh - self.template).ravel(), 1) @ self.shape_to_expression
         expression = expression.reshape(1, N_KEYPOINTS, 3).astype(np.float32)
         for _ in range(3):  # the gap is nearly linear in the expression
             neutral = mesh - gain * self.decode(expression)[0]
-            expression = expression + self.close_lips * lip_opening(neutral) / gain[13, 1]
+            expression = expression + self.open_lips * lip_opening(neutral) / gain[13, 1]
         neutral = mesh - gain * self.decode(expression)[0]
         motion = Motion(
             scale=np.ones((1, 1), np.float32),
             rotation=rotation_angles(rotation).astype(np.float32),
             translation=np.zeros((1, 3), np.float32),
-            expression=expression,
+            expression=(expression @ rotation).astype(np.float32),
             fps=Fraction(25),
             space=self.id,
         )
@@ -127,8 +138,8 @@ class FaceMeshSpace:
 
         Lips and lids that would cross are held at the line where they meet, or at the portrait's own crossing.
         """
-        mesh = source.neutral + source.gain * self.decode(motion.expression)
-        own = source.neutral + source.gain * self.decode(source.motion.expression)[0]
+        mesh = source.neutral + source.gain * self.decode(head_expression(motion))
+        own = source.neutral + source.gain * self.decode(head_expression(source.motion))[0]
         for upper, lower in [*LIP_PAIRS, *LID_PAIRS.reshape(-1, 2)]:
             allowed = min(0.0, float(own[lower, 1] - own[upper, 1]))
             crossing = np.maximum(allowed - (mesh[:, lower, 1] - mesh[:, upper, 1]), 0)
@@ -145,17 +156,19 @@ class FaceMeshSpace:
         """
         pose = np.concatenate([motion.scale - anchor.scale, motion.rotation - anchor.rotation, motion.translation], 1)
         pose[:, 4:] -= anchor.translation
-        expression = motion.expression.reshape(len(motion), -1) @ self.whiten
+        expression = head_expression(motion).reshape(len(motion), -1) @ self.whiten
         return np.concatenate([pose / self.pose_std, expression], 1).astype(np.float32)
 
     def motion(self, tokens: Array, anchor: Motion) -> Motion:
         """The inverse of ``tokens``."""
         pose = tokens[:, :7] * self.pose_std
+        rotation = pose[:, 1:4] + anchor.rotation
+        expression = (tokens[:, 7:] @ self.unwhiten).reshape(-1, N_KEYPOINTS, 3)
         return Motion(
             scale=pose[:, :1] + anchor.scale,
-            rotation=pose[:, 1:4] + anchor.rotation,
+            rotation=rotation,
             translation=pose[:, 4:] + anchor.translation,
-            expression=(tokens[:, 7:] @ self.unwhiten).reshape(-1, N_KEYPOINTS, 3),
+            expression=expression @ rotation_matrix(rotation),
             fps=anchor.fps,
             space=self.id,
         )
