@@ -1,0 +1,246 @@
+"""Speech as a lazily read source: 16 kHz mono for the models, the original sound for the finished video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from kptalk.errors import AudioError
+from kptalk.media.container import decode, open_stream
+
+Array = NDArray[np.float32]
+
+MODEL_RATE = 16_000
+FALLBACK_RATE = 48_000
+AAC_RATES = frozenset({96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000})
+MIN_RATE, MAX_RATE = 1_000, 1_000_000
+# What AAC carries by name, and what becomes of layouts that it does not.
+AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1"})
+BY_CHANNELS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
+SAME_CHANNELS = {"5.0(side)": "5.0", "5.1(side)": "5.1"}
+
+
+class Speech:
+    """A recording of speech; nothing of it is held, every pass over it decodes from its start.
+
+    Attributes:
+        name: where it comes from, for messages.
+        rate: samples a second of ``sound``: the recording's own, where AAC can carry it.
+        layout: FFmpeg's name of the channel layout of ``sound``, at most 5.1.
+        channels: number of channels of ``sound``.
+        duration_hint: seconds that the container promises, or None; only a full pass knows.
+    """
+
+    def __init__(
+        self, name: str, blocks: Callable[[], Iterator[Array]], rate: int, layout: str, duration: Fraction | None
+    ) -> None:
+        """Take a source: ``blocks`` starts a pass that yields (C, n) float32 at ``rate`` Hz in ``layout``."""
+        layout = _named(layout)
+        self.name = name
+        self.duration_hint = duration
+        self._blocks = blocks
+        self._source = (rate, layout)
+        self.rate = rate if rate in AAC_RATES else FALLBACK_RATE
+        self.layout = _aac_layout(layout)
+        self.channels: int = av.AudioLayout(self.layout).nb_channels
+
+    @classmethod
+    def open(cls, path: str | PathLike[str]) -> Speech:
+        """Open a sound file, or the sound of a video file.
+
+        Raises:
+            AudioError: the file is absent, unreadable, without sound, or none of its sound can be decoded.
+        """
+        path = Path(path)
+        with open_stream(path, "audio", AudioError) as (container, stream):
+            first = next((frame for frame in decode(container, stream) if frame.samples), None)
+            if first is None:
+                raise AudioError(f"{path} has a sound stream, but no sample of it can be decoded")
+            rate, layout = first.sample_rate, first.layout.name
+            _check_rate(str(path), rate)
+            duration = _duration(container, stream)
+
+        def blocks() -> Iterator[Array]:
+            with open_stream(path, "audio", AudioError) as (container, stream):
+                for frame in _uniform(decode(container, stream), rate, layout):
+                    yield _planes(frame)
+
+        return cls(str(path), blocks, rate, layout, duration)
+
+    @classmethod
+    def from_samples(cls, samples: NDArray[Any], rate: int) -> Speech:
+        """Speech from an array.
+
+        Args:
+            samples: (N,) or (N, C), float in [-1, 1] or integers over their full range.
+            rate: samples a second.
+
+        Raises:
+            AudioError: no samples, another shape or type, or an impossible rate.
+        """
+        samples = np.asarray(samples)
+        if samples.ndim not in (1, 2) or samples.size == 0 or samples.dtype.kind not in "fiu":
+            raise AudioError(f"samples are {samples.dtype} {samples.shape}: give (N,) or (N, C) numbers, N > 0")
+        columns = samples.reshape(len(samples), -1)
+        if columns.shape[1] > len(columns):
+            raise AudioError(f"samples of shape {samples.shape} have more channels than samples: give (N, C)")
+        _check_rate("samples", rate)
+
+        def blocks() -> Iterator[Array]:
+            for start in range(0, len(columns), rate):
+                yield _unit(columns[start : start + rate].T)
+
+        return cls("samples", blocks, int(rate), f"{columns.shape[1]} channels", Fraction(len(columns), int(rate)))
+
+    def chunks(self, seconds: float = 1.0) -> Iterator[Array]:
+        """The speech for the models: mono (the mean of the channels), 16 kHz, in [-1, 1], no NaN.
+
+        Args:
+            seconds: length of each chunk; the last one is shorter.
+
+        Yields:
+            (n,) float32; in all ceil(N * 16000 / rate) samples for a recording of N.
+        """
+        size = max(1, round(seconds * MODEL_RATE))
+        rate, _ = self._source
+        mono = (block.mean(0, keepdims=True) for block in self._blocks())
+        for piece in rechunk(_resample(mono, rate, MODEL_RATE, "mono", "mono"), size):
+            yield piece[0].clip(-1, 1)
+
+    def sound(self, size: int) -> Iterator[Array]:
+        """The original sound for the video file, at ``rate`` Hz and in ``layout``.
+
+        Args:
+            size: samples in each block; the last one is shorter.
+
+        Yields:
+            (channels, n) float32 in [-1, 1].
+        """
+        rate, layout = self._source
+        blocks = self._blocks()
+        if (rate, layout) != (self.rate, self.layout):
+            if _is_unnamed(layout):
+                blocks, layout = (block.mean(0, keepdims=True) for block in blocks), "mono"
+            blocks = _resample(blocks, rate, self.rate, layout, self.layout)
+        for piece in rechunk(blocks, size):
+            yield piece.clip(-1, 1)
+
+
+def rechunk(blocks: Iterable[Array], size: int) -> Iterator[Array]:
+    """Cut (C, n) blocks of any length into (C, size) ones; the last one is shorter."""
+    held: list[Array] = []
+    count = 0
+    for block in blocks:
+        held.append(block)
+        count += block.shape[1]
+        if count >= size:
+            joined = np.concatenate(held, axis=1)
+            whole = count - count % size
+            for start in range(0, whole, size):
+                yield joined[:, start : start + size]
+            held, count = [joined[:, whole:]], count - whole
+    if count:
+        yield np.concatenate(held, axis=1)
+
+
+def _is_unnamed(layout: str) -> bool:
+    """Whether the layout is just a number of channels, so that FFmpeg cannot tell which one is the voice's."""
+    return layout.endswith(" channels")
+
+
+def _named(layout: str) -> str:
+    """The usual layout for a mere number of channels, up to six."""
+    return BY_CHANNELS.get(int(layout.split()[0]), layout) if _is_unnamed(layout) else layout
+
+
+def _aac_layout(layout: str) -> str:
+    if layout in AAC_LAYOUTS:
+        return layout
+    if layout in SAME_CHANNELS:
+        return SAME_CHANNELS[layout]
+    if _is_unnamed(layout):
+        return "mono"
+    return "5.1" if av.AudioLayout(layout).nb_channels > 6 else "stereo"
+
+
+def _check_rate(name: str, rate: int) -> None:
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise AudioError(f"{name}: {rate} samples a second is no rate of recorded speech")
+
+
+def _duration(container: Any, stream: Any) -> Fraction | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return Fraction(stream.duration * stream.time_base)
+    return None if container.duration is None else Fraction(container.duration, av.time_base)
+
+
+def _uniform(frames: Iterable[Any], rate: int, layout: str) -> Iterator[Any]:
+    """Bring frames whose rate or layout changes within the file (chained Ogg, broadcast recordings) to the first."""
+    resampler = form = None
+    for frame in frames:
+        if (frame.sample_rate, frame.layout.name) == (rate, layout):
+            yield frame
+            continue
+        if form != (frame.format.name, frame.sample_rate, frame.layout.name):
+            form = (frame.format.name, frame.sample_rate, frame.layout.name)
+            resampler = av.AudioResampler("fltp", _named(layout), rate)
+        frame.pts = None
+        try:
+            converted = resampler.resample(frame)
+        except (FFmpegError, ValueError):  # no known way between the layouts: as good as damaged
+            continue
+        yield from converted
+
+
+def _resample(blocks: Iterable[Array], rate: int, new_rate: int, layout: str, new_layout: str) -> Iterator[Array]:
+    """Resample (C, n) blocks to exactly ceil(N * new_rate / rate) samples."""
+    if (rate, layout) == (new_rate, new_layout):
+        yield from blocks
+        return
+    resampler = av.AudioResampler("fltp", new_layout, new_rate)
+    taken = given = 0
+    for block in blocks:
+        taken += block.shape[1]
+        for frame in resampler.resample(_frame(block, rate, layout)):
+            given += frame.samples
+            yield frame.to_ndarray()
+    # The filter keeps its last half; silence pushes it out, also for input that is shorter than the filter.
+    channels = av.AudioLayout(layout).nb_channels
+    silence = np.zeros((channels, rate // 10 + 1), np.float32)
+    missing = -(-taken * new_rate // rate) - given
+    for frame in [*resampler.resample(_frame(silence, rate, layout)), *resampler.resample(None)]:
+        piece = frame.to_ndarray()[:, : max(0, missing)]
+        missing -= piece.shape[1]
+        if piece.size:
+            yield piece
+
+
+def _frame(block: Array, rate: int, layout: str) -> Any:
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=layout)
+    frame.sample_rate = rate
+    return frame
+
+
+def _planes(frame: Any) -> Array:
+    """A decoded frame as (C, n) float32."""
+    values = frame.to_ndarray()
+    if frame.format.is_packed:
+        values = values.reshape(-1, frame.layout.nb_channels).T
+    return _unit(values)
+
+
+def _unit(values: NDArray[Any]) -> Array:
+    """Numbers of any type to float32 in [-1, 1]: integers by their range; silence instead of NaN and infinity."""
+    if values.dtype.kind == "f":
+        return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).clip(-1, 1).astype(np.float32)
+    half = 2.0 ** (8 * values.dtype.itemsize - 1)
+    offset = half if values.dtype.kind == "u" else 0.0
+    return ((values.astype(np.float64) - offset) / half).astype(np.float32)

@@ -1,0 +1,81 @@
+"""Opening and decoding of recordings: what FFmpeg reports becomes one-line errors or skipped packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+from av.error import FFmpegError
+
+from kptalk.errors import InputError
+
+
+@contextmanager
+def open_stream(
+    path: Path, kind: Literal["audio", "video"], error: type[InputError] = InputError
+) -> Iterator[tuple[Any, Any]]:
+    """Open a recording and choose its main stream of one kind; closes the file at the end.
+
+    Yields:
+        The PyAV container and stream.
+
+    Raises:
+        error: the file is absent, empty, no recording, or has no stream of this kind.
+    """
+    _check_file(path, error)
+    try:
+        # "file:" and the whitelist keep FFmpeg from taking a name for an address, or a playlist to the network.
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except (FFmpegError, OSError, ValueError) as reason:
+        raise error(f"{path} is not a recording that can be read ({explain(reason)})") from reason
+    try:
+        stream = container.streams.best(kind)
+        if stream is None or stream.codec_context is None or _is_cover(stream):
+            word = {"audio": "sound", "video": "pictures"}[kind]
+            raise error(f"{path} has no {word}: it is {container.format.long_name}")
+        yield container, stream
+    finally:
+        container.close()
+
+
+def decode(container: Any, stream: Any) -> Iterator[Any]:
+    """All frames of a stream that can be decoded, in order; damaged packets are skipped, a broken end ends it."""
+    for packet in _packets(container, stream):
+        try:
+            frames = stream.decode(packet)
+        except (FFmpegError, OSError, ValueError):
+            continue
+        yield from frames
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """The stream's packets, then None, for which the decoder hands out what it still holds."""
+    with suppress(FFmpegError, OSError, ValueError):
+        yield from (packet for packet in container.demux(stream) if packet.size)
+    yield None
+
+
+def explain(reason: BaseException) -> str:
+    """What an FFmpeg or system error says, on one line."""
+    return " ".join(str(getattr(reason, "strerror", None) or reason).split())
+
+
+def _check_file(path: Path, error: type[InputError]) -> None:
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError) as reason:
+        raise error(f"cannot open {path}: {explain(reason)}") from reason
+    if path.is_dir():
+        raise error(f"{path} is a folder, not a recording")
+    if not path.is_file():
+        raise error(f"{path} is not a regular file")
+    if size == 0:
+        raise error(f"{path} is empty (0 bytes)")
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a video stream is only the picture on the sleeve of a sound file."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)

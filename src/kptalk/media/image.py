@@ -1,0 +1,107 @@
+"""Any photo as an RGB array."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from kptalk.errors import ImageError
+
+MIN_SIDE = 16
+WHITE = (255, 255, 255)
+SIXTEEN_BIT = 65535
+
+
+def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
+    """Read a photo as it is meant to be seen.
+
+    EXIF rotation is applied, transparency is laid on white, CMYK, grey, palette and 16-bit pictures become RGB, and
+    of an animation the first frame is taken.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: the file is absent, not an image, damaged, or far too small or too large.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns between its limit and twice its limit, and warns of oddities in metadata as well.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                _check_header(path, image)
+                image.load()
+                return np.array(_as_rgb(_upright(image)))
+    except ImageError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise ImageError(f"{path} has more than {limit} million pixels: scale it down first") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is not an image that can be read: save it as JPEG or PNG") from error
+    except MemoryError as error:
+        raise ImageError(f"{path} does not fit into memory: scale it down first") from error
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error and more
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{path} is damaged ({reason}): save it again as JPEG or PNG") from error
+
+
+def _check_file(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ImageError(f"cannot open image {path}: {reason}") from error
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder, not an image")
+    if not path.is_file():
+        raise ImageError(f"{path} is not a regular file")
+    if size == 0:
+        raise ImageError(f"{path} is empty (0 bytes)")
+
+
+def _check_header(path: Path, image: Image.Image) -> None:
+    if image.format == "EPS":  # Pillow would hand it to Ghostscript, which executes it
+        raise ImageError(f"{path} is PostScript: save it as JPEG or PNG")
+    if min(image.size) < MIN_SIDE:
+        width, height = image.size
+        raise ImageError(f"{path} has {width}x{height} pixels: a portrait needs at least {MIN_SIDE} on each side")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    with contextlib.suppress(Exception):  # unreadable EXIF is no reason to refuse readable pixels
+        return ImageOps.exif_transpose(image) or image
+    return image
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return Image.fromarray(_to_eight_bits(np.asarray(image))).convert("RGB")
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        # Pillow converts the premultiplied modes only through their straight form.
+        straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
+        colours = image.convert(straight).convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", colours.size, WHITE), colours).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_eight_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Scale (H, W) grey of more than 8 bits to uint8, by the smallest usual white point that holds the values."""
+    values = np.nan_to_num(grey.astype(np.float64), posinf=0.0, neginf=0.0).clip(0)
+    top = values.max()
+    if grey.dtype == np.uint16:
+        white = float(SIXTEEN_BIT)
+    elif grey.dtype.kind == "f" and top <= 1:
+        white = 1.0
+    else:
+        white = next((limit for limit in (255.0, float(SIXTEEN_BIT)) if top <= limit), top)
+    return np.rint(values * (255 / white)).astype(np.uint8)
