@@ -26,7 +26,7 @@ from kptalk.face.indices import (
     lip_opening,
 )
 from kptalk.motion.facemesh import EYE_TO_PIVOT
-from kptalk.motion.rotation import align
+from kptalk.motion.rotation import align, rotation_angles
 from kptalk.types import N_KEYPOINTS, Array
 
 N_COMPONENTS = 3 * N_KEYPOINTS
@@ -54,9 +54,11 @@ def fit_template(clips: Sequence[Array], rounds: int = 6) -> Array:
     samples = np.concatenate([clip[:: max(1, len(clip) // 12)] for clip in clips]).astype(np.float64)
     template = _normalised(samples[0] - samples[0].mean(0))
     for _ in range(rounds):
-        template = _normalised(_aligned(samples, template)[0].mean(0))
-        template = _symmetric(template)
-    return _with_closed_lips(np.concatenate([_aligned(clip.astype(np.float64), template)[0] for clip in clips]), template)
+        template = _aligned(samples, template)[0].mean(0)
+        mirror = mirror_indices(template)
+        template = _symmetric(template, mirror)
+    meshes = np.concatenate([_aligned(clip.astype(np.float64), template)[0] for clip in clips])
+    return _symmetric(neutral_mesh(meshes), mirror)
 
 
 def align_clip(landmarks: Array, template: Array) -> AlignedClip:
@@ -78,7 +80,7 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
     frames = [np.linspace(0, len(c.meshes) - 1, min(len(c.meshes), FRAMES_A_CLIP)).astype(int) for c in clips]
     residual = np.concatenate([c.meshes[f] - c.neutral for c, f in zip(clips, frames, strict=True)])
     mesh = np.concatenate([c.meshes[f] for c, f in zip(clips, frames, strict=True)])
-    mirror = mirror_indices(template)
+    mirror = mirror_indices(mesh.mean(0))
     both = np.concatenate([residual, mirrored(residual, mirror)]).reshape(2 * len(residual), -1)
 
     weights = np.ones((len(template), 1))
@@ -131,18 +133,16 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
 
 def relative_pose(clip: AlignedClip) -> Array:
     """Pose of every frame against the clip's median, (T, 7): scale, yaw, pitch, roll, translation in face units."""
-    from kptalk.motion.rotation import rotation_angles
-
     unit, origin = np.median(clip.scale), np.median(clip.translation, 0)
     angles = rotation_angles(clip.rotation)
     scale = clip.scale[:, None] / unit
     return np.concatenate([scale - 1, angles - np.median(angles, 0), (clip.translation - origin) / unit], 1)
 
 
-def mirror_indices(template: Array) -> Array:
-    """For every vertex the one on the other side of the face, (478,)."""
-    flipped = template * np.array([-1, 1, 1])
-    return np.linalg.norm(template[:, None] - flipped[None], axis=-1).argmin(0)
+def mirror_indices(mesh: Array) -> Array:
+    """For every vertex the one on the other side of the face, (478,); the lips must be open, or they are confused."""
+    flipped = mesh * np.array([-1, 1, 1])
+    return np.linalg.norm(mesh[:, None] - flipped[None], axis=-1).argmin(0)
 
 
 def mirrored(displacement: Array, mirror: Array) -> Array:
@@ -163,7 +163,7 @@ def _normalised(mesh: Array) -> Array:
     return (mesh - eyes.mean(0)) / np.linalg.norm(eyes[1] - eyes[0]) - EYE_TO_PIVOT
 
 
-def _symmetric(mesh: Array) -> Array:
+def _symmetric(mesh: Array, mirror: Array) -> Array:
     """Average with the mirror image, upright and facing the camera."""
     axis = np.concatenate([mesh[EYE_CORNERS[1]] - mesh[EYE_CORNERS[0][::-1]]]).mean(0)
     axis /= np.linalg.norm(axis)
@@ -171,11 +171,7 @@ def _symmetric(mesh: Array) -> Array:
     down = down - axis * (down @ axis)
     down /= np.linalg.norm(down)
     mesh = _normalised(mesh @ np.stack([axis, down, np.cross(axis, down)], 1))
-    return _normalised((mesh + mirrored(mesh, mirror_indices(mesh))) / 2)
-
-
-def _with_closed_lips(meshes: Array, template: Array) -> Array:
-    return _normalised(_symmetric(neutral_mesh(meshes)))
+    return _normalised((mesh + mirrored(mesh, mirror)) / 2)
 
 
 def _pivot_vertices(basis: Array) -> Array:
