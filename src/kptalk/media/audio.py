@@ -184,7 +184,8 @@ def _duration(container: Any, stream: Any) -> Fraction | None:
 
 def _uniform(frames: Iterable[Any], rate: int, layout: str) -> Iterator[Any]:
     """Bring frames whose rate or layout changes within the file (chained Ogg, broadcast recordings) to the first."""
-    resampler = form = None
+    resampler: Any = None
+    form = None
     for frame in frames:
         if (frame.sample_rate, frame.layout.name) == (rate, layout):
             yield frame

@@ -104,4 +104,5 @@ def _to_eight_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
         white = 1.0
     else:
         white = next((limit for limit in (255.0, float(SIXTEEN_BIT)) if top <= limit), top)
-    return np.rint(values * (255 / white)).astype(np.uint8)
+    scaled: NDArray[np.uint8] = np.rint(values * (255 / white)).astype(np.uint8)
+    return scaled
