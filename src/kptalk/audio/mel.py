@@ -100,10 +100,9 @@ def mel_basis() -> NDArray[np.float32]:
     width = np.diff(corners)
     rising = (bins - corners[:-2, None]) / width[:-1, None]
     falling = (corners[2:, None] - bins) / width[1:, None]
-    triangles = np.maximum(0, np.minimum(rising, falling)).astype(
-        np.float32
-    )  # rounded here, as the trained features were
-    return (triangles * (2 / (corners[2:] - corners[:-2]))[:, None]).astype(np.float32)
+    triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)  # rounded twice, as librosa does
+    basis: NDArray[np.float32] = (triangles * (2 / (corners[2:] - corners[:-2]))[:, None]).astype(np.float32)
+    return basis
 
 
 # Slaney's scale: linear up to 1 kHz at 3 mel per 200 Hz, then logarithmic with 27 steps for a factor 6.4.
