@@ -1,0 +1,1 @@
+"""Drawing motion on a portrait: one renderer a motion space."""

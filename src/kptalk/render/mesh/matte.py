@@ -1,0 +1,133 @@
+"""The photo as two layers: the person with soft edges, and the background with the person painted out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kptalk.face.indices import OVAL
+from kptalk.face.landmarks import _native_stderr_silenced
+from kptalk.types import Array, Image
+
+ALL_PERSON = 0.97  # above this share of person the photo is one layer
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A photo I = person + (1 - alpha) background, exactly up to rounding.
+
+    ``person`` (H, W, 4) uint8: premultiplied RGB and alpha; ``background`` (H, W, 3) uint8.
+    """
+
+    person: NDArray[np.uint8]
+    background: Image
+
+
+def split(image: Image, landmarks: Array) -> Layers:
+    """Split a photo (H, W, 3) with the face ``landmarks`` (478, 3) pixels into layers."""
+    height, width = image.shape[:2]
+    alpha = _alpha(image, landmarks)
+    if alpha.mean() > ALL_PERSON:
+        opaque = np.full((height, width), 255, np.uint8)
+        return Layers(np.dstack([image, opaque]), image.copy())
+    unit = max(height, width) / 512
+    background = _paint_out(image, alpha, unit)
+    return _consistent(image, alpha, background)
+
+
+def _alpha(image: Image, landmarks: Array) -> Array:
+    """Person matte (H, W) float32, 0 to 1."""
+    height, width = image.shape[:2]
+    unit = max(height, width) / 512
+    mask = cv2.resize(_segment(image), (width, height), interpolation=cv2.INTER_LINEAR)
+    # The face is always person, whatever the segmentation says; islands that do not touch it stay in the background.
+    face = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(face, [np.rint(landmarks[OVAL, :2]).astype(np.int32)], 1)
+    mask = np.maximum(mask, face.astype(np.float32))
+    _, parts = cv2.connectedComponents((mask > 0.3).astype(np.uint8))
+    own = np.bincount(parts[face > 0]).argmax()
+    reach = cv2.dilate((parts == own).astype(np.uint8), _disc(6 * unit))
+    mask = mask * reach
+    mask = np.clip((mask - 0.15) / 0.7, 0, 1).astype(np.float32)
+    refined = cv2.ximgproc.guidedFilter(image, mask, max(2, round(7 * unit)), 60.0)
+    refined = np.clip((refined - 0.12) / 0.76, 0, 1)
+    refined[face > 0] = 1
+    return np.asarray(refined, np.float32)
+
+
+def _segment(image: Image) -> Array:
+    """MediaPipe's selfie segmentation: probability of person (h, w) float32."""
+    with _native_stderr_silenced():
+        from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
+
+        with SelfieSegmentation(model_selection=0) as graph:
+            return np.asarray(graph.process(np.ascontiguousarray(image)).segmentation_mask, np.float32)
+
+
+def _disc(radius: float) -> NDArray[np.uint8]:
+    size = 2 * max(1, round(radius)) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
+
+
+def _paint_out(image: Image, alpha: Array, unit: float) -> Array:
+    """Background (H, W, 3) float32 without the person: mirrored texture near the outline, smooth colour deep inside."""
+    hole = cv2.dilate((alpha > 0.03).astype(np.uint8), _disc(7 * unit))
+    known = (hole == 0).astype(np.float32)
+    smooth = push_pull(image.astype(np.float32), known)
+    distance, labels = cv2.distanceTransformWithLabels(hole, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    rows, columns = np.nonzero(hole == 0)
+    if len(rows) == 0:
+        return smooth
+    nearest = np.zeros((labels.max() + 1, 2), np.float32)
+    nearest[labels[rows, columns]] = np.stack([columns, rows], -1)
+    identity = np.stack(np.meshgrid(np.arange(hole.shape[1]), np.arange(hole.shape[0])), -1).astype(np.float32)
+    offset = (nearest[labels] - identity) * hole[..., None]
+    # Smooth directions: without this the mirrored texture falls apart into fans.
+    soft = cv2.GaussianBlur(offset, (0, 0), 6 * unit)
+    length = np.linalg.norm(soft, axis=-1, keepdims=True) + 1e-3
+    step = np.maximum(2 * distance[..., None], distance[..., None] + 3 * unit)
+    mirrored = identity + soft / length * step
+    texture = cv2.remap(image, mirrored, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT).astype(np.float32)
+    valid = cv2.remap(known, mirrored, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    valid = cv2.GaussianBlur(valid * (valid > 0.99), (0, 0), 3 * unit) * (valid > 0.99)
+    # Only the fine part of the mirrored texture is used; the colours are those of the smooth fill.
+    low = cv2.GaussianBlur(texture, (0, 0), 7 * unit)
+    near = np.clip(1.6 - distance / (28 * unit), 0, 1) * valid
+    painted = smooth + near[..., None] * (0.35 * (low - smooth) + texture - low)
+    soft_hole = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 2 * unit)
+    soft_hole = np.clip((soft_hole - 0.5) * 2.2, 0, 1)[..., None]
+    soft_hole[alpha > 0.03] = 1
+    return np.asarray(image * (1 - soft_hole) + np.clip(painted, 0, 255) * soft_hole, np.float32)
+
+
+def push_pull(image: Array, known: Array) -> Array:
+    """Fill the unknown pixels of (H, W, C) smoothly from the known ones; ``known`` (H, W) is 0 to 1."""
+    height, width = known.shape
+    if min(height, width) <= 1 or known.min() >= 1:
+        weight = np.maximum(known, 1e-6)[..., None]
+        mean = (image * weight).sum((0, 1)) / weight.sum()
+        return np.where(known[..., None] > 0, image, mean).astype(np.float32)
+    size = (max(1, width // 2), max(1, height // 2))
+    weight = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
+    summed = cv2.resize(image * known[..., None], size, interpolation=cv2.INTER_AREA)
+    below = summed / np.maximum(weight, 1e-6)[..., None]
+    below = push_pull(below, np.clip(weight * 2, 0, 1) if weight.max() > 0 else np.ones_like(weight))
+    up = cv2.resize(below, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(image * known[..., None] + up * (1 - known[..., None]), np.float32)
+
+
+def _consistent(image: Image, alpha: Array, background: Array) -> Layers:
+    """Raise alpha to the least value that lets the premultiplied person be a colour: then no motion is the photo."""
+    flat = np.clip(np.rint(background), 0, 255)
+    photo = image.astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        darker = np.where(flat > photo, 1 - photo / flat, 0)
+        lighter = np.where(photo > flat, (photo - flat) / (255 - flat), 0)
+    needed = np.maximum(darker, lighter).max(-1)
+    alpha = np.ceil(255 * np.maximum(alpha, needed) - 1e-3) / 255
+    person = photo - (1 - alpha[..., None]) * flat
+    layer = np.dstack([person, 255 * alpha])
+    return Layers(np.clip(np.rint(layer), 0, 255).astype(np.uint8), flat.astype(np.uint8))

@@ -1,0 +1,264 @@
+"""The mouth: an interior that stays with the skull and the jaw while the lips open over it, and lips that close.
+
+The mesh stretches whatever the photo shows between the lips. As soon as the lips differ from the photo's, that is
+replaced: cavity, tongue and lower teeth move with the jaw, upper teeth with the skull, and if the photo shows the
+person's own teeth they are laid on top. Where a mouth that is open in the photo closes, a seam in the colours of its own
+lips hides the rest of the gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from kptalk.face.indices import LIP_PAIRS
+from kptalk.render.mesh import teeth
+from kptalk.render.mesh.topology import smoothstep
+from kptalk.types import Array, Image
+
+CORNERS = (78, 308)  # of the inner lips
+CHIN = (152, 148, 377, 176, 400)
+BEHIND = 0.16  # mouth widths from the lips to the teeth
+
+
+@dataclass(frozen=True)
+class Mouth:
+    """The mouth of one photo.
+
+    Attributes:
+        origin, axes: plane of the teeth in the photo, 3-D pixels: (3,), (2, 3) a mouth width along and across.
+        landmarks: (478, 3) of the photo.
+        width: of the mouth in pixels.
+        gap: of the photo's lips in mouth widths.
+        upper, lower: (h, w, 4) textures of the jaws, premultiplied.
+        cavity: (3,) colour.
+        own: (h, w, 4) the photo's own interior, premultiplied, or None; ``own_corner`` (2,) its place in the photo.
+        lips: (2, 3) colours of the upper and the lower lip next to the line between them.
+    """
+
+    origin: Array
+    axes: Array
+    landmarks: Array
+    width: float
+    gap: float
+    upper: Array
+    lower: Array
+    cavity: Array
+    own: Array | None
+    own_corner: Array
+    lips: Array
+
+
+def prepare_mouth(image: Image, landmarks: Array, closed: Array) -> Mouth:
+    """Read the mouth from a photo (H, W, 3).
+
+    Args:
+        image: the photo.
+        landmarks: (478, 3) pixels.
+        closed: (478, 3) pixels: the same face in the same pose with closed lips.
+    """
+    along = closed[CORNERS[1]] - closed[CORNERS[0]]
+    down = closed[152] - closed[10]
+    down = down - along * (down @ along) / (along @ along)
+    width = float(np.linalg.norm(along))
+    down = down / np.linalg.norm(down) * width
+    inwards = np.cross(along, down) / width**2
+    # Middle of the closed lips, a little towards the corners' level: the corners may be drawn up by a smile.
+    middle = 0.5 * (closed[13] + closed[14])
+    side = 0.5 * (closed[CORNERS[0]] + closed[CORNERS[1]])
+    origin = side + down * float((middle - side) @ down) / width**2 + inwards * BEHIND * width
+    skin, lips, own_teeth = _colours(image, landmarks)
+    gap = float(landmarks[14, 1] - landmarks[13, 1]) / width
+    palette = _palette(skin, lips.mean(0), own_teeth)
+    own, corner = _own(image, landmarks, width, gap, own_teeth is not None)
+    return Mouth(
+        origin=origin.astype(np.float32),
+        axes=np.stack([along, down]).astype(np.float32),
+        landmarks=landmarks,
+        width=width,
+        gap=gap,
+        upper=teeth.upper_jaw(palette),
+        lower=teeth.lower_jaw(palette),
+        cavity=palette.cavity,
+        own=own,
+        own_corner=corner,
+        lips=lips,
+    )
+
+
+def _polygon(image: Image, points: Array) -> Array:
+    mask = np.zeros(image.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 1)
+    return mask.astype(bool)
+
+
+def _inner(landmarks: Array) -> Array:
+    """The inner lips as a loop (20, 2)."""
+    upper = [CORNERS[0], *LIP_PAIRS[:, 0], CORNERS[1]]
+    return landmarks[[*upper, *LIP_PAIRS[::-1, 1]], :2]
+
+
+def _colours(image: Image, landmarks: Array) -> tuple[Array, Array, Array | None]:
+    """Skin (3,), lips (2, 3), and the colour of the photo's own teeth (3,) if it shows them convincingly."""
+    cheek = [50, 101, 118, 117, 123, 187, 205, 280, 330, 347, 346, 352, 411, 425]
+    points = np.clip(np.rint(landmarks[cheek, :2]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    skin = np.percentile(image[points[:, 1], points[:, 0]].astype(np.float32), 60, axis=0)
+    upper_outer = [39, 37, 0, 267, 269]
+    lower_outer = [181, 84, 17, 314, 405]
+    upper = _polygon(image, landmarks[[*upper_outer, 311, 312, 13, 82, 81], :2])
+    lower = _polygon(image, landmarks[[*lower_outer, 402, 317, 14, 87, 178], :2])
+    lips = np.stack([np.median(image[m], 0) if m.sum() > 4 else 0.7 * skin for m in (upper, lower)])
+    inside = _polygon(image, _inner(landmarks))
+    own = None
+    width = np.linalg.norm(landmarks[CORNERS[1], :2] - landmarks[CORNERS[0], :2])
+    if inside.sum() > 0.03 * width**2:
+        pixels = image[inside].astype(np.float32)
+        light = pixels.mean(1)
+        # Teeth are brighter than the lips and hardly coloured; red gums and tongue are neither.
+        pale = (pixels[:, 0] - pixels[:, 2]) < 0.45 * pixels[:, 0] + 4
+        bright = (light > 1.12 * lips.mean()) & (light > 0.5 * skin.mean()) & pale
+        if bright.mean() > 0.40:
+            own = np.percentile(pixels[bright], 65, axis=0)
+    return skin.astype(np.float32), lips.astype(np.float32), own
+
+
+def _palette(skin: Array, lip: Array, own_teeth: Array | None) -> teeth.Palette:
+    light = float(skin.mean())
+    if own_teeth is None:
+        # As bright as the skin and a little more, less so on bright skin; white that keeps a third of the skin's tint.
+        level = min(max(1.12 * light, 0.55 * light + 85), 225.0)
+        tint = skin / max(light, 1)
+        own_teeth = level * (0.72 * np.array([1.0, 0.985, 0.94]) + 0.28 * tint)
+    red = 0.12 * lip + 0.13 * skin
+    return teeth.Palette(
+        teeth=np.clip(own_teeth, 0, 245).astype(np.float32),
+        cavity=(red * np.array([1.0, 0.72, 0.72])).astype(np.float32),
+        tongue=np.clip((0.55 * lip + 0.30 * skin) * np.array([1.06, 0.88, 0.90]), 0, 235).astype(np.float32),
+        gum=np.clip(0.6 * lip + 0.25 * skin * np.array([1.0, 0.8, 0.8]), 0, 235).astype(np.float32),
+    )
+
+
+def _own(image: Image, landmarks: Array, width: float, gap: float, shows_teeth: bool) -> tuple[Array | None, Array]:
+    if not shows_teeth or gap < 0.06:
+        return None, np.zeros(2, np.float32)
+    loop = _inner(landmarks)
+    low = np.maximum(np.floor(loop.min(0)).astype(int) - 3, 0)
+    high = np.minimum(np.ceil(loop.max(0)).astype(int) + 4, image.shape[1::-1])
+    part = image[low[1] : high[1], low[0] : high[0]].astype(np.float32)
+    mask = np.zeros(part.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.rint((loop - low) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    distance = cv2.distanceTransform((mask > 127).astype(np.uint8), cv2.DIST_L2, 5)
+    alpha = smoothstep(np.asarray((distance - 0.012 * width) / (0.05 * width), np.float32))
+    return np.dstack([part * alpha[..., None], alpha]).astype(np.float32), low.astype(np.float32)
+
+
+def _line(points: Array) -> Array:
+    points = points.copy()
+    points[:, 0] = np.maximum.accumulate(points[:, 0] + 1e-4 * np.arange(len(points)))
+    return points
+
+
+def draw_mouth(frame: Image, mouth: Mouth, face: Array, matrix: Array, offset: Array) -> None:
+    """Draw the inside of the mouth and the closed lips' seam into a warped frame, in place.
+
+    Args:
+        frame: (H, W, 3) the warped photo.
+        mouth: of the photo.
+        face: (478, 3) pixels of the frame.
+        matrix: (3, 3), offset (3,): rigid motion of the head, q -> q @ matrix + offset in pixels.
+        offset: see ``matrix``.
+    """
+    a, b = face[CORNERS[0], :2], face[CORNERS[1], :2]
+    along = b - a
+    width = float(np.linalg.norm(along))
+    if width < 4:
+        return
+    across = np.array([-along[1], along[0]], np.float32)
+    to = np.linalg.inv(np.stack([along, across]).astype(np.float64)).astype(np.float32)
+    rigid = mouth.landmarks @ matrix + offset
+    upper = _line((face[[CORNERS[0], *LIP_PAIRS[:, 0], CORNERS[1]], :2] - a) @ to)
+    lower = _line((face[[CORNERS[0], *LIP_PAIRS[:, 1], CORNERS[1]], :2] - a) @ to)
+    inner = [*CORNERS, *LIP_PAIRS.ravel()]
+    away = np.linalg.norm(face[inner, :2] - rigid[inner, :2], axis=1).max() / width
+    share = float(smoothstep(np.float32((away - 0.015) / 0.06)))
+    if share == 0:
+        return
+    loop = np.concatenate([upper, lower]) @ np.stack([along, across]) + a
+    pad = 0.12 * width
+    x0, y0 = np.maximum(np.floor(loop.min(0) - pad).astype(int), 0)
+    x1, y1 = np.minimum(np.ceil(loop.max(0) + pad).astype(int) + 1, [frame.shape[1], frame.shape[0]])
+    if x1 - x0 < 3 or y1 - y0 < 3:
+        return
+    patch = frame[y0:y1, x0:x1]
+    grid = np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), -1).astype(np.float32)
+    at = (grid - a) @ to
+    u, v = at[..., 0], at[..., 1]
+    top = np.interp(u, upper[:, 0], upper[:, 1]).astype(np.float32)
+    bottom = np.interp(u, lower[:, 0], lower[:, 1]).astype(np.float32)
+    open_by = np.maximum(bottom - top, 0)
+    pixel = 1 / width
+    colour = patch.astype(np.float32)
+
+    widest = float((lower[:, 1] - upper[:, 1]).max())
+    if widest > 0.008:
+        inside = _interior(mouth, face, rigid, matrix, offset, (x0, y0, x1, y1))
+        from_top, from_bottom = (v - top) / pixel, (bottom - v) / pixel
+        mask = np.clip(from_top + 0.5, 0, 1) * np.clip(from_bottom + 0.5, 0, 1) * ((u > 0) & (u < 1))
+        # Lips throw a soft shadow on what is behind them, the upper one more.
+        shade = (
+            1 - 0.42 * np.exp(-np.clip(v - top, 0, None) / 0.045) - 0.22 * np.exp(-np.clip(bottom - v, 0, None) / 0.03)
+        )
+        shade = shade * (0.72 + 0.28 * smoothstep(open_by / 0.16))
+        colour = colour + (share * mask)[..., None] * (inside * shade[..., None] - colour)
+    if mouth.gap > 0.03:
+        colour = _seam(colour, mouth, u, v, top, bottom, open_by, share)
+    patch[...] = np.clip(np.rint(colour), 0, 255).astype(np.uint8)
+
+
+def _interior(
+    mouth: Mouth, face: Array, rigid: Array, matrix: Array, offset: Array, box: tuple[int, int, int, int]
+) -> Array:
+    """Cavity, jaws and own teeth for the pixels of ``box`` (x0, y0, x1, y1), (h, w, 3) float32."""
+    x0, y0, x1, y1 = box
+    size = (int(x1 - x0), int(y1 - y0))
+    origin = (mouth.origin @ matrix + offset)[:2] - np.array([x0, y0], np.float32)
+    axes = (mouth.axes @ matrix)[:, :2]
+    drop = (face[CHIN, :2] - rigid[CHIN, :2]).mean(0)
+    down = axes[1] / max(float(np.linalg.norm(axes[1])), 1e-6)
+    drop = down * float(drop @ down)
+    raised = float((rigid[13, :2] - face[13, :2]) @ down)  # upper lip
+    inside = np.broadcast_to(mouth.cavity, (size[1], size[0], 3)).astype(np.float32)
+    for texture, shift in ((mouth.lower, drop * 0.92), (mouth.upper, -0.25 * max(raised, 0.0) * down)):
+        # Texture pixels to box pixels.
+        steps = axes / teeth.TEXELS
+        start = origin + shift + np.array([0.5 / teeth.TEXELS - teeth.HALF, 0.5 / teeth.TEXELS + teeth.TOP]) @ axes
+        transform = np.column_stack([steps.T, start]).astype(np.float32)
+        layer = cv2.warpAffine(texture, transform, size, flags=cv2.INTER_LINEAR)
+        inside = inside * (1 - layer[..., 3:]) + layer[..., :3]
+    if mouth.own is not None:
+        depth = mouth.origin[2]
+        linear = matrix[:2, :2].T
+        start = np.array([*mouth.own_corner, depth]) @ matrix[:, :2] + offset[:2] - np.array([x0, y0])
+        # The plane of the teeth is taken as facing the camera in the photo: z is the same everywhere.
+        layer = cv2.warpAffine(
+            mouth.own, np.column_stack([linear, start]).astype(np.float32), size, flags=cv2.INTER_LINEAR
+        )
+        inside = inside * (1 - layer[..., 3:]) + layer[..., :3]
+    return np.asarray(inside, np.float32)
+
+
+def _seam(
+    colour: Array, mouth: Mouth, u: Array, v: Array, top: Array, bottom: Array, open_by: Array, share: float
+) -> Array:
+    """Closed lips of a mouth that is open in the photo: lip colour over the rest of the gap, a darker line between."""
+    line = 0.5 * (top + bottom)
+    closed = 1 - smoothstep((open_by - 0.015) / 0.05)
+    taper = smoothstep(np.minimum(u, 1 - u) / 0.10)
+    near = np.exp(-(((v - line) / 0.055) ** 4)) * closed * taper * share * min(1.0, mouth.gap / 0.06)
+    side = smoothstep((v - line + 0.01) / 0.02)[..., None]
+    lips = mouth.lips[0] * (1 - side) + mouth.lips[1] * side
+    colour = colour + (0.85 * near)[..., None] * (lips - colour)
+    dark = 0.5 * np.exp(-(((v - line) / 0.016) ** 2)) * closed * taper * share
+    return np.asarray(colour * (1 - dark * min(1.0, mouth.gap / 0.06))[..., None])

@@ -1,0 +1,134 @@
+"""The mesh renderer: a photo warped by the face mesh, eyes and mouth drawn into it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from kptalk.errors import MotionError
+from kptalk.face.indices import OVAL
+from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace
+from kptalk.motion.rotation import rotation_matrix
+from kptalk.render.mesh.eyes import Eye, draw_eyes, prepare_eyes
+from kptalk.render.mesh.matte import Layers, split
+from kptalk.render.mesh.mouth import Mouth, draw_mouth, prepare_mouth
+from kptalk.render.mesh.pose import clamp_pose
+from kptalk.render.mesh.raster import Box, Rasterizer
+from kptalk.render.mesh.topology import Edge, Mesh, build
+from kptalk.types import Array, Image, Motion, Portrait
+
+
+@dataclass(frozen=True)
+class MeshState:
+    """Everything about one photo that its frames need; never changed after ``prepare``."""
+
+    portrait: Portrait
+    source: FaceMeshSource
+    layers: Layers
+    mesh: Mesh
+    raster: Rasterizer
+    eyes: tuple[Eye, Eye]
+    mouth: Mouth
+    free: frozenset[Edge]
+
+
+class MeshRenderer:
+    """Draws motion of the space ``facemesh`` on a photo; holds no state of its own, so threads may share it."""
+
+    def __init__(self, space: FaceMeshSpace) -> None:
+        self.space = space
+
+    def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> MeshState:
+        """Read a photo once.
+
+        Args:
+            portrait: head and shoulders, face about 40 % of the side; any size.
+            free: edges at which the picture may move, because they are the photo's own; at the others the frames' outermost
+                pixels are the photo's.
+        """
+        source = self.space.extract(portrait.face)
+        landmarks = portrait.face.landmarks
+        closed = source.origin + source.unit * (source.neutral @ rotation_matrix(source.motion.rotation[0]))
+        size = portrait.image.shape[0], portrait.image.shape[1]
+        mesh = build(landmarks, size, free)
+        return MeshState(
+            portrait=portrait,
+            source=source,
+            layers=split(portrait.image, landmarks),
+            mesh=mesh,
+            raster=Rasterizer(mesh, size),
+            eyes=prepare_eyes(portrait.image, landmarks),
+            mouth=prepare_mouth(portrait.image, landmarks, closed.astype(np.float32)),
+            free=frozenset(free),
+        )
+
+    def draw(self, state: MeshState, motion: Motion) -> Image:
+        """Frames (T, H, W, 3) uint8 RGB of the photo's own size.
+
+        Raises:
+            MotionError: the motion belongs to another motion space.
+        """
+        if motion.space != self.space.id:
+            raise MotionError(
+                f"motion of the space {motion.space!r} cannot be drawn by the mesh; expected {self.space.id!r}"
+            )
+        motion = clamp_pose(state.source, motion)
+        faces = self.space.vertices(state.source, motion)
+        frames = np.empty((len(motion), *state.portrait.image.shape), np.uint8)
+        for i, face in enumerate(faces):
+            frames[i] = draw_vertices(state, face, *rigid_motion(state.source, motion, i))
+        return frames
+
+
+def rigid_motion(source: FaceMeshSource, motion: Motion, frame: int) -> tuple[Array, Array]:
+    """How the head of the photo moves to frame ``frame``: q -> q @ matrix + offset, pixels; (3, 3) and (3,)."""
+    own = source.motion
+    back = rotation_matrix(own.rotation[0]).T / own.scale[0]
+    matrix = back @ rotation_matrix(motion.rotation[frame]) * motion.scale[frame]
+    start = source.origin + source.unit * own.translation[0]
+    end = source.origin + source.unit * motion.translation[frame]
+    return matrix.astype(np.float32), (end - start @ matrix).astype(np.float32)
+
+
+def draw_vertices(state: MeshState, face: Array, matrix: Array, offset: Array) -> Image:
+    """One frame (H, W, 3) uint8.
+
+    Args:
+        state: of the photo.
+        face: (478, 3) pixels of the frame.
+        matrix: (3, 3) of the head's rigid motion q -> q @ matrix + offset, pixels.
+        offset: (3,) of it.
+    """
+    photo = state.portrait.image
+    height, width = photo.shape[:2]
+    vertices = state.mesh.place(face, matrix, offset)
+    displacement = state.raster.displacement(vertices, _face_box(face, (height, width)))
+    frame = _composite(state.layers, state.raster.identity + displacement)
+    vertical = float(np.linalg.norm(matrix[1, :2]))
+    draw_eyes(frame, state.eyes, face, vertical)
+    draw_mouth(frame, state.mouth, face, matrix, offset)
+    edges = {"left": np.s_[:, :1], "right": np.s_[:, -1:], "top": np.s_[:1], "bottom": np.s_[-1:]}
+    for name, part in edges.items():
+        if name not in state.free:
+            frame[part] = photo[part]
+    return frame
+
+
+def _face_box(face: Array, size: tuple[int, int]) -> Box:
+    low = np.floor(face[OVAL, :2].min(0) - 4).astype(int)
+    high = np.ceil(face[OVAL, :2].max(0) + 5).astype(int)
+    x0, x1 = np.clip([low[0], high[0]], 0, size[1])
+    y0, y1 = np.clip([low[1], high[1]], 0, size[0])
+    return int(x0), int(y0), int(max(x1, x0 + 1)), int(max(y1, y0 + 1))
+
+
+def _composite(layers: Layers, where: Array) -> Image:
+    """The warped person over the still background."""
+    person = cv2.remap(layers.person, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    alpha = cv2.extractChannel(person, 3)
+    behind = cv2.cvtColor(255 - alpha, cv2.COLOR_GRAY2RGB)
+    behind = cv2.multiply(layers.background, behind, scale=1 / 255)
+    return np.asarray(cv2.add(cv2.cvtColor(person, cv2.COLOR_RGBA2RGB), behind))

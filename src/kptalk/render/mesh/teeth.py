@@ -1,0 +1,103 @@
+"""What is inside a mouth, painted once for a portrait: upper teeth, lower jaw with teeth and tongue.
+
+Lengths are in mouth widths. The textures are planes behind the lips: x from -HALF to HALF, y from TOP downwards,
+y = 0 at the line of the closed lips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from kptalk.types import Array
+
+HALF, TOP, BOTTOM = 0.62, -0.34, 0.56
+TEXELS = 220  # a mouth width
+UPPER_WIDTHS = (0.150, 0.118, 0.125, 0.092, 0.075, 0.055)
+LOWER_WIDTHS = (0.095, 0.100, 0.105, 0.085, 0.075, 0.055)
+INCISAL = 0.055  # of the upper teeth's edge below the line of the closed lips
+LOWER_EDGE = 0.055  # of the lower teeth's edge below that line, when the jaw is closed
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of one mouth, (3,) float32 RGB."""
+
+    teeth: Array
+    cavity: Array
+    tongue: Array
+    gum: Array
+
+
+def upper_jaw(palette: Palette) -> Array:
+    """(h, w, 4) float32 premultiplied: teeth and the gum above them."""
+    x, y = _grid()
+    rgb, alpha = _row(x, y, UPPER_WIDTHS, INCISAL, -1, palette)
+    return _finish(rgb, alpha)
+
+
+def lower_jaw(palette: Palette) -> Array:
+    """(h, w, 4) float32 premultiplied: the tongue and the teeth in front of it."""
+    x, y = _grid()
+    rgb, alpha = _row(x, y, LOWER_WIDTHS, LOWER_EDGE, 1, palette)
+    arch = np.clip(1 - (x / 0.40) ** 2, 0, None)
+    back = LOWER_EDGE + 0.035 - 0.085 * np.sqrt(arch)  # the tongue's upper outline
+    tongue = _step((y - back) / 0.07) * (arch > 0) * _step(arch / 0.25)
+    gloss = np.exp(-(((y - back - 0.09) / 0.05) ** 2)) * arch * 0.10
+    groove = 1 - 0.12 * np.exp(-((x / 0.025) ** 2))
+    depth = 0.62 + 0.38 * _step((y - back) / 0.16)
+    tongue_rgb = palette.tongue * (depth * groove + gloss)[..., None]
+    rgb = rgb * alpha[..., None] + tongue_rgb * (tongue * (1 - alpha))[..., None]
+    alpha = alpha + tongue * (1 - alpha)
+    return _finish(rgb, alpha, premultiplied=True)
+
+
+def texel(points: Array) -> Array:
+    """Plane coordinates (..., 2) to texture pixels."""
+    return (points - np.array([-HALF, TOP], np.float32)) * TEXELS - 0.5
+
+
+def _grid() -> tuple[Array, Array]:
+    columns, rows = round(2 * HALF * TEXELS), round((BOTTOM - TOP) * TEXELS)
+    x = (np.arange(columns, dtype=np.float32) + 0.5) / TEXELS - HALF
+    y = (np.arange(rows, dtype=np.float32) + 0.5) / TEXELS + TOP
+    grid = np.meshgrid(x, y)
+    return grid[0], grid[1]
+
+
+def _step(x: Array) -> Array:
+    x = np.clip(x, 0, 1)
+    return np.asarray(x * x * (3 - 2 * x), np.float32)
+
+
+def _row(x: Array, y: Array, widths: tuple[float, ...], edge: float, away: int, p: Palette) -> tuple[Array, Array]:
+    """A row of teeth with its gum; ``away`` is -1 where the gum is above the edge, 1 where it is below."""
+    ends = np.concatenate([[0], np.cumsum(widths)])
+    distance = np.abs(x)
+    number = np.clip(np.searchsorted(ends, distance, side="right") - 1, 0, len(widths) - 1)
+    left, width = ends[number], np.asarray(widths)[number]
+    within = np.clip((distance - left) / width, 0, 1)  # 0 at the inner side of the tooth
+    # The row is an arch: seen from the front the edge rises towards the back teeth, and the light fails there.
+    arch = 0.075 * (distance / 0.5) ** 2
+    lateral = np.array([0.0, 0.012, -0.002, 0.008, 0.014, 0.018])[number] * (1.0 if away < 0 else 0.4)
+    rounded = 0.018 * np.abs(2 * within - 1) ** 4
+    height = (edge + away * (arch + lateral + rounded) - y) * -away  # distance from the edge into the tooth
+    teeth = _step(height / 0.014 + 0.5)
+    gum_at = (0.20 if away < 0 else 0.155) - 0.25 * arch - 0.035 * np.abs(2 * within - 1) ** 2
+    gum = _step((height - gum_at) / 0.02 + 0.5)
+    body = 1 - 0.16 * np.abs(2 * within - 1) ** 3  # each tooth is a little round
+    gap = 1 - 0.30 * np.exp(-((np.minimum(within, 1 - within) * width / 0.006) ** 2)) * (number > -1)
+    translucent = 1 - 0.10 * np.exp(-height / 0.03)
+    depth = 0.30 + 0.70 * np.sqrt(np.clip(1 - (distance / 0.60) ** 2, 0, 1))
+    shade = (body * gap * translucent * depth)[..., None]
+    rgb = p.teeth * shade
+    rgb = rgb + gum[..., None] * (p.gum * depth[..., None] * 0.85 - rgb)
+    alpha = teeth * (distance < ends[-1]) * _step((ends[-1] - distance) / 0.05)
+    return rgb.astype(np.float32), alpha.astype(np.float32)
+
+
+def _finish(rgb: Array, alpha: Array, premultiplied: bool = False) -> Array:
+    layer = np.dstack([rgb if premultiplied else rgb * alpha[..., None], alpha])
+    return np.asarray(cv2.GaussianBlur(layer.astype(np.float32), (0, 0), 0.8), np.float32)

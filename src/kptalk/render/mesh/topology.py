@@ -1,0 +1,183 @@
+"""One triangle mesh over the whole picture: FaceMesh's 478 points, rings and a grid around them, the picture's edge.
+
+Inside the face the triangles follow the landmarks. Around it, hair and ears move rigidly with the head, the neck
+shears, the shoulders and the picture's edge stand still; everything is continuous across the face's outline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import Delaunay
+
+from kptalk.face.indices import LIPS_INNER, OVAL
+from kptalk.types import Array
+
+Edge = Literal["left", "top", "right", "bottom"]
+Triangles = NDArray[np.int32]
+
+RINGS = (1.06, 1.14, 1.26, 1.42)  # of the oval, about its centre
+GRID = 17  # points along the longer side of the picture, outside the rings
+EDGE_FADE = 0.14  # of the shorter side: how far from a still edge the motion starts to fade
+HEAD_BACK = 0.9  # how much deeper hair and ears lie than the outline, per relative distance from it, in eye distances
+JAW_REACH = 0.55  # of the face's radius: how far the outline's own deformation (the jaw) reaches into the neck
+
+EYE_LOOPS = np.array(
+    [
+        [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246],
+        [362, 382, 381, 380, 374, 373, 390, 249, 263, 466, 388, 387, 386, 385, 384, 398],
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The mesh of one photo: N vertices (the face's 478 first), M triangles.
+
+    Attributes:
+        source: (N, 3) pixels in the photo; z of the outer vertices is estimated.
+        rigid: (N - 478,) how much an outer vertex follows the head's rigid motion, 0 to 1.
+        jaw: (N - 478, 36) how much it follows the outline's own deformation.
+        triangles: (M, 3) vertex numbers; those of the face come first.
+        n_face: number of triangles of the face.
+        orientation: (M,) sign of each triangle's area in the photo.
+    """
+
+    source: Array
+    rigid: Array
+    jaw: Array
+    triangles: Triangles
+    n_face: int
+    orientation: Array
+
+    def place(self, face: Array, matrix: Array, offset: Array) -> Array:
+        """All vertices (N, 3) for a frame: ``face`` (478, 3) pixels, rigid motion q -> q @ matrix + offset."""
+        outer = self.source[478:]
+        residual = face[OVAL] - (self.source[OVAL] @ matrix + offset)
+        moved = outer + self.rigid[:, None] * (outer @ matrix + offset - outer) + self.jaw @ residual
+        return np.concatenate([face, moved]).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def face_triangles() -> Triangles:
+    """FaceMesh's own 852 triangles, and fans of strips that close the eyes and the mouth."""
+    from mediapipe.tasks.python.vision.face_landmarker import FaceLandmarksConnections
+
+    edges = [(edge.start, edge.end) for edge in FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION]
+    skin = np.array(edges).reshape(-1, 3, 2)[:, :, 0]
+    strips = [_strip(loop) for loop in (*EYE_LOOPS, LIPS_INNER)]
+    return np.concatenate([skin, *strips]).astype(np.int32)
+
+
+def _strip(loop: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Triangles that close a loop of points whose first and middle point are its corners."""
+    half = len(loop) // 2
+    lower, upper = loop[: half + 1], np.concatenate([loop[:1], loop[: half - 1 : -1]])
+    triangles = []
+    for i in range(half):
+        triangles += [(lower[i], lower[i + 1], upper[i]), (upper[i], lower[i + 1], upper[i + 1])]
+    return np.array([t for t in triangles if len(set(t)) == 3])
+
+
+def smoothstep(x: Array) -> Array:
+    """0 below 0, 1 above 1, smooth between."""
+    x = np.clip(x, 0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def build(landmarks: Array, size: tuple[int, int], free: Collection[Edge] = ()) -> Mesh:
+    """The mesh of a photo.
+
+    Args:
+        landmarks: (478, 3) pixels.
+        size: height, width of the photo.
+        free: edges at which the picture may move, because nothing is beyond them.
+    """
+    height, width = size
+    oval = landmarks[OVAL, :2].astype(np.float64)
+    centre = (oval.min(0) + oval.max(0)) / 2
+    down = landmarks[152, :2] - landmarks[10, :2]
+    face_height = float(np.linalg.norm(down))
+    down = down / face_height
+    eyes = float(np.linalg.norm(landmarks[[33, 133]].mean(0) - landmarks[[362, 263]].mean(0)))
+
+    beyond = 0.2 * max(height, width)
+    x0, y0 = -beyond * ("left" in free), -beyond * ("top" in free)
+    x1, y1 = width - 1 + beyond * ("right" in free), height - 1 + beyond * ("bottom" in free)
+    step = max(height, width) / GRID
+    xs, ys = np.linspace(x0, x1, round((x1 - x0) / step) + 1), np.linspace(y0, y1, round((y1 - y0) / step) + 1)
+    grid = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2)
+    rings = np.concatenate([centre + factor * (oval - centre) for factor in RINGS])
+
+    def edge_distance(points: Array) -> Array:
+        return np.stack([points[:, 0] - x0, x1 - points[:, 0], points[:, 1] - y0, y1 - points[:, 1]]).min(0)
+
+    rings = rings[edge_distance(rings) > 0.25 * step]
+    on_edge = edge_distance(grid) < 1e-6
+    angle, factor = _polar(grid, centre, oval)
+    grid = grid[on_edge | (factor > RINGS[-1] + 0.5 * step / (0.5 * face_height))]
+    outer = np.concatenate([rings, grid])
+
+    angle, factor = _polar(outer, centre, oval)
+    beside = np.clip(factor - 1, 0, None)
+    share = _angular_weights(angle, np.arctan2(*(oval - centre).T[::-1]))
+    z = share @ landmarks[OVAL, 2] + HEAD_BACK * eyes * np.minimum(beside, 0.45)
+    below = (outer - landmarks[152, :2]) @ down / face_height
+    away = np.linalg.norm(outer - centre, axis=1) / face_height
+    edge = np.full(len(outer), np.inf)
+    for name, distance in (
+        ("left", outer[:, 0]),
+        ("top", outer[:, 1]),
+        ("right", width - 1 - outer[:, 0]),
+        ("bottom", height - 1 - outer[:, 1]),
+    ):
+        if name not in free:
+            edge = np.minimum(edge, distance)
+    still = smoothstep(edge / (EDGE_FADE * min(height, width)))
+    rigid = (1 - smoothstep((below + 0.05) / 0.75)) * (1 - smoothstep((away - 1.25) / 0.6)) * still
+    jaw = share * ((1 - smoothstep(beside / JAW_REACH)) * still)[:, None]
+
+    points = np.concatenate([oval, outer])
+    triangles = Delaunay(points).simplices
+    inside = _polar(points[triangles].mean(1), centre, oval)[1] < 1
+    numbers = np.concatenate([OVAL, 478 + np.arange(len(outer))])
+    around = numbers[triangles[~(inside & (triangles < len(oval)).all(1))]]
+    face = face_triangles()
+    every = np.concatenate([face, around]).astype(np.int32)
+    source = np.concatenate([landmarks, np.concatenate([outer, z[:, None]], 1)]).astype(np.float32)
+    return Mesh(
+        source=source,
+        rigid=rigid.astype(np.float32),
+        jaw=jaw.astype(np.float32),
+        triangles=every,
+        n_face=len(face),
+        orientation=np.sign(doubled_area(source[every, :2])).astype(np.float32),
+    )
+
+
+def doubled_area(triangles: Array) -> Array:
+    """Signed doubled areas of (M, 3, 2) triangles."""
+    a, b = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+
+
+def _polar(points: Array, centre: Array, oval: Array) -> tuple[Array, Array]:
+    """Angle about the centre, and distance over the oval's radius at that angle."""
+    angle = np.arctan2(*(points - centre).T[::-1])
+    around = np.arctan2(*(oval - centre).T[::-1])
+    order = np.argsort(around)
+    radius = np.linalg.norm(oval - centre, axis=1)
+    radius = np.interp(angle, around[order], radius[order], period=2 * np.pi)
+    return angle, np.linalg.norm(points - centre, axis=1) / radius
+
+
+def _angular_weights(angle: Array, around: Array) -> Array:
+    """(N, 36) weights of the oval's points that are near in angle; each row sums to one."""
+    apart = np.abs((angle[:, None] - around + np.pi) % (2 * np.pi) - np.pi)
+    weights = np.exp(-((apart / 0.14) ** 2)) + 1e-9
+    return np.asarray(weights / weights.sum(1, keepdims=True))
