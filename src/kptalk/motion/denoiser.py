@@ -83,7 +83,8 @@ class ResnetBlock(nn.Module):
     def _modulation(self, condition: Condition) -> Tensor:
         """The linear layer on [step, audio], done apart because the step is the same for all tokens."""
         linear = cast(nn.Linear, self.mlp[1])
-        of_step, of_audio = linear.weight.split([condition.step.shape[-1], condition.audio.shape[-1]], 1)
+        width = condition.step.shape[-1]
+        of_step, of_audio = linear.weight[:, :width], linear.weight[:, width:]
         return F.linear(condition.audio, of_audio) + F.linear(condition.step, of_step, linear.bias)
 
 

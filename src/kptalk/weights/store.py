@@ -1,0 +1,163 @@
+"""Models in safetensors files that hold their own architecture: loading needs no other file.
+
+The header's metadata: ``architecture`` (class name), ``config`` (its dataclass as JSON), and whatever the caller adds
+(licence, training data, date). Loading is strict: the file fits the class exactly, or one line says what does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from kptalk.errors import WeightsError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def save_model(
+    path: str | Path,
+    model: nn.Module,
+    config: DataclassInstance,
+    extra: Mapping[str, str] | None = None,
+    *,
+    half: bool = False,
+) -> None:
+    """Write a model with its architecture; the file appears under its name only when it is complete.
+
+    Args:
+        path: where to; an existing file is replaced.
+        model: its state dict is stored.
+        config: the dataclass the model was built from; its fields must be JSON values or tuples of them.
+        extra: more metadata.
+        half: store floating-point numbers as float16 (half the size; loading gives float32 again).
+
+    Raises:
+        WeightsError: a number does not fit float16, or the file cannot be written.
+    """
+    path = Path(path)
+    tensors = {name: _stored(path, name, value, half) for name, value in model.state_dict().items()}
+    header = {**(extra or {}), "architecture": type(model).__name__, "config": json.dumps(asdict(config))}
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
+            whole = Path(folder) / path.name
+            save_file(tensors, whole, metadata=header)
+            os.replace(whole, path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot write weights {path}: {error}") from error
+
+
+def load_model(path: str | Path, model_class: type[Model], config_class: type[DataclassInstance]) -> Model:
+    """Build the model that a file describes and fill it: float32, on the CPU, in eval mode.
+
+    Args:
+        path: a file that ``save_model`` wrote.
+        model_class: the class expected; built as ``model_class(config)``.
+        config_class: its dataclass of architecture numbers.
+
+    Raises:
+        WeightsError: the file is absent or damaged, holds another architecture, or other tensors than the class has.
+    """
+    with _opened(path) as file:
+        model = _build(path, file.metadata() or {}, model_class, config_class)
+        expected = model.state_dict()
+        _check(path, {name: file.get_slice(name).get_shape() for name in file.keys()}, expected)  # noqa: SIM118
+        model.load_state_dict({name: file.get_tensor(name).to(value.dtype) for name, value in expected.items()})
+    return model.eval()
+
+
+def read_header(path: str | Path) -> dict[str, str]:
+    """The metadata of a weights file: ``architecture``, ``config`` and what was added when it was saved.
+
+    Raises:
+        WeightsError: the file is absent or damaged.
+    """
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+def embedded_path(name: str) -> Path:
+    """Where the package keeps the embedded weights ``name``, for example ``motion``.
+
+    Raises:
+        WeightsError: there are none of that name; the message lists those there are.
+    """
+    folder = Path(str(files("kptalk.weights"))) / "embedded"
+    path = folder / f"{name}.safetensors"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors"))) or "none"
+        raise WeightsError(f"no embedded weights {name!r} in this installation; there are: {known}")
+    return path
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise WeightsError(f"weights {path} do not exist") from error
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"weights {path} are damaged or no safetensors file: {error}") from error
+
+
+def _stored(path: Path, name: str, value: Tensor, half: bool) -> Tensor:
+    # A copy: safetensors refuses tensors that share memory, and the denoiser's rotary frequencies do.
+    value = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    if not (half and value.is_floating_point()):
+        return value
+    rounded = value.half()
+    if not torch.equal(rounded.isfinite(), value.isfinite()):
+        raise WeightsError(f"cannot write weights {path}: {name} reaches {value.abs().max():.3g}, too much for float16")
+    return rounded
+
+
+def _build(path: str | Path, header: dict[str, str], model_class: type[Model], config_class: type[Any]) -> Model:
+    found = header.get("architecture")
+    if found != model_class.__name__:
+        raise WeightsError(f"weights {path} hold {found or 'no kptalk model'}, expected {model_class.__name__}")
+    try:
+        fields = json.loads(header["config"])
+        config = config_class(**{name: _tupled(value) for name, value in fields.items()})
+        return model_class(config)
+    except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"weights {path} describe no {model_class.__name__} that can be built: {reason}") from error
+
+
+def _tupled(value: Any) -> Any:
+    """JSON has no tuples; the dataclasses have no lists."""
+    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
+
+
+def _check(path: str | Path, found: dict[str, list[int]], expected: dict[str, Tensor]) -> None:
+    wrong = {
+        "missing": [name for name in expected if name not in found],
+        "surplus": [name for name in found if name not in expected],
+        "misshaped": [
+            f"{name} {tuple(found[name])} instead of {tuple(value.shape)}"
+            for name, value in expected.items()
+            if name in found and tuple(found[name]) != tuple(value.shape)
+        ],
+    }
+    said = [
+        f"{len(names)} {kind} ({', '.join(names[:2])}{', ..' * (len(names) > 2)})"
+        for kind, names in wrong.items()
+        if names
+    ]
+    if said:
+        raise WeightsError(f"weights {path} do not fit their architecture: tensors {'; '.join(said)}")

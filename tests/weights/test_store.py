@@ -1,0 +1,155 @@
+"""Weights files: what was saved comes back, and every other file is refused in one line."""
+
+import json
+import struct
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
+from kptalk.errors import WeightsError
+from kptalk.motion.denoiser import Denoiser, DenoiserConfig
+from kptalk.weights.store import embedded_path, load_model, read_header, save_model
+
+COMPACT = DenoiserConfig(dim=32, depth=2, heads=2, head_dim=16, time_dim=16, audio_dim=8, rotary_dim=8, window=10)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "motion.safetensors"
+    save_model(path, Denoiser(COMPACT), COMPACT, {"licence": "CC0-1.0"})
+    return path
+
+
+def refused(path, match):
+    with pytest.raises(WeightsError, match=match) as caught:
+        load_model(path, Denoiser, DenoiserConfig)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def rewrite(path, change_tensors=lambda t: None, change_header=lambda h: None):
+    tensors, header = load_file(path), read_header(path)
+    change_tensors(tensors)
+    change_header(header)
+    save_file(tensors, path, metadata=header)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_what_was_saved_comes_back(tmp_path, half):
+    path = tmp_path / "model.safetensors"
+    config = replace(COMPACT, input_skip=True)
+    model = Denoiser(config)
+    save_model(path, model, config, half=half)
+    loaded = load_model(path, Denoiser, DenoiserConfig)
+    assert loaded.config == config
+    assert not loaded.training
+    for name, value in model.state_dict().items():
+        got = loaded.state_dict()[name]
+        assert got.dtype == value.dtype
+        torch.testing.assert_close(got, value.half().float() if half else value, atol=0, rtol=0)
+
+
+def test_tuples_and_integers_survive(tmp_path):
+    config = AudioEncoderConfig(widths=(2, 4, 4, 8, 8))
+    encoder = AudioEncoder(config)
+    encoder(torch.randn(3, 80, 16))  # counts a batch
+    save_model(tmp_path / "audio.safetensors", encoder, config, half=True)
+    loaded = load_model(tmp_path / "audio.safetensors", AudioEncoder, AudioEncoderConfig)
+    assert loaded.config == config
+    assert loaded.audio_encoder[0].conv_block[1].num_batches_tracked == 1
+
+
+def test_loading_does_not_keep_the_shared_frequencies_apart(saved):
+    loaded = load_model(saved, Denoiser, DenoiserConfig)
+    assert loaded.layers[0][2].fn.fn.rotary_emb is loaded.layers[1][2].fn.fn.rotary_emb
+
+
+def test_header_says_what_the_file_is(saved):
+    header = read_header(saved)
+    assert header["architecture"] == "Denoiser"
+    assert header["licence"] == "CC0-1.0"
+    assert json.loads(header["config"])["dim"] == 32
+
+
+def test_absent_file(tmp_path):
+    refused(tmp_path / "absent.safetensors", "do not exist")
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_truncated_file(saved, kept):
+    saved.write_bytes(saved.read_bytes()[:kept])
+    refused(saved, "damaged")
+
+
+def test_no_safetensors(saved):
+    saved.write_bytes(b"PK\x03\x04 a pickle in a zip")
+    refused(saved, "damaged")
+
+
+def test_header_that_lies_about_its_length(saved):
+    saved.write_bytes(struct.pack("<Q", 2**62) + saved.read_bytes()[8:])
+    refused(saved, "damaged")
+
+
+def test_a_folder(tmp_path):
+    refused(tmp_path, "damaged")
+
+
+def test_foreign_safetensors(saved):
+    save_file({"x": torch.zeros(1)}, saved)
+    refused(saved, "no kptalk model, expected Denoiser")
+
+
+def test_other_architecture(saved):
+    with pytest.raises(WeightsError, match="hold Denoiser, expected AudioEncoder"):
+        load_model(saved, AudioEncoder, AudioEncoderConfig)
+
+
+def test_missing_tensor(saved):
+    rewrite(saved, lambda tensors: tensors.pop("input_projection.bias"))
+    refused(saved, r"1 missing \(input_projection.bias\)")
+
+
+def test_surplus_tensor(saved):
+    rewrite(saved, lambda tensors: tensors.update(extra=torch.zeros(1)))
+    refused(saved, r"1 surplus \(extra\)")
+
+
+def test_misshaped_tensor(saved):
+    rewrite(saved, lambda tensors: tensors.update({"input_projection.bias": torch.zeros(3)}))
+    refused(saved, r"1 misshaped \(input_projection.bias \(3,\) instead of \(32,\)\)")
+
+
+@pytest.mark.parametrize("config", ["", "[]", '{"dims": 3}', '{"dim": "wide"}', '{"dim": -1}'])
+def test_config_that_describes_nothing(saved, config):
+    rewrite(saved, change_header=lambda header: header.update(config=config))
+    refused(saved, "no Denoiser that can be built")
+
+
+def test_numbers_beyond_float16_are_refused_and_leave_the_old_file(saved):
+    before = saved.read_bytes()
+    model = Denoiser(COMPACT)
+    nn.init.constant_(model.input_projection.bias, 1e6)
+    with pytest.raises(WeightsError, match="too much for float16"):
+        save_model(saved, model, COMPACT, half=True)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_folder_that_does_not_exist(tmp_path):
+    @dataclass(frozen=True)
+    class Nothing:
+        pass
+
+    with pytest.raises(WeightsError, match="cannot write"):
+        save_model(tmp_path / "absent" / "x.safetensors", nn.Linear(1, 1), Nothing())
+
+
+def test_embedded_weights_are_found_by_name():
+    assert embedded_path("facemesh").is_file()
+    with pytest.raises(WeightsError, match=r"no embedded weights 'nonsense'.*facemesh"):
+        embedded_path("nonsense")
