@@ -1,4 +1,4 @@
-"""KDTalker's spatiotemporal-attention denoiser: predicts the noise in 64 frames of motion (section 3.3 of the paper).
+"""KDTalker's spatiotemporal-attention denoiser: predicts the noise in 64 frames of motion.
 
 A token is one frame. Two clean reference tokens go first: what the face is (canonical keypoints), and the frame before
 the window. Each token is modulated by the diffusion step and by its own audio feature; context reaches it through

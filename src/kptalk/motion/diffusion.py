@@ -1,4 +1,4 @@
-"""Training loss and DDIM sampling of the motion diffusion (equations 5 to 7 of KDTalker)."""
+"""Training loss and DDIM sampling of the motion diffusion of KDTalker."""
 
 from __future__ import annotations
 
