@@ -30,13 +30,16 @@ def start(prior: NDArray[np.floating]) -> LevelState:
     return LevelState(np.asarray(prior, np.float64) * PRIOR_FRAMES, PRIOR_FRAMES)
 
 
-def step(windows: NDArray[np.float32], state: LevelState) -> tuple[NDArray[np.float32], LevelState]:
-    """Centre windows (n, 80, 16) by the mean of all speech up to and with them; returns them and the new state."""
+def hear(windows: NDArray[np.float32], state: LevelState) -> LevelState:
+    """Take the speech of mel windows (n, 80, 16) into the mean."""
     frames = windows.mean(-1, dtype=np.float64)
     weight = speech_weight(frames)
-    state = LevelState(state.total + weight @ frames, state.weight + float(weight.sum()))
-    mean = (state.total / state.weight).astype(np.float32)
-    return windows - mean[:, None], state
+    return LevelState(state.total + weight @ frames, state.weight + float(weight.sum()))
+
+
+def centre(windows: NDArray[np.float32], state: LevelState) -> NDArray[np.float32]:
+    """Mel windows (n, 80, 16) less the mean of the speech heard so far."""
+    return windows - (state.total / state.weight).astype(np.float32)[:, None]
 
 
 def speech_weight(frames: NDArray[np.floating]) -> NDArray[np.float64]:

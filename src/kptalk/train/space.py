@@ -107,6 +107,8 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
     encoded = residual.reshape(len(residual), -1) @ project @ at_control
     factors = np.column_stack([closed, look, gap, np.ones(len(gap))])
     directions = np.linalg.lstsq(factors, encoded, rcond=None)[0]
+    # What a single picture is asked for: the expression without blink and gaze, which stay as they are in the photo.
+    lasting = encoded - factors[:, :3] @ directions[:3]
 
     canonical = np.stack([c.neutral[control].ravel() for c in clips])
     poses = np.concatenate([relative_pose(c) for c in clips])
@@ -125,7 +127,7 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
         "blink": _only(directions[0], eyes, to_control @ basis, project @ at_control),
         "gaze": np.stack([_only(d, eyes, to_control @ basis, project @ at_control) for d in directions[1:3]]),
         "open_lips": directions[3],
-        "shape_to_expression": _shape_regression((mesh - template).reshape(len(mesh), -1), encoded),
+        "shape_to_expression": _shape_regression((mesh - template).reshape(len(mesh), -1), lasting),
         "mirror": mirror.astype(np.float64),
     }
     return {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}

@@ -1,0 +1,178 @@
+"""Speech to motion: windows of 64 frames, one after the other, as a stream (KDTalker, section 3.4).
+
+Where the reference joins windows at one frame and pads the last one with the beginning of the clip, these windows overlap:
+the first frames of a window are held to the last ones of the window before, the last frames of a window, which have
+not heard what comes next, are thrown away and drawn again by the next window, and after the end there is silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from kptalk.audio import level
+from kptalk.audio.encoder import AudioEncoder
+from kptalk.audio.mel import SILENCE
+from kptalk.audio.windows import Windows
+from kptalk.motion.denoiser import Denoiser
+from kptalk.motion.diffusion import Known, sample
+from kptalk.motion.facemesh import N_TOKEN, FaceMeshSource, FaceMeshSpace
+from kptalk.types import Array, Motion
+
+FPS = Fraction(25)  # the rate the denoiser was trained at; motion is resampled to the video's rate afterwards
+LENGTH = 64  # frames in a window
+HELD = 10  # frames of a window that repeat the window before
+LOOKAHEAD = 6  # frames at a window's end that are drawn again by the next window
+REFERENCE_LIMIT = 3.0  # standard deviations; a portrait's own face may be stranger than any in the training data
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """Numbers of the sampling that go with one set of weights.
+
+    Attributes:
+        steps: DDIM steps.
+        expression_noise: spread of the initial noise of the expression. Below 1 it draws nearer to the mean of what
+            lips may do with this sound, which is what lips must do to look right.
+        pose_noise: the same for the head's pose.
+        mouth_gain: factor on the mouth's expression, to make up for the amplitude that the mean lacks.
+    """
+
+    steps: int = 10
+    expression_noise: float = 0.3
+    pose_noise: float = 1.0
+    mouth_gain: float = 1.0
+
+
+@dataclass(frozen=True)
+class GeneratorState:
+    """Where a stream stands.
+
+    ``windows`` (n, 80, 16) are the mel windows from the first frame of the next motion window on, of which the level has
+    heard ``heard``; ``tokens`` (HELD + 1, 70) are the last ones given out (the portrait's own at the start) and
+    ``noise`` (HELD + LOOKAHEAD, 70) is the noise that the next window shares with the last one.
+    """
+
+    source: FaceMeshSource
+    windows: Windows
+    heard: int
+    level: level.LevelState
+    tokens: Array
+    noise: Array
+    rng: np.random.Generator
+
+
+class MotionGenerator:
+    """Audio encoder and denoiser together: mel windows at 25 fps to motion at 25 fps."""
+
+    def __init__(
+        self, space: FaceMeshSpace, encoder: AudioEncoder, denoiser: Denoiser, prior: Array, config: SamplerConfig
+    ) -> None:
+        self.space, self.encoder, self.denoiser = space, encoder.eval(), denoiser.eval()
+        self.prior, self.config = prior, config
+        self.device = next(denoiser.parameters()).device
+
+    def start(self, source: FaceMeshSource, seed: int) -> GeneratorState:
+        """State of a stream that has heard nothing: the face is the portrait's own."""
+        own = np.clip(self.space.tokens(source.motion, source.motion), -REFERENCE_LIMIT, REFERENCE_LIMIT)
+        return GeneratorState(
+            source=source,
+            windows=np.zeros((0, 80, 16), np.float32),
+            heard=0,
+            level=level.start(self.prior),
+            tokens=own,
+            noise=np.zeros((0, N_TOKEN), np.float32),
+            rng=np.random.default_rng(seed),
+        )
+
+    def step(self, windows: Windows, state: GeneratorState) -> tuple[Motion, Array, GeneratorState]:
+        """Hear (n, 80, 16) mel windows of the next n frames.
+
+        Returns:
+            the motion of the frames that became known (between 0 and n + 64 of them), how much speech there is in each,
+            (k,) float32 from 0 to 1, and the new state.
+        """
+        state = replace(state, windows=np.concatenate([state.windows, windows]))
+        parts: list[tuple[Array, Array]] = []
+        while len(state.windows) >= LENGTH:
+            tokens, activity, state = self._window(state, LENGTH - LOOKAHEAD)
+            parts.append((tokens, activity))
+        return (*self._join(parts, state), state)
+
+    def finish(self, state: GeneratorState) -> tuple[Motion, Array]:
+        """Motion and speech of the frames that remain; silence is heard after the end."""
+        parts: list[tuple[Array, Array]] = []
+        remaining = len(state.windows)
+        while remaining > len(state.tokens) - 1:
+            silence = np.full((max(0, LENGTH - remaining), 80, 16), SILENCE, np.float32)
+            padded = replace(state, windows=np.concatenate([state.windows[:remaining], silence]))
+            keep = remaining if remaining <= LENGTH else LENGTH - LOOKAHEAD
+            tokens, activity, state = self._window(padded, keep)
+            parts.append((tokens, activity))
+            remaining = remaining - keep + HELD if keep < remaining else 0
+        return self._join(parts, state)
+
+    def _window(self, state: GeneratorState, keep: int) -> tuple[Array, Array, GeneratorState]:
+        """Draw one window and give out the frames from the held ones up to ``keep``."""
+        held = len(state.tokens) - 1
+        windows = state.windows[:LENGTH]
+        heard = level.hear(windows[state.heard :], state.level)
+        fresh = state.rng.standard_normal((LENGTH - len(state.noise), N_TOKEN), np.float32)
+        noise = np.concatenate([state.noise, fresh])
+        spread = np.full(N_TOKEN, self.config.expression_noise, np.float32)
+        spread[:7] = self.config.pose_noise
+        references = np.stack([self.space.canonical_token(state.source.canonical), state.tokens[0]])
+        known = None
+        if held:
+            frames = np.zeros((LENGTH, N_TOKEN), np.float32)
+            frames[:held] = state.tokens[1:]
+            known = Known(self._tensor(frames)[None], torch.arange(LENGTH, device=self.device) < held)
+        with torch.inference_mode():
+            features = self.encoder(self._tensor(level.centre(windows, heard)))[None]
+            out = sample(
+                self.denoiser,
+                self._tensor(references)[None],
+                features,
+                self._tensor(noise * spread)[None],
+                self.config.steps,
+                known,
+            )
+        tokens = out[0].cpu().numpy()
+        activity = speech_activity(windows, heard)
+        first = keep - HELD
+        after = replace(
+            state,
+            windows=state.windows[max(first, 0) :],
+            heard=LENGTH - max(first, 0),
+            level=heard,
+            tokens=tokens[first - 1 : keep] if first > 0 else state.tokens,
+            noise=noise[max(first, 0) : max(first, 0) + HELD + LOOKAHEAD],
+        )
+        return tokens[held:keep], activity[held:keep], after
+
+    def _join(self, parts: list[tuple[Array, Array]], state: GeneratorState) -> tuple[Motion, Array]:
+        empty = np.zeros((0, N_TOKEN), np.float32)
+        tokens = np.concatenate([empty, *(part[0] for part in parts)])
+        activity = np.concatenate([np.zeros(0, np.float32), *(part[1] for part in parts)])
+        return self.space.motion(tokens, state.source.motion), activity
+
+    def _tensor(self, array: Array) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
+
+
+def speech_activity(windows: Windows, state: level.LevelState) -> Array:
+    """How much speech each frame holds, (n, 80, 16) to (n,) from 0 (silence) to 1.
+
+    A frame counts by its loudness against the speech so far, 25 dB below it is silence; the lips move from three
+    frames before a sound to two after it.
+    """
+    loudness = windows[:, :, 5:11].mean((1, 2))
+    usual = float((state.total / state.weight).mean())
+    active = np.clip((loudness - max(usual - 2.0, SILENCE + 0.4)) / 0.8, 0, 1)
+    padded = np.pad(active, (2, 3), mode="edge")
+    widest = np.lib.stride_tricks.sliding_window_view(padded, 6).max(-1)
+    smooth = np.convolve(np.pad(widest, 2, mode="edge"), np.array([1, 2, 3, 2, 1]) / 9, "valid")
+    return smooth.astype(np.float32)

@@ -1,0 +1,160 @@
+"""One training loop for every network: seeded, resumable, with a moving average of the weights, a log and a loss plot."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kptalk.errors import DatasetError
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How to train.
+
+    Attributes:
+        steps: optimiser steps.
+        learning_rate: peak, reached after ``warmup`` steps; falls to zero along a cosine.
+        weight_decay: of AdamW.
+        ema: decay of the moving average that is scored and kept.
+        score_every: steps between scores on the people held out.
+        seed: fixes the batches and the initial weights.
+        minutes: stop (resumably) after this long; 0 for no limit.
+    """
+
+    steps: int
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.05
+    warmup: int = 100
+    ema: float = 0.995
+    score_every: int = 100
+    seed: int = 0
+    minutes: float = 0
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[[nn.Module, np.random.Generator], Tensor],
+    score: Callable[[nn.Module], float],
+    folder: Path,
+    config: LoopConfig,
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> nn.Module:
+    """Train a model and return its best moving average by ``score`` (higher is better).
+
+    ``loss(model, rng)`` draws a batch with the generator and returns a scalar. Everything needed to go on is written to
+    ``folder/state.pt`` at every score; a second call with the same folder goes on from there and gives the same weights.
+    ``folder/log.csv`` holds step, loss, score and seconds.
+
+    Raises:
+        DatasetError: the loss is no longer a finite number.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.to(device)
+    average = copy.deepcopy(model).eval()
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+    best, best_weights, first, spent = -math.inf, copy.deepcopy(average.state_dict()), 0, 0.0
+    state_file = folder / "state.pt"
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True, map_location=device)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        best, best_weights, first, spent = state["best"], state["best_weights"], state["step"], state["seconds"]
+    started, running = time.monotonic() - spent, 0.0
+    for step in range(first, config.steps):
+        rng = np.random.default_rng([config.seed, step])
+        torch.manual_seed(config.seed * 1_000_003 + step)
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * _schedule(step, config)
+        model.train()
+        value = loss(model, rng)
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(value)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        _update_average(average, model, min(config.ema, (step + 1) / (step + 10)))
+        running += value.item()
+        done = step + 1
+        if done % config.score_every and done != config.steps:
+            continue
+        if not math.isfinite(running):
+            raise DatasetError(f"training diverged at step {done}: the loss is {running}")
+        mean_loss = running / ((done - 1) % config.score_every + 1)
+        running = 0.0
+        with torch.inference_mode():
+            result = score(average)
+        if result > best:
+            best, best_weights = result, copy.deepcopy(average.state_dict())
+        seconds = time.monotonic() - started
+        row = {"step": float(done), "loss": mean_loss, "score": result, "seconds": round(seconds, 1)}
+        _log(folder / "log.csv", row)
+        _save(state_file, done, model, average, optimiser, best, best_weights, seconds)
+        if progress:
+            progress(done, config.steps, row)
+        if config.minutes and seconds > 60 * config.minutes:
+            break
+    average.load_state_dict(best_weights)
+    return average
+
+
+def _schedule(step: int, config: LoopConfig) -> float:
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup)))
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    for kept, fresh in zip(average.parameters(), model.parameters(), strict=True):
+        kept.lerp_(fresh, 1 - decay)
+    for kept, fresh in zip(average.buffers(), model.buffers(), strict=True):
+        kept.copy_(fresh)
+
+
+def _log(path: Path, row: dict[str, float]) -> None:
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _save(
+    path: Path,
+    step: int,
+    model: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    best: float,
+    best_weights: dict[str, Tensor],
+    seconds: float,
+) -> None:
+    state = {
+        "step": step,
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "best": best,
+        "best_weights": best_weights,
+        "seconds": seconds,
+    }
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
