@@ -72,10 +72,14 @@ class FaceMeshSpace:
             self.canonical_std = tensors["canonical_std"]  # (63,)
             self.blink = tensors["blink"].reshape(N_KEYPOINTS, 3)  # expression that closes the lids
             self.gaze = tensors["gaze"].reshape(2, N_KEYPOINTS, 3)  # expression of a gaze of 1 to the right, down
-            self.shape_to_expression = tensors["shape_to_expression"]  # (1435, 63) regression of the expression on one mesh
+            self.shape_to_expression = tensors[
+                "shape_to_expression"
+            ]  # (1435, 63) regression of the expression on one mesh
             self.open_lips = tensors["open_lips"].reshape(N_KEYPOINTS, 3)  # expression that opens the lips by 1
         except KeyError as error:
             raise WeightsError(f"motion space weights lack the tensor {error}") from error
+        share = np.repeat(self._mouth_share(), 3)
+        self.to_mouth = (self.decoder * share) @ self.encoder  # (63, 63) keeps of an expression what the mouth does
 
     @classmethod
     def load(cls, path: str | Path) -> FaceMeshSpace:
@@ -103,6 +107,11 @@ class FaceMeshSpace:
     def decode(self, expression: Array) -> Array:
         """Expression (T, 21, 3) to mesh displacements (T, 478, 3) in the head's frame."""
         return (expression.reshape(len(expression), -1) @ self.decoder).reshape(len(expression), -1, 3)
+
+    def split_mouth(self, expression: Array) -> tuple[Array, Array]:
+        """Head-frame expression (T, 21, 3) as the sum of what the mouth and jaw do and what the rest of the face does."""
+        mouth = (expression.reshape(len(expression), -1) @ self.to_mouth).reshape(-1, N_KEYPOINTS, 3)
+        return mouth, expression - mouth
 
     def extract(self, face: Face) -> FaceMeshSource:
         """Source motion of one portrait.
@@ -178,6 +187,11 @@ class FaceMeshSpace:
         keypoints = (canonical.reshape(-1) - self.canonical_mean) / self.canonical_std
         return np.concatenate([np.zeros(7), keypoints]).astype(np.float32)
 
+    def _mouth_share(self) -> Array:
+        """How much each vertex belongs to the mouth and jaw, (478,): 1 at the lips and below, 0 above the nose's tip."""
+        nose, lips = self.template[1, 1], self.template[13, 1]
+        return np.clip((self.template[:, 1] - nose) / (lips - nose), 0, 1)
+
     def _gain(self, mesh: Array) -> Array:
         """(478, 3): how much larger this person's mouth and eye openings are than the template's."""
         gain = np.ones((len(self.template), 3))
@@ -185,10 +199,7 @@ class FaceMeshSpace:
         width = np.linalg.norm(mesh[corners[0], :2] - mesh[corners[1], :2])
         usual = np.linalg.norm(self.template[corners[0], :2] - self.template[corners[1], :2])
         mouth = np.clip(width / usual, 0.8, 1.2)
-        # Full strength at the lips, none at the level of the nose's tip and above.
-        nose, lips = self.template[1, 1], self.template[13, 1]
-        share = np.clip((self.template[:, 1] - nose) / (lips - nose), 0, 1)[:, None]
-        gain *= 1 + (mouth - 1) * share
+        gain *= 1 + (mouth - 1) * self._mouth_share()[:, None]
         openings = np.clip(lid_opening(mesh) / lid_opening(self.template), 0.7, 1.4)
         for opening, pairs in zip(openings, LID_PAIRS, strict=True):
             gain[pairs.ravel(), 1] = opening
