@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kptalk.face.indices import EYE_CORNERS, IRISES, LID_PAIRS
+from kptalk.face.indices import EYE_CORNERS, IRISES, LID_PAIRS, lid_opening
 from kptalk.render.mesh.matte import push_pull
 from kptalk.render.mesh.topology import smoothstep
 from kptalk.types import Array, Image
 
 LASH = 0.05  # of the eye's width: half thickness of the lash line of a closed eye
+SHUT, WIDE = 0.25, 0.6  # of the photo's opening: drawn as shut below, as it is above
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,21 @@ class Eye:
 def prepare_eyes(image: Image, landmarks: Array) -> tuple[Eye, Eye]:
     """Read both eyes from a photo (H, W, 3) with landmarks (478, 3) pixels."""
     return _prepare(image, landmarks, 0), _prepare(image, landmarks, 1)
+
+
+def seal_lids(face: Array, landmarks: Array) -> Array:
+    """Close lids that are nearly closed, (478, 3): detectors and decoders stop a little short of it.
+
+    Openings from 0.6 of the photo's are left as they are.
+    """
+    opening, usual = lid_opening(face), lid_opening(landmarks)
+    face = face.copy()
+    for pairs, ratio in zip(LID_PAIRS, opening / np.maximum(usual, 1e-3), strict=True):
+        if ratio < WIDE:
+            kept = max(0.0, WIDE * (ratio - SHUT) / (WIDE - SHUT)) / max(ratio, 1e-3)
+            upper, lower = pairs[:, 0], pairs[:, 1]
+            face[upper] = face[lower] + kept * (face[upper] - face[lower])
+    return face
 
 
 def draw_eyes(frame: Image, eyes: tuple[Eye, Eye], face: Array, vertical: float) -> None:
@@ -184,7 +200,9 @@ def _draw(frame: Image, eye: Eye, face: Array, vertical: float) -> None:
     bump = 1 - smoothstep((reach - eye.radius) / (0.12 + 1.7 * float(np.abs(gaze).max())))
     source_u = np.clip(u - bump * gaze[0], 0, 1)
     source_v = source_v - bump * gaze[1]
-    source_v = np.clip(source_v, _curve(eye.upper, source_u), _curve(eye.lower, source_u))
+    # A moved iris must not bring the lids' edges along.
+    rim = 0.035 * bump * min(1.0, float(np.abs(gaze).max()) / 0.05)
+    source_v = np.clip(source_v, _curve(eye.upper, source_u) + rim, _curve(eye.lower, source_u) - rim)
     where = eye.origin + source_u[..., None] * eye.along + source_v[..., None] * eye.across - eye.corner
     ball = cv2.remap(eye.photo, where.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     opening = np.clip(np.minimum(v - top, bottom - v) / pixel + 0.5, 0, 1)

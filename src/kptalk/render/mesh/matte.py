@@ -73,34 +73,16 @@ def _disc(radius: float) -> NDArray[np.uint8]:
 
 
 def _paint_out(image: Image, alpha: Array, unit: float) -> Array:
-    """Background (H, W, 3) float32 without the person: mirrored texture near the outline, smooth colour deep inside."""
-    hole = cv2.dilate((alpha > 0.03).astype(np.uint8), _disc(7 * unit))
-    known = (hole == 0).astype(np.float32)
-    smooth = push_pull(image.astype(np.float32), known)
-    distance, labels = cv2.distanceTransformWithLabels(hole, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    rows, columns = np.nonzero(hole == 0)
-    if len(rows) == 0:
-        return smooth
-    nearest = np.zeros((labels.max() + 1, 2), np.float32)
-    nearest[labels[rows, columns]] = np.stack([columns, rows], -1)
-    identity = np.stack(np.meshgrid(np.arange(hole.shape[1]), np.arange(hole.shape[0])), -1).astype(np.float32)
-    offset = (nearest[labels] - identity) * hole[..., None]
-    # Smooth directions: without this the mirrored texture falls apart into fans.
-    soft = cv2.GaussianBlur(offset, (0, 0), 6 * unit)
-    length = np.linalg.norm(soft, axis=-1, keepdims=True) + 1e-3
-    step = np.maximum(2 * distance[..., None], distance[..., None] + 3 * unit)
-    mirrored = identity + soft / length * step
-    texture = cv2.remap(image, mirrored, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT).astype(np.float32)
-    valid = cv2.remap(known, mirrored, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    valid = cv2.GaussianBlur(valid * (valid > 0.99), (0, 0), 3 * unit) * (valid > 0.99)
-    # Only the fine part of the mirrored texture is used; the colours are those of the smooth fill.
-    low = cv2.GaussianBlur(texture, (0, 0), 7 * unit)
-    near = np.clip(1.6 - distance / (28 * unit), 0, 1) * valid
-    painted = smooth + near[..., None] * (0.35 * (low - smooth) + texture - low)
-    soft_hole = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 2 * unit)
-    soft_hole = np.clip((soft_hole - 0.5) * 2.2, 0, 1)[..., None]
-    soft_hole[alpha > 0.03] = 1
-    return np.asarray(image * (1 - soft_hole) + np.clip(painted, 0, 255) * soft_hole, np.float32)
+    """Background (H, W, 3) float32 without the person: smooth colours behind it, its true colours in the soft edge."""
+    photo = image.astype(np.float32)
+    hole = cv2.dilate((alpha > 0.02).astype(np.uint8), _disc(6 * unit))
+    behind = push_pull(photo, (hole == 0).astype(np.float32))
+    front = push_pull(photo, (alpha > 0.97).astype(np.float32))
+    # In the edge the photo is alpha front + (1 - alpha) background: solved for the background while alpha is small.
+    share = alpha[..., None]
+    solved = np.clip((photo - share * front) / np.maximum(1 - share, 0.3), 0, 255)
+    deep = np.clip((share - 0.1) / 0.4, 0, 1)
+    return np.asarray(solved + deep * (behind - solved), np.float32)
 
 
 def push_pull(image: Array, known: Array) -> Array:

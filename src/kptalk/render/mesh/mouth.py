@@ -19,7 +19,7 @@ from kptalk.render.mesh.topology import smoothstep
 from kptalk.types import Array, Image
 
 CORNERS = (78, 308)  # of the inner lips
-CHIN = (152, 148, 377, 176, 400)
+SEALED, AJAR = 0.03, 0.08  # lip gap in mouth widths: drawn as closed below, as it is above
 BEHIND = 0.16  # mouth widths from the lips to the teeth
 
 
@@ -127,10 +127,11 @@ def _colours(image: Image, landmarks: Array) -> tuple[Array, Array, Array | None
 def _palette(skin: Array, lip: Array, own_teeth: Array | None) -> teeth.Palette:
     light = float(skin.mean())
     if own_teeth is None:
-        # As bright as the skin and a little more, less so on bright skin; white that keeps a third of the skin's tint.
-        level = min(max(1.12 * light, 0.55 * light + 85), 225.0)
-        tint = skin / max(light, 1)
-        own_teeth = level * (0.72 * np.array([1.0, 0.985, 0.94]) + 0.28 * tint)
+        # Brighter than the skin, less so on bright skin; ivory, and less so where the photo has little colour.
+        level = min(1.35 * light, 0.5 * light + 108, 232.0)
+        colourful = min(1.0, float(skin.max() - skin.min()) / (0.25 * max(float(skin.max()), 1)))
+        tint = 0.7 * (1 - colourful * np.array([0, 0.03, 0.10])) + 0.3 * skin / max(light, 1)
+        own_teeth = level * tint
     red = 0.12 * lip + 0.13 * skin
     return teeth.Palette(
         teeth=np.clip(own_teeth, 0, 245).astype(np.float32),
@@ -158,6 +159,26 @@ def _line(points: Array) -> Array:
     points = points.copy()
     points[:, 0] = np.maximum.accumulate(points[:, 0] + 1e-4 * np.arange(len(points)))
     return points
+
+
+def seal_lips(face: Array, landmarks: Array) -> Array:
+    """Close lips that are nearly closed, (478, 3), unless they are the photo's own."""
+    width = float(np.linalg.norm(face[CORNERS[1], :2] - face[CORNERS[0], :2]))
+    gap = float(np.linalg.norm(face[14, :2] - face[13, :2])) / max(width, 1e-3)
+    own = float(
+        np.linalg.norm(landmarks[14, :2] - landmarks[13, :2])
+        / np.linalg.norm(landmarks[CORNERS[1], :2] - landmarks[CORNERS[0], :2])
+    )
+    if gap >= AJAR or own < SEALED:
+        return face
+    kept = max(0.0, AJAR * (gap - SEALED) / (AJAR - SEALED)) / max(gap, 1e-3)
+    differs = float(smoothstep(np.float32((own - gap) / (0.4 * own))))
+    kept = 1 + differs * (kept - 1)
+    face = face.copy()
+    upper, lower = LIP_PAIRS[:, 0], LIP_PAIRS[:, 1]
+    middle, half = 0.5 * (face[upper] + face[lower]), 0.5 * kept * (face[lower] - face[upper])
+    face[upper], face[lower] = middle - half, middle + half
+    return face
 
 
 def draw_mouth(frame: Image, mouth: Mouth, face: Array, matrix: Array, offset: Array) -> None:
@@ -203,34 +224,40 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, matrix: Array, offset: A
 
     widest = float((lower[:, 1] - upper[:, 1]).max())
     if widest > 0.008:
-        inside = _interior(mouth, face, rigid, matrix, offset, (x0, y0, x1, y1))
+        inside = _interior(mouth, face, matrix, offset, (x0, y0, x1, y1))
         from_top, from_bottom = (v - top) / pixel, (bottom - v) / pixel
-        mask = np.clip(from_top + 0.5, 0, 1) * np.clip(from_bottom + 0.5, 0, 1) * ((u > 0) & (u < 1))
+        mask = (
+            smoothstep((from_top + 1) / 2) * smoothstep((from_bottom + 1) / 2) * smoothstep(np.minimum(u, 1 - u) / 0.05)
+        )
+        mask = mask * float(smoothstep(np.float32((widest - 0.008) / 0.02)))
         # Lips throw a soft shadow on what is behind them, the upper one more.
         shade = (
             1 - 0.42 * np.exp(-np.clip(v - top, 0, None) / 0.045) - 0.22 * np.exp(-np.clip(bottom - v, 0, None) / 0.03)
         )
-        shade = shade * (0.72 + 0.28 * smoothstep(open_by / 0.16))
+        shade = shade * (0.80 + 0.20 * smoothstep(open_by / 0.12))
         colour = colour + (share * mask)[..., None] * (inside * shade[..., None] - colour)
     if mouth.gap > 0.03:
         colour = _seam(colour, mouth, u, v, top, bottom, open_by, share)
     patch[...] = np.clip(np.rint(colour), 0, 255).astype(np.uint8)
 
 
-def _interior(
-    mouth: Mouth, face: Array, rigid: Array, matrix: Array, offset: Array, box: tuple[int, int, int, int]
-) -> Array:
+def _interior(mouth: Mouth, face: Array, matrix: Array, offset: Array, box: tuple[int, int, int, int]) -> Array:
     """Cavity, jaws and own teeth for the pixels of ``box`` (x0, y0, x1, y1), (h, w, 3) float32."""
     x0, y0, x1, y1 = box
     size = (int(x1 - x0), int(y1 - y0))
     origin = (mouth.origin @ matrix + offset)[:2] - np.array([x0, y0], np.float32)
     axes = (mouth.axes @ matrix)[:, :2]
-    drop = (face[CHIN, :2] - rigid[CHIN, :2]).mean(0)
-    down = axes[1] / max(float(np.linalg.norm(axes[1])), 1e-6)
-    drop = down * float(drop @ down)
-    raised = float((rigid[13, :2] - face[13, :2]) @ down)  # upper lip
+    down = axes[1] / max(float(axes[1] @ axes[1]), 1e-6)
+    lip_up, lip_low = ((face[[13, 14], :2] - (mouth.origin @ matrix + offset)[:2]) @ down).tolist()
+    # Upper teeth stay with the skull as long as the lip shows a natural part of them; the lower ones peep over the lip.
+    upper_edge = float(np.clip(teeth.INCISAL, lip_up + 0.035, lip_up + 0.125))
+    lower_edge = max(lip_low - 0.045, upper_edge + 0.01)
     inside = np.broadcast_to(mouth.cavity, (size[1], size[0], 3)).astype(np.float32)
-    for texture, shift in ((mouth.lower, drop * 0.92), (mouth.upper, -0.25 * max(raised, 0.0) * down)):
+    for texture, move in (
+        (mouth.lower, lower_edge - teeth.LOWER_EDGE),
+        (mouth.upper, upper_edge - teeth.INCISAL),
+    ):
+        shift = move * axes[1]
         # Texture pixels to box pixels.
         steps = axes / teeth.TEXELS
         start = origin + shift + np.array([0.5 / teeth.TEXELS - teeth.HALF, 0.5 / teeth.TEXELS + teeth.TOP]) @ axes

@@ -12,9 +12,9 @@ from kptalk.errors import MotionError
 from kptalk.face.indices import OVAL
 from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace
 from kptalk.motion.rotation import rotation_matrix
-from kptalk.render.mesh.eyes import Eye, draw_eyes, prepare_eyes
+from kptalk.render.mesh.eyes import Eye, draw_eyes, prepare_eyes, seal_lids
 from kptalk.render.mesh.matte import Layers, split
-from kptalk.render.mesh.mouth import Mouth, draw_mouth, prepare_mouth
+from kptalk.render.mesh.mouth import Mouth, draw_mouth, prepare_mouth, seal_lips
 from kptalk.render.mesh.pose import clamp_pose
 from kptalk.render.mesh.raster import Box, Rasterizer
 from kptalk.render.mesh.topology import Edge, Mesh, build
@@ -46,18 +46,19 @@ class MeshRenderer:
 
         Args:
             portrait: head and shoulders, face about 40 % of the side; any size.
-            free: edges at which the picture may move, because they are the photo's own; at the others the frames' outermost
-                pixels are the photo's.
+            free: edges at which the picture may move, because they are the photo's own; at the others the frames'
+                outermost pixels are the photo's.
         """
         source = self.space.extract(portrait.face)
         landmarks = portrait.face.landmarks
         closed = source.origin + source.unit * (source.neutral @ rotation_matrix(source.motion.rotation[0]))
         size = portrait.image.shape[0], portrait.image.shape[1]
-        mesh = build(landmarks, size, free)
+        layers = split(portrait.image, landmarks)
+        mesh = build(landmarks, layers.person[..., 3], free)
         return MeshState(
             portrait=portrait,
             source=source,
-            layers=split(portrait.image, landmarks),
+            layers=layers,
             mesh=mesh,
             raster=Rasterizer(mesh, size),
             eyes=prepare_eyes(portrait.image, landmarks),
@@ -79,7 +80,8 @@ class MeshRenderer:
         faces = self.space.vertices(state.source, motion)
         frames = np.empty((len(motion), *state.portrait.image.shape), np.uint8)
         for i, face in enumerate(faces):
-            frames[i] = draw_vertices(state, face, *rigid_motion(state.source, motion, i))
+            matrix, offset = rigid_motion(state.source, motion, i)
+            frames[i] = draw_vertices(state, face, matrix, offset)
         return frames
 
 
@@ -103,6 +105,7 @@ def draw_vertices(state: MeshState, face: Array, matrix: Array, offset: Array) -
         offset: (3,) of it.
     """
     photo = state.portrait.image
+    face = seal_lips(seal_lids(face, state.portrait.face.landmarks), state.portrait.face.landmarks)
     height, width = photo.shape[:2]
     vertices = state.mesh.place(face, matrix, offset)
     displacement = state.raster.displacement(vertices, _face_box(face, (height, width)))
@@ -127,7 +130,7 @@ def _face_box(face: Array, size: tuple[int, int]) -> Box:
 
 def _composite(layers: Layers, where: Array) -> Image:
     """The warped person over the still background."""
-    person = cv2.remap(layers.person, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    person = cv2.remap(layers.person, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     alpha = cv2.extractChannel(person, 3)
     behind = cv2.cvtColor(255 - alpha, cv2.COLOR_GRAY2RGB)
     behind = cv2.multiply(layers.background, behind, scale=1 / 255)

@@ -87,10 +87,10 @@ def _row(x: Array, y: Array, widths: tuple[float, ...], edge: float, away: int, 
     teeth = _step(height / 0.014 + 0.5)
     gum_at = (0.20 if away < 0 else 0.155) - 0.25 * arch - 0.035 * np.abs(2 * within - 1) ** 2
     gum = _step((height - gum_at) / 0.02 + 0.5)
-    body = 1 - 0.16 * np.abs(2 * within - 1) ** 3  # each tooth is a little round
-    gap = 1 - 0.30 * np.exp(-((np.minimum(within, 1 - within) * width / 0.006) ** 2)) * (number > -1)
+    body = 1 - 0.10 * np.abs(2 * within - 1) ** 3  # each tooth is a little round
+    gap = 1 - 0.20 * np.exp(-((np.minimum(within, 1 - within) * width / 0.007) ** 2))
     translucent = 1 - 0.10 * np.exp(-height / 0.03)
-    depth = 0.30 + 0.70 * np.sqrt(np.clip(1 - (distance / 0.60) ** 2, 0, 1))
+    depth = 0.38 + 0.62 * np.sqrt(np.clip(1 - (distance / 0.60) ** 2, 0, 1))
     shade = (body * gap * translucent * depth)[..., None]
     rgb = p.teeth * shade
     rgb = rgb + gum[..., None] * (p.gum * depth[..., None] * 0.85 - rgb)

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import Delaunay
 
 from kptalk.face.indices import LIPS_INNER, OVAL
@@ -23,7 +24,7 @@ Triangles = NDArray[np.int32]
 
 RINGS = (1.06, 1.14, 1.26, 1.42)  # of the oval, about its centre
 GRID = 17  # points along the longer side of the picture, outside the rings
-EDGE_FADE = 0.14  # of the shorter side: how far from a still edge the motion starts to fade
+EDGE_FADE = (0.04, 0.14)  # of the shorter side: how far from a still edge of background, or of person, motion fades
 HEAD_BACK = 0.9  # how much deeper hair and ears lie than the outline, per relative distance from it, in eye distances
 JAW_REACH = 0.55  # of the face's radius: how far the outline's own deformation (the jaw) reaches into the neck
 
@@ -90,15 +91,15 @@ def smoothstep(x: Array) -> Array:
     return x * x * (3 - 2 * x)
 
 
-def build(landmarks: Array, size: tuple[int, int], free: Collection[Edge] = ()) -> Mesh:
+def build(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edge] = ()) -> Mesh:
     """The mesh of a photo.
 
     Args:
         landmarks: (478, 3) pixels.
-        size: height, width of the photo.
+        person: (H, W) the photo's matte: where it reaches a still edge, the motion fades earlier.
         free: edges at which the picture may move, because nothing is beyond them.
     """
-    height, width = size
+    height, width = person.shape
     oval = landmarks[OVAL, :2].astype(np.float64)
     centre = (oval.min(0) + oval.max(0)) / 2
     down = landmarks[152, :2] - landmarks[10, :2]
@@ -129,16 +130,7 @@ def build(landmarks: Array, size: tuple[int, int], free: Collection[Edge] = ()) 
     z = share @ landmarks[OVAL, 2] + HEAD_BACK * eyes * np.minimum(beside, 0.45)
     below = (outer - landmarks[152, :2]) @ down / face_height
     away = np.linalg.norm(outer - centre, axis=1) / face_height
-    edge = np.full(len(outer), np.inf)
-    for name, distance in (
-        ("left", outer[:, 0]),
-        ("top", outer[:, 1]),
-        ("right", width - 1 - outer[:, 0]),
-        ("bottom", height - 1 - outer[:, 1]),
-    ):
-        if name not in free:
-            edge = np.minimum(edge, distance)
-    still = smoothstep(edge / (EDGE_FADE * min(height, width)))
+    still = _fade(outer, person, free)
     rigid = (1 - smoothstep((below + 0.05) / 0.75)) * (1 - smoothstep((away - 1.25) / 0.6)) * still
     jaw = share * ((1 - smoothstep(beside / JAW_REACH)) * still)[:, None]
 
@@ -158,6 +150,26 @@ def build(landmarks: Array, size: tuple[int, int], free: Collection[Edge] = ()) 
         n_face=len(face),
         orientation=np.sign(doubled_area(source[every, :2])).astype(np.float32),
     )
+
+
+def _fade(points: Array, person: NDArray[np.uint8], free: Collection[Edge]) -> Array:
+    """(N,) 0 at the edges that must stand still, 1 away from them."""
+    height, width = person.shape
+    x, y = np.clip(points[:, 0], 0, width - 1), np.clip(points[:, 1], 0, height - 1)
+    fade = np.ones(len(points))
+    edges: list[tuple[Edge, Array, Array, Array]] = [
+        ("left", x, y, person[:, 0]),
+        ("right", width - 1 - x, y, person[:, -1]),
+        ("top", y, x, person[0]),
+        ("bottom", height - 1 - y, x, person[-1]),
+    ]
+    for name, distance, at, line in edges:
+        if name not in free:
+            soft = gaussian_filter1d(line.astype(np.float64) / 255, 0.06 * len(line), mode="nearest")
+            near = np.clip(4 * np.interp(at, np.arange(len(line)), soft), 0, 1)
+            reach = (EDGE_FADE[0] + (EDGE_FADE[1] - EDGE_FADE[0]) * near) * min(height, width)
+            fade = np.minimum(fade, smoothstep(distance / reach))
+    return np.asarray(fade)
 
 
 def doubled_area(triangles: Array) -> Array:
