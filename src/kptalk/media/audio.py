@@ -21,6 +21,7 @@ Array = NDArray[np.float32]
 MODEL_RATE = 16_000
 FALLBACK_RATE = 48_000
 AAC_RATES = frozenset({96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000})
+PYAV_PLANES = 8
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
 # What AAC carries by name, and what becomes of layouts that it does not.
 AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1"})
@@ -187,18 +188,23 @@ def _uniform(frames: Iterable[Any], rate: int, layout: str) -> Iterator[Any]:
     resampler: Any = None
     form = None
     for frame in frames:
-        if (frame.sample_rate, frame.layout.name) == (rate, layout):
+        if (frame.sample_rate, frame.layout.name) == (rate, layout) and not _miscounted(frame):
             yield frame
             continue
         if form != (frame.format.name, frame.sample_rate, frame.layout.name):
             form = (frame.format.name, frame.sample_rate, frame.layout.name)
-            resampler = av.AudioResampler("fltp", _named(layout), rate)
+            resampler = av.AudioResampler("flt", _named(layout), rate)
         frame.pts = None
         try:
             converted = resampler.resample(frame)
         except (FFmpegError, ValueError):  # no known way between the layouts: as good as damaged
             continue
         yield from converted
+
+
+def _miscounted(frame: Any) -> bool:
+    """Whether PyAV would read past the planes of this frame, and crash: it takes 8 for 9 (PyAV 18.1)."""
+    return bool(frame.format.is_planar) and int(frame.layout.nb_channels) >= PYAV_PLANES
 
 
 def _resample(blocks: Iterable[Array], rate: int, new_rate: int, layout: str, new_layout: str) -> Iterator[Array]:
@@ -225,7 +231,9 @@ def _resample(blocks: Iterable[Array], rate: int, new_rate: int, layout: str, ne
 
 
 def _frame(block: Array, rate: int, layout: str) -> Any:
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=layout)
+    # Interleaved, for the reason given in _miscounted.
+    packed = np.ascontiguousarray(block.T).reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
     frame.sample_rate = rate
     return frame
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -81,47 +81,58 @@ def read_frames(
     with open_stream(path, "video") as (container, stream):
         own = _rate(stream)
         step = 1 / (fps or own)
-        moment = Fraction(start)
-        _seek(container, stream, moment)
-        origin = None if stream.start_time is None else stream.start_time * stream.time_base
-        before: tuple[Fraction, Any] | None = None
-        shown: Image | None = None
-        for frame in decode(container, stream):
-            time = _time(frame, before, origin, own)
-            if origin is None:
-                origin, time = time, Fraction(0)
-            if before is not None:
-                middle = (before[0] + time) / 2
-                while moment < middle:
-                    if end is not None and moment >= end:
-                        return
-                    shown = _upright(before[1]) if shown is None else shown
-                    yield shown
-                    moment += step
-            before, shown = (time, frame), None
-        if before is None:
+        frames = decode(container, stream)
+        first = next(frames, None)
+        if first is None:
             raise InputError(f"{path} has a video stream, but no picture of it can be decoded")
+        # Files may begin at any timestamp, and some containers misreport it: what counts is the first frame.
+        origin = _time(first, None)
+        moment = origin + _exact(start)
+        stop = None if end is None else origin + _exact(end)
+        if moment > origin and _seek(container, stream, moment):
+            frames = decode(container, stream)
+        else:
+            frames = chain([first], frames)
+        before = time = origin - 1 / own
+        shown: Any = None
+        picture: Image | None = None
+        for frame in frames:
+            before, time = time, _time(frame, time + 1 / own)
+            while shown is not None and moment < (before + time) / 2 and (stop is None or moment < stop):
+                picture = _upright(shown) if picture is None else picture
+                yield picture
+                moment += step
+            if stop is not None and moment >= stop:
+                return
+            shown, picture = frame, None
         # The last frame lasts as long as one frame does; half a step of grace gives round(duration * fps) frames.
-        last = before[0] + 1 / own
-        while moment + step / 2 <= last and (end is None or moment < end):
-            shown = _upright(before[1]) if shown is None else shown
-            yield shown
+        while shown is not None and moment + step / 2 <= time + 1 / own and (stop is None or moment < stop):
+            picture = _upright(shown) if picture is None else picture
+            yield picture
             moment += step
 
 
-def _time(frame: Any, before: tuple[Fraction, Any] | None, origin: Fraction | None, own: Fraction) -> Fraction:
-    """Seconds of a frame from the start of the file; without a timestamp, one frame after the one before."""
+def _exact(seconds: Fraction | float) -> Fraction:
+    """Seconds as a rational; 0.2 is meant as 1/5, not as the float that is a bit above it."""
+    return seconds if isinstance(seconds, Fraction) else Fraction(seconds).limit_denominator(1_000_000)
+
+
+def _time(frame: Any, otherwise: Fraction | None) -> Fraction:
+    """Timestamp of a frame in seconds, or another one where it has none."""
     if frame.pts is None or frame.time_base is None:
-        return Fraction(0) if before is None else before[0] + 1 / own
-    return Fraction(frame.pts * frame.time_base - (origin or 0))
+        return otherwise or Fraction(0)
+    return Fraction(frame.pts * frame.time_base)
 
 
-def _seek(container: Any, stream: Any, moment: Fraction) -> None:
-    """Go to the keyframe before a moment; files that cannot be sought are decoded from their start."""
-    if moment <= 0 or stream.time_base is None:
-        return
-    with suppress(FFmpegError, OSError, ValueError):
-        container.seek(int(moment / stream.time_base) + (stream.start_time or 0), stream=stream)
+def _seek(container: Any, stream: Any, moment: Fraction) -> bool:
+    """Go to the keyframe before a moment; False where the file cannot be sought and goes on from where it was."""
+    if stream.time_base is None:
+        return False
+    try:
+        container.seek(int(moment / stream.time_base), stream=stream)
+    except (FFmpegError, OSError, ValueError):
+        return False
+    return True
 
 
 def _rate(stream: Any) -> Fraction:
