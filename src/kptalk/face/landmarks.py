@@ -59,7 +59,9 @@ class FaceMesh:
     def __enter__(self) -> FaceMesh:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._graph.close()
 
     def __call__(self, image: Image) -> list[Face]:

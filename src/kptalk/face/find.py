@@ -1,0 +1,110 @@
+"""Finds the faces in a photo, also small ones and several, and the one that is to talk."""
+
+from __future__ import annotations
+
+import warnings
+
+import cv2
+import numpy as np
+
+from kptalk.errors import FaceNotFound, FaceTooSmall, OptionError
+from kptalk.face.landmarks import FaceMesh, detect_boxes
+from kptalk.types import Array, Face, Image, Portrait
+
+SMALLEST = 64  # pixels of a face's longer side; below it there is nothing to animate
+DETECTION_SIDE = 1280  # the detectors look at less than 200 pixels; more than this only costs time
+TILES = (1, 2, 3)  # the photo whole, then in 2 x 2 and 3 x 3 overlapping tiles, until a face is found
+ROOM = 2.4  # side of the crop given to FaceMesh, in sides of the detected box
+
+
+def find_faces(image: Image) -> list[Face]:
+    """All faces of a photo (H, W, 3) uint8 RGB that FaceMesh can follow, from left to right; empty if there is none."""
+    for tiles in TILES:
+        faces = _faces_in_boxes(image, _boxes(image, tiles))
+        if faces:
+            break
+    return sorted(faces, key=lambda face: face.box[0])
+
+
+def find_portrait(image: Image, number: int | None = None) -> Portrait:
+    """The face that is to talk: number ``number`` from the left (1 is the first), or the largest.
+
+    Warns if there are several faces and none was asked for.
+
+    Raises:
+        FaceNotFound: no face, or not a human one.
+        FaceTooSmall: the face is under 64 pixels.
+        OptionError: there is no face of that number.
+    """
+    height, width = image.shape[:2]
+    faces = find_faces(image)
+    if not faces:
+        raise FaceNotFound(
+            f"no human face found in the {width}x{height} picture (searched whole and in tiles): "
+            "use a photo in which the face is upright, unobstructed and turned to the camera"
+        )
+    if number is not None and not 1 <= number <= len(faces):
+        raise OptionError(f"face {number} was asked for, but {len(faces)} found: give 1 to {len(faces)}, from the left")
+    if number is None:
+        number = 1 + int(np.argmax([_side(face) for face in faces]))
+        if len(faces) > 1:
+            warnings.warn(
+                f"{len(faces)} faces found, the largest is used: number {number} from the left; choose with --face N",
+                stacklevel=2,
+            )
+    face = faces[number - 1]
+    if _side(face) < SMALLEST:
+        raise FaceTooSmall(
+            f"the face is {_side(face):.0f} pixels large, at least {SMALLEST} are needed: use a larger photo"
+        )
+    return Portrait(image, face)
+
+
+def _side(face: Face) -> float:
+    x0, y0, x1, y1 = face.box
+    return max(x1 - x0, y1 - y0)
+
+
+def _boxes(image: Image, tiles: int) -> Array:
+    """Detected boxes (N, 4) in pixels of the photo, looking at ``tiles`` x ``tiles`` parts that overlap by half."""
+    height, width = image.shape[:2]
+    tile_h, tile_w = (int(np.ceil(2 * side / (tiles + 1))) for side in (height, width))
+    found = []
+    for row in range(tiles):
+        for column in range(tiles):
+            y, x = row * (height - tile_h) // max(tiles - 1, 1), column * (width - tile_w) // max(tiles - 1, 1)
+            tile = image[y : y + tile_h, x : x + tile_w]
+            factor = min(1.0, DETECTION_SIDE / max(tile.shape[:2]))
+            small = cv2.resize(tile, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else tile
+            found.append(detect_boxes(small) / factor + np.array([x, y, x, y], np.float32))
+    return np.concatenate(found)
+
+
+def _faces_in_boxes(image: Image, boxes: Array) -> list[Face]:
+    """FaceMesh on an enlarged crop around every box; overlapping results count once."""
+    height, width = image.shape[:2]
+    faces: list[Face] = []
+    if not len(boxes):
+        return faces
+    with FaceMesh(confidence=0.3) as mesh:
+        for x0, y0, x1, y1 in boxes:
+            cx, cy, half = (x0 + x1) / 2, (y0 + y1) / 2, ROOM / 2 * max(x1 - x0, y1 - y0)
+            if any(_inside(face, cx, cy) for face in faces):
+                continue
+            left, top = max(0, int(cx - half)), max(0, int(cy - half))
+            crop = image[top : min(height, int(cy + half)), left : min(width, int(cx + half))]
+            if min(crop.shape[:2]) < 8:
+                continue
+            factor = 640 / max(crop.shape[:2])
+            seen = cv2.resize(crop, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+            for found in mesh(seen)[:1]:
+                offset = np.array([left, top, 0], np.float32)
+                face = Face(found.landmarks / np.float32(factor) + offset)
+                if _inside(face, cx, cy):
+                    faces.append(face)
+    return faces
+
+
+def _inside(face: Face, x: float, y: float) -> bool:
+    x0, y0, x1, y1 = face.box
+    return x0 <= x <= x1 and y0 <= y <= y1
