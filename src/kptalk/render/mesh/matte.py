@@ -73,16 +73,13 @@ def _disc(radius: float) -> NDArray[np.uint8]:
 
 
 def _paint_out(image: Image, alpha: Array, unit: float) -> Array:
-    """Background (H, W, 3) float32 without the person: smooth colours behind it, its true colours in the soft edge."""
+    """Background (H, W, 3) float32: smooth colours behind the person and its soft edge, the photo elsewhere."""
     photo = image.astype(np.float32)
-    hole = cv2.dilate((alpha > 0.02).astype(np.uint8), _disc(6 * unit))
-    behind = push_pull(photo, (hole == 0).astype(np.float32))
-    front = push_pull(photo, (alpha > 0.97).astype(np.float32))
-    # In the edge the photo is alpha front + (1 - alpha) background: solved for the background while alpha is small.
-    share = alpha[..., None]
-    solved = np.clip((photo - share * front) / np.maximum(1 - share, 0.3), 0, 255)
-    deep = np.clip((share - 0.1) / 0.4, 0, 1)
-    return np.asarray(solved + deep * (behind - solved), np.float32)
+    edge = (alpha > 0.02).astype(np.uint8)
+    behind = push_pull(photo, (cv2.dilate(edge, _disc(9 * unit)) == 0).astype(np.float32))
+    share = cv2.GaussianBlur(cv2.dilate(edge, _disc(5 * unit)).astype(np.float32), (0, 0), 1.5 * unit)
+    share = np.maximum(share, edge)[..., None]
+    return np.asarray(photo + share * (behind - photo), np.float32)
 
 
 def push_pull(image: Array, known: Array) -> Array:

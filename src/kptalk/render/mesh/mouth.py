@@ -2,8 +2,8 @@
 
 The mesh stretches whatever the photo shows between the lips. As soon as the lips differ from the photo's, that is
 replaced: cavity, tongue and lower teeth move with the jaw, upper teeth with the skull, and if the photo shows the
-person's own teeth they are laid on top. Where a mouth that is open in the photo closes, a seam in the colours of its own
-lips hides the rest of the gap.
+person's own teeth they are laid on top. Where a mouth that is open in the photo closes, a seam in the colours of its
+own lips hides the rest of the gap.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Mouth:
         landmarks: (478, 3) of the photo.
         width: of the mouth in pixels.
         gap: of the photo's lips in mouth widths.
-        upper, lower: (h, w, 4) textures of the jaws, premultiplied.
+        upper, lower, tongue: (h, w, 4) textures, premultiplied.
         cavity: (3,) colour.
         own: (h, w, 4) the photo's own interior, premultiplied, or None; ``own_corner`` (2,) its place in the photo.
         lips: (2, 3) colours of the upper and the lower lip next to the line between them.
@@ -45,6 +45,7 @@ class Mouth:
     gap: float
     upper: Array
     lower: Array
+    tongue: Array
     cavity: Array
     own: Array | None
     own_corner: Array
@@ -81,6 +82,7 @@ def prepare_mouth(image: Image, landmarks: Array, closed: Array) -> Mouth:
         gap=gap,
         upper=teeth.upper_jaw(palette),
         lower=teeth.lower_jaw(palette),
+        tongue=teeth.tongue(palette),
         cavity=palette.cavity,
         own=own,
         own_corner=corner,
@@ -126,18 +128,18 @@ def _colours(image: Image, landmarks: Array) -> tuple[Array, Array, Array | None
 
 def _palette(skin: Array, lip: Array, own_teeth: Array | None) -> teeth.Palette:
     light = float(skin.mean())
+    colourful = min(1.0, float(skin.max() - skin.min()) / (0.25 * max(float(skin.max()), 1)))
     if own_teeth is None:
         # Brighter than the skin, less so on bright skin; ivory, and less so where the photo has little colour.
         level = min(1.35 * light, 0.5 * light + 108, 232.0)
-        colourful = min(1.0, float(skin.max() - skin.min()) / (0.25 * max(float(skin.max()), 1)))
         tint = 0.7 * (1 - colourful * np.array([0, 0.03, 0.10])) + 0.3 * skin / max(light, 1)
         own_teeth = level * tint
-    red = 0.12 * lip + 0.13 * skin
+    red = colourful * np.array([0.0, 0.28, 0.28])
     return teeth.Palette(
         teeth=np.clip(own_teeth, 0, 245).astype(np.float32),
-        cavity=(red * np.array([1.0, 0.72, 0.72])).astype(np.float32),
-        tongue=np.clip((0.55 * lip + 0.30 * skin) * np.array([1.06, 0.88, 0.90]), 0, 235).astype(np.float32),
-        gum=np.clip(0.6 * lip + 0.25 * skin * np.array([1.0, 0.8, 0.8]), 0, 235).astype(np.float32),
+        cavity=((0.12 * lip + 0.13 * skin) * (1 - red)).astype(np.float32),
+        tongue=np.clip((0.55 * lip + 0.30 * skin) * (1.04 - 0.5 * red), 0, 235).astype(np.float32),
+        gum=np.clip((0.6 * lip + 0.25 * skin) * (1 - 0.3 * red), 0, 235).astype(np.float32),
     )
 
 
@@ -253,7 +255,9 @@ def _interior(mouth: Mouth, face: Array, matrix: Array, offset: Array, box: tupl
     upper_edge = float(np.clip(teeth.INCISAL, lip_up + 0.035, lip_up + 0.125))
     lower_edge = max(lip_low - 0.045, upper_edge + 0.01)
     inside = np.broadcast_to(mouth.cavity, (size[1], size[0], 3)).astype(np.float32)
+    tongue = lip_low - 0.05 - 0.34 * max(lip_low - lip_up - 0.08, 0)
     for texture, move in (
+        (mouth.tongue, max(tongue, upper_edge + 0.03)),
         (mouth.lower, lower_edge - teeth.LOWER_EDGE),
         (mouth.upper, upper_edge - teeth.INCISAL),
     ):

@@ -130,7 +130,7 @@ def _face_box(face: Array, size: tuple[int, int]) -> Box:
 
 def _composite(layers: Layers, where: Array) -> Image:
     """The warped person over the still background."""
-    person = cv2.remap(layers.person, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    person = cv2.remap(layers.person, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     alpha = cv2.extractChannel(person, 3)
     behind = cv2.cvtColor(255 - alpha, cv2.COLOR_GRAY2RGB)
     behind = cv2.multiply(layers.background, behind, scale=1 / 255)

@@ -1,4 +1,4 @@
-"""What is inside a mouth, painted once for a portrait: upper teeth, lower jaw with teeth and tongue.
+"""What is inside a mouth, painted once for a portrait: upper teeth, lower teeth, tongue.
 
 Lengths are in mouth widths. The textures are planes behind the lips: x from -HALF to HALF, y from TOP downwards,
 y = 0 at the line of the closed lips.
@@ -39,24 +39,21 @@ def upper_jaw(palette: Palette) -> Array:
 
 
 def lower_jaw(palette: Palette) -> Array:
-    """(h, w, 4) float32 premultiplied: the tongue and the teeth in front of it."""
+    """(h, w, 4) float32 premultiplied: the lower teeth."""
     x, y = _grid()
-    rgb, alpha = _row(x, y, LOWER_WIDTHS, LOWER_EDGE, 1, palette)
-    arch = np.clip(1 - (x / 0.40) ** 2, 0, None)
-    back = LOWER_EDGE + 0.035 - 0.085 * np.sqrt(arch)  # the tongue's upper outline
-    tongue = _step((y - back) / 0.07) * (arch > 0) * _step(arch / 0.25)
-    gloss = np.exp(-(((y - back - 0.09) / 0.05) ** 2)) * arch * 0.10
-    groove = 1 - 0.12 * np.exp(-((x / 0.025) ** 2))
-    depth = 0.62 + 0.38 * _step((y - back) / 0.16)
-    tongue_rgb = palette.tongue * (depth * groove + gloss)[..., None]
-    rgb = rgb * alpha[..., None] + tongue_rgb * (tongue * (1 - alpha))[..., None]
-    alpha = alpha + tongue * (1 - alpha)
-    return _finish(rgb, alpha, premultiplied=True)
+    return _finish(*_row(x, y, LOWER_WIDTHS, LOWER_EDGE, 1, palette))
 
 
-def texel(points: Array) -> Array:
-    """Plane coordinates (..., 2) to texture pixels."""
-    return (points - np.array([-HALF, TOP], np.float32)) * TEXELS - 0.5
+def tongue(palette: Palette) -> Array:
+    """(h, w, 4) float32 premultiplied: the tongue, its highest point at y = 0."""
+    x, y = _grid()
+    arch = np.clip(1 - (x / 0.36) ** 2, 0, None)
+    height = y - 0.16 * (1 - np.sqrt(arch))  # below the outline
+    alpha = _step(height / 0.05) * _step(arch / 0.2)
+    gloss = np.exp(-(((height - 0.10) / 0.06) ** 2)) * arch * 0.10
+    groove = 1 - 0.12 * np.exp(-((x / 0.03) ** 2)) * _step(height / 0.1)
+    depth = 0.50 + 0.50 * _step(height / 0.20)
+    return _finish(palette.tongue * (depth * groove + gloss)[..., None], alpha)
 
 
 def _grid() -> tuple[Array, Array]:
@@ -98,6 +95,6 @@ def _row(x: Array, y: Array, widths: tuple[float, ...], edge: float, away: int, 
     return rgb.astype(np.float32), alpha.astype(np.float32)
 
 
-def _finish(rgb: Array, alpha: Array, premultiplied: bool = False) -> Array:
-    layer = np.dstack([rgb if premultiplied else rgb * alpha[..., None], alpha])
+def _finish(rgb: Array, alpha: Array) -> Array:
+    layer = np.dstack([rgb * alpha[..., None], alpha])
     return np.asarray(cv2.GaussianBlur(layer.astype(np.float32), (0, 0), 0.8), np.float32)
