@@ -236,8 +236,9 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, matrix: Array, offset: A
         shade = (
             1 - 0.42 * np.exp(-np.clip(v - top, 0, None) / 0.045) - 0.22 * np.exp(-np.clip(bottom - v, 0, None) / 0.03)
         )
-        shade = shade * (0.80 + 0.20 * smoothstep(open_by / 0.12))
-        colour = colour + (share * mask)[..., None] * (inside * shade[..., None] - colour)
+        shade = (shade * (0.60 + 0.40 * smoothstep(open_by / 0.12)))[..., None]
+        inside = inside * shade + (1 - shade) * 0.45 * mouth.lips.mean(0)  # the shadow is as red as the lips
+        colour = colour + (share * mask)[..., None] * (inside - colour)
     if mouth.gap > 0.03:
         colour = _seam(colour, mouth, u, v, top, bottom, open_by, share)
     patch[...] = np.clip(np.rint(colour), 0, 255).astype(np.uint8)

@@ -16,6 +16,7 @@ from kptalk.types import Array
 COARSE = 4  # pixels: raster step outside the face, where the map is smooth
 LEAST_AREA = 0.6  # doubled area in pixels below which a triangle is left out: its map would be noise
 SUBPIXEL = 4  # bits
+STILL = 0.004  # pixels: vertices that move less do not move
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1, end excluded
 
@@ -26,22 +27,22 @@ class Rasterizer:
     def __init__(self, mesh: Mesh, size: tuple[int, int]) -> None:
         self.mesh = mesh
         self.height, self.width = size
-        columns, rows = np.meshgrid(np.arange(self.width, dtype=np.float32), np.arange(self.height, dtype=np.float32))
-        self.identity = np.stack([columns, rows], -1)
+        self.columns, self.rows = np.meshgrid(
+            np.arange(self.width, dtype=np.float32), np.arange(self.height, dtype=np.float32)
+        )
         down = (-(-self.height // COARSE), -(-self.width // COARSE))
-        at = (COARSE - 1) / 2 + COARSE * np.stack(np.meshgrid(np.arange(down[1]), np.arange(down[0])), -1)
-        self.coarse = at.astype(np.float32)
+        at = [(COARSE - 1) / 2 + COARSE * np.arange(n, dtype=np.float32) for n in (down[1], down[0])]
+        self.coarse_columns, self.coarse_rows = np.meshgrid(*at)
         self.corners = mesh.source[mesh.triangles, :2]
 
-    def displacement(self, vertices: Array, fine: Box) -> Array:
-        """(H, W, 2) float32: source minus target position of every pixel.
+    def sampling(self, vertices: Array, fine: Box) -> tuple[Array, Array]:
+        """Where each pixel of the frame comes from: x and y, both (H, W) float32.
 
         Args:
             vertices: (N, 3) pixels of the frame; z orders the triangles.
-            fine: the part of the picture that is drawn at full resolution.
+            fine: the part of the picture that holds the face and is drawn at full resolution.
         """
-        triangles = self.mesh.triangles
-        target = vertices[triangles]
+        target = vertices[self.mesh.triangles]
         area = doubled_area(target[:, :, :2])
         affine = self._affine(target[:, :, :2], area)
         depth = target[:, :, 2].sum(1)
@@ -49,26 +50,32 @@ class Rasterizer:
         order = np.argsort(-depth, kind="stable")
         order = order[np.abs(area[order]) > LEAST_AREA]
 
-        ids = np.full(self.coarse.shape[:2], -1, np.int32)
-        self._fill(ids, (target[:, :, :2] - (COARSE - 1) / 2) / COARSE, order)
-        coarse = self._lookup(affine, ids, self.coarse)
-        shape = (self.coarse.shape[1] * COARSE, self.coarse.shape[0] * COARSE)
-        out = cv2.resize(coarse, shape, interpolation=cv2.INTER_LINEAR)[: self.height, : self.width]
+        # Around the face; where nothing is drawn, nothing moves.
+        moves = np.abs(vertices - self.mesh.source)[self.mesh.triangles, :2].max((1, 2)) > STILL
+        moves[: self.mesh.n_face] = False
+        ids = np.full(self.coarse_rows.shape, -1, np.int32)
+        self._fill(ids, (target[:, :, :2] - (COARSE - 1) / 2) / COARSE, order[moves[order]])
+        shape = (self.coarse_rows.shape[1] * COARSE, self.coarse_rows.shape[0] * COARSE)
+        planes = []
+        for plane in self._lookup(affine, ids, self.coarse_columns, self.coarse_rows):
+            planes.append(cv2.resize(plane, shape, interpolation=cv2.INTER_LINEAR)[: self.height, : self.width])
 
         x0, y0, x1, y1 = fine
         low, high = target[:, :, :2].min(1), target[:, :, :2].max(1)
         near = ((low[:, 0] < x1) & (high[:, 0] > x0 - 1) & (low[:, 1] < y1) & (high[:, 1] > y0 - 1))[order]
         ids = np.full((y1 - y0, x1 - x0), -1, np.int32)
         self._fill(ids, target[:, :, :2] - np.float32([x0, y0]), order[near])
-        part = self._lookup(affine, ids, self.identity[y0:y1, x0:x1])
+        box = np.s_[y0:y1, x0:x1]
         hole = ids < 0
-        if hole.any():
-            part[hole] = out[y0:y1, x0:x1][hole]
-        out[y0:y1, x0:x1] = part
-        return np.asarray(out)
+        for plane, part in zip(planes, self._lookup(affine, ids, self.columns[box], self.rows[box]), strict=True):
+            plane[box] = np.where(hole, plane[box], part) if hole.any() else part
+        return cv2.add(planes[0], self.columns), cv2.add(planes[1], self.rows)
 
     def _affine(self, target: Array, area: Array) -> Array:
-        """(M, 6): displacement = (a x + b y + c, d x + e y + f) of the pixels of each target triangle."""
+        """(6, M + 1): the displacement over each target triangle is rows 0, 2, 4 by x, y, 1 in x, rows 1, 3, 5 in y.
+
+        The last column is for pixels of no triangle: no displacement.
+        """
         difference = self.corners - target
         t1, t2 = target[:, 1] - target[:, 0], target[:, 2] - target[:, 0]
         d1, d2 = difference[:, 1] - difference[:, 0], difference[:, 2] - difference[:, 0]
@@ -76,7 +83,8 @@ class Rasterizer:
         by_x = (d1 * t2[:, 1:] - d2 * t1[:, 1:]) * scale
         by_y = (d2 * t1[:, :1] - d1 * t2[:, :1]) * scale
         constant = difference[:, 0] - by_x * target[:, 0, :1] - by_y * target[:, 0, 1:]
-        return np.concatenate([by_x, by_y, constant], 1).astype(np.float32)
+        zero = np.zeros((1, 6))
+        return np.concatenate([np.concatenate([by_x, by_y, constant], 1), zero]).T.astype(np.float32, order="C")
 
     def _fill(self, ids: NDArray[np.int32], points: Array, order: NDArray[np.int64]) -> None:
         corners = np.rint(points * (1 << SUBPIXEL)).astype(np.int32)
@@ -85,8 +93,15 @@ class Rasterizer:
             fill(ids, corners[number], number, 8, SUBPIXEL)
 
     @staticmethod
-    def _lookup(affine: Array, ids: NDArray[np.int32], at: Array) -> Array:
-        """Displacements (h, w, 2) at positions ``at`` (h, w, 2); zero where no triangle was drawn."""
-        table = np.concatenate([affine, np.zeros((1, 6), np.float32)])
-        c = np.take(table, ids.ravel(), axis=0, mode="wrap").reshape(*ids.shape, 6)
-        return c[..., :2] * at[..., :1] + c[..., 2:4] * at[..., 1:] + c[..., 4:]
+    def _lookup(affine: Array, ids: NDArray[np.int32], columns: Array, rows: Array) -> list[Array]:
+        """Displacements in x and y (h, w) at the given positions; id -1 stands for no triangle."""
+        planes = []
+        for axis in (0, 1):
+            plane = affine[axis].take(ids, mode="wrap")
+            plane *= columns
+            by_y = affine[axis + 2].take(ids, mode="wrap")
+            by_y *= rows
+            plane += by_y
+            plane += affine[axis + 4].take(ids, mode="wrap")
+            planes.append(plane)
+        return planes

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from kptalk.errors import MotionError
-from kptalk.face.indices import OVAL
 from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace
 from kptalk.motion.rotation import rotation_matrix
 from kptalk.render.mesh.eyes import Eye, draw_eyes, prepare_eyes, seal_lids
@@ -108,8 +107,8 @@ def draw_vertices(state: MeshState, face: Array, matrix: Array, offset: Array) -
     face = seal_lips(seal_lids(face, state.portrait.face.landmarks), state.portrait.face.landmarks)
     height, width = photo.shape[:2]
     vertices = state.mesh.place(face, matrix, offset)
-    displacement = state.raster.displacement(vertices, _face_box(face, (height, width)))
-    frame = _composite(state.layers, state.raster.identity + displacement)
+    columns, rows = state.raster.sampling(vertices, _face_box(face, (height, width)))
+    frame = _composite(state.layers, columns, rows)
     vertical = float(np.linalg.norm(matrix[1, :2]))
     draw_eyes(frame, state.eyes, face, vertical)
     draw_mouth(frame, state.mouth, face, matrix, offset)
@@ -121,16 +120,16 @@ def draw_vertices(state: MeshState, face: Array, matrix: Array, offset: Array) -
 
 
 def _face_box(face: Array, size: tuple[int, int]) -> Box:
-    low = np.floor(face[OVAL, :2].min(0) - 4).astype(int)
-    high = np.ceil(face[OVAL, :2].max(0) + 5).astype(int)
+    low = np.floor(face[:, :2].min(0) - 8).astype(int)
+    high = np.ceil(face[:, :2].max(0) + 9).astype(int)
     x0, x1 = np.clip([low[0], high[0]], 0, size[1])
     y0, y1 = np.clip([low[1], high[1]], 0, size[0])
     return int(x0), int(y0), int(max(x1, x0 + 1)), int(max(y1, y0 + 1))
 
 
-def _composite(layers: Layers, where: Array) -> Image:
+def _composite(layers: Layers, columns: Array, rows: Array) -> Image:
     """The warped person over the still background."""
-    person = cv2.remap(layers.person, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    person = cv2.remap(layers.person, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     alpha = cv2.extractChannel(person, 3)
     behind = cv2.cvtColor(255 - alpha, cv2.COLOR_GRAY2RGB)
     behind = cv2.multiply(layers.background, behind, scale=1 / 255)
