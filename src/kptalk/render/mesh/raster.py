@@ -35,8 +35,9 @@ class Rasterizer:
         self.coarse_columns, self.coarse_rows = np.meshgrid(*at)
         self.corners = mesh.source[mesh.triangles, :2]
 
-    def sampling(self, vertices: Array, fine: Box) -> tuple[Array, Array]:
-        """Where each pixel of the frame comes from: x and y, both (H, W) float32.
+    def sampling(self, vertices: Array, fine: Box) -> tuple[Array, Array, int]:
+        """Where each pixel of the frame comes from: x and y, both (H, W) float32; and how many pixels of ``fine``
+        no triangle covers (they are filled from around).
 
         Args:
             vertices: (N, 3) pixels of the frame; z orders the triangles.
@@ -67,9 +68,10 @@ class Rasterizer:
         self._fill(ids, target[:, :, :2] - np.float32([x0, y0]), order[near])
         box = np.s_[y0:y1, x0:x1]
         hole = ids < 0
+        unfilled = int(np.count_nonzero(hole))
         for plane, part in zip(planes, self._lookup(affine, ids, self.columns[box], self.rows[box]), strict=True):
-            plane[box] = np.where(hole, plane[box], part) if hole.any() else part
-        return cv2.add(planes[0], self.columns), cv2.add(planes[1], self.rows)
+            plane[box] = part if not unfilled else np.where(hole, plane[box], part)
+        return cv2.add(planes[0], self.columns), cv2.add(planes[1], self.rows), unfilled
 
     def _affine(self, target: Array, area: Array) -> Array:
         """(6, M + 1): the displacement over each target triangle is rows 0, 2, 4 by x, y, 1 in x, rows 1, 3, 5 in y.

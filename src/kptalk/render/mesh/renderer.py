@@ -105,9 +105,7 @@ def draw_vertices(state: MeshState, face: Array, matrix: Array, offset: Array) -
     """
     photo = state.portrait.image
     face = seal_lips(seal_lids(face, state.portrait.face.landmarks), state.portrait.face.landmarks)
-    height, width = photo.shape[:2]
-    vertices = state.mesh.place(face, matrix, offset)
-    columns, rows = state.raster.sampling(vertices, _face_box(face, (height, width)))
+    columns, rows, _ = sampling_map(state, face, matrix, offset)
     frame = _composite(state.layers, columns, rows)
     vertical = float(np.linalg.norm(matrix[1, :2]))
     draw_eyes(frame, state.eyes, face, vertical)
@@ -117,6 +115,13 @@ def draw_vertices(state: MeshState, face: Array, matrix: Array, offset: Array) -
         if name not in state.free:
             frame[part] = photo[part]
     return frame
+
+
+def sampling_map(state: MeshState, face: Array, matrix: Array, offset: Array) -> tuple[Array, Array, int]:
+    """The warp alone: x and y (H, W) in the photo of each pixel, and how many pixels no triangle covers."""
+    height, width = state.portrait.image.shape[:2]
+    vertices = state.mesh.place(face, matrix, offset)
+    return state.raster.sampling(vertices, _face_box(face, (height, width)))
 
 
 def _face_box(face: Array, size: tuple[int, int]) -> Box:
