@@ -1,5 +1,6 @@
 """Video files come as frames at a constant rate, whatever their own."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from kptalk.errors import InputError
-from kptalk.media import probe, read_frames
+from kptalk.media.clip import probe, read_frames
 from tests.media.recordings import tone, write_clip, write_sound
 
 
@@ -47,6 +48,20 @@ def test_part_of_a_clip(tmp_path):
     assert indices(path, None, 0, 0.2) == list(range(5))
     assert indices(path, Fraction(5), 1, 2) == [25, 30, 35, 40, 45]
     assert indices(path, None, 99) == []
+
+
+def test_phone_video_is_turned_upright(tmp_path):
+    frames = np.zeros((5, 32, 64, 3), np.uint8)
+    frames[:, :, :32] = 200
+    path = write_clip(tmp_path / "a.mp4", frames, Fraction(25))
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44  # in a track header of version 0
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 32 << 16, 0, 1 << 30)
+    path.write_bytes(data)
+    assert probe(path).size == (32, 64)
+    upright = next(read_frames(path))
+    assert upright[:28].mean() > 190  # a quarter turn clockwise: left becomes top
+    assert upright[36:].mean() < 10
 
 
 def test_truncated_clip_plays_to_where_it_ends(tmp_path):

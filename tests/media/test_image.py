@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kptalk.errors import ImageError
-from kptalk.media import read_image
+from kptalk.media.image import read_image
 
 GRADIENT = np.stack(np.broadcast_arrays(np.arange(40)[:, None] * 4, np.arange(32) * 5, 90), -1).astype(np.uint8)
 
