@@ -12,6 +12,7 @@ from kptalk.types import Face, Image, Portrait
 ROOM = 2.4  # side of the square around a face, in sides of the face: hair, neck and shoulders
 LONGEST_FULL = 1280  # pixels; a larger photo is reduced to this for the video unless the user wants another size
 CROP_SIZE = 512  # pixels, the papers' size
+EDGES = ("left", "right", "top", "bottom")
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,15 @@ class Stage:
     """What the video shows and what of it moves.
 
     ``photo`` (H, W, 3) uint8 is the still picture in the video's own size; ``portrait`` is the part of it that is
-    drawn, whose left upper corner lies at ``(x, y)`` of the photo.
+    drawn, whose left upper corner lies at ``(x, y)`` of the photo. ``free`` names the part's edges that are the
+    picture's own (left, right, top, bottom): only there may it move.
     """
 
     photo: Image
     portrait: Portrait
     x: int
     y: int
+    free: frozenset[str]
 
     def frames(self, drawn: Image) -> Image:
         """Video frames (T, H, W, 3) from drawn portraits (T, h, w, 3): they lie in the photo pixel for pixel."""
@@ -52,7 +55,9 @@ def full_stage(portrait: Portrait, size: int | None = None) -> Stage:
     scaled = _scaled(portrait, (size or min(longest, LONGEST_FULL)) / longest)
     height, width = scaled.image.shape[:2]
     x, y, side = square_around(scaled.face, width, height)
-    return Stage(scaled.image, _cut(scaled, x, y, side), x, y)
+    own = {"left": x == 0, "top": y == 0, "right": x + side == width, "bottom": y + side == height}
+    free = frozenset(edge for edge, outermost in own.items() if outermost)
+    return Stage(scaled.image, _cut(scaled, x, y, side), x, y, free)
 
 
 def crop_stage(portrait: Portrait, size: int | None = None) -> Stage:
@@ -60,7 +65,7 @@ def crop_stage(portrait: Portrait, size: int | None = None) -> Stage:
     height, width = portrait.image.shape[:2]
     x, y, side = square_around(portrait.face, width, height)
     scaled = _scaled(_cut(portrait, x, y, side), (size or CROP_SIZE) / side)
-    return Stage(scaled.image, scaled, 0, 0)
+    return Stage(scaled.image, scaled, 0, 0, frozenset(EDGES))
 
 
 def _cut(portrait: Portrait, x: int, y: int, side: int) -> Portrait:

@@ -67,6 +67,8 @@ class FaceMeshSpace:
             self.vertices_of_control = tensors["control"].astype(np.int64)  # (21,)
             self.whiten = tensors["whiten"]  # (63, 63) control-point displacements to whitened PCA coordinates
             self.unwhiten = tensors["unwhiten"]  # (63, 63) its inverse
+            self.token_scale = tensors["whiten_std"]  # (63,) spread of the PCA coordinates, in weighted face units
+            self.mirror = tensors["mirror"].astype(np.int64)  # (478,) the vertex on the other side of the face
             self.pose_std = tensors["pose_std"]  # (7,) of scale, yaw, pitch, roll, translation
             self.canonical_mean = tensors["canonical_mean"]  # (63,)
             self.canonical_std = tensors["canonical_std"]  # (63,)
@@ -112,6 +114,17 @@ class FaceMeshSpace:
         """Head-frame expression (T, 21, 3) as the sum of what the mouth and jaw do and what the rest of the face does."""
         mouth = (expression.reshape(len(expression), -1) @ self.to_mouth).reshape(-1, N_KEYPOINTS, 3)
         return mouth, expression - mouth
+
+    def lip_tokens(self) -> Array:
+        """Gap between the lips as a linear function of the expression tokens, (63,): tokens @ this, in face units."""
+        moved = self.decode(self.unwhiten.reshape(-1, N_KEYPOINTS, 3))
+        gap: Array = np.ascontiguousarray(moved[:, 14, 1] - moved[:, 13, 1])
+        return gap
+
+    def token_importance(self) -> Array:
+        """Share of the mesh's movement that each expression token explains, (63,), sum 1."""
+        variance = self.token_scale**2
+        return variance / variance.sum()
 
     def extract(self, face: Face) -> FaceMeshSource:
         """Source motion of one portrait.

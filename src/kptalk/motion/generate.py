@@ -75,6 +75,11 @@ class MotionGenerator:
         self.prior, self.config = prior, config
         self.device = next(denoiser.parameters()).device
 
+    def with_steps(self, steps: int | None) -> MotionGenerator:
+        """The same with another number of denoising steps; None keeps what suits the weights."""
+        config = self.config if steps is None else replace(self.config, steps=steps)
+        return MotionGenerator(self.space, self.encoder, self.denoiser, self.prior, config)
+
     def start(self, source: FaceMeshSource, seed: int) -> GeneratorState:
         """State of a stream that has heard nothing: the face is the portrait's own."""
         own = np.clip(self.space.tokens(source.motion, source.motion), -REFERENCE_LIMIT, REFERENCE_LIMIT)

@@ -40,6 +40,14 @@ def finish(state: ResampleState, total: int) -> Motion | None:
     return None if state.kept is None else _cut(state.kept, total, state)[0]
 
 
+def whole(motion: Motion, fps: Fraction) -> Motion:
+    """A whole motion at another frame rate, for as long as it lasts."""
+    total = max(1, math.floor((len(motion) - 1) * fps / motion.fps) + 1)
+    head, state = step(motion, start(fps))
+    rest = finish(state, total)
+    return Motion.concatenate([part for part in (head, rest) if part is not None])
+
+
 def _cut(kept: Motion, end: int, state: ResampleState) -> tuple[Motion | None, ResampleState]:
     if end <= state.next_frame:
         return None, replace(state, kept=kept)

@@ -115,7 +115,9 @@ def whole_clip(clip: TrainingClip, prior: Array) -> Array:
     return np.concatenate(parts)
 
 
-def audio_loss(sampler: ClipSampler, importance: Array, lips: Array) -> Callable[[nn.Module, np.random.Generator], Tensor]:
+def audio_loss(
+    sampler: ClipSampler, importance: Array, lips: Array
+) -> Callable[[nn.Module, np.random.Generator], Tensor]:
     """Loss of one batch: squared error weighted by what each token moves, and one minus the lip opening's correlation."""
     weight = torch.from_numpy(importance)
     opening = torch.from_numpy(lips)
@@ -141,7 +143,8 @@ def audio_score(clips: Sequence[TrainingClip], prior: Array, lips: Array) -> Cal
     def score(model: nn.Module) -> float:
         device = next(model.parameters()).device
         values = [
-            correlation(model(w[None].to(device)).cpu() @ opening, t[None]) for w, t in zip(windows, target, strict=True)
+            correlation(model(w[None].to(device)).cpu() @ opening, t[None])
+            for w, t in zip(windows, target, strict=True)
         ]
         return float(torch.cat(values).mean())
 

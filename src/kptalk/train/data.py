@@ -64,10 +64,10 @@ def training_clip(space: FaceMeshSpace, landmarks: Array, sound: Array, identity
     return TrainingClip(tokens[:count], canonical, mel, identity)
 
 
-def mirror_tokens(space: FaceMeshSpace, mirror: Array) -> Array:
+def mirror_tokens(space: FaceMeshSpace) -> Array:
     """Matrix (70, 70): tokens @ matrix are the tokens of the mirror image."""
     basis = (space.unwhiten @ space.decoder).reshape(3 * N_KEYPOINTS, -1, 3)
-    flipped = mirrored(basis, mirror).reshape(3 * N_KEYPOINTS, -1) @ space.encoder @ space.whiten
+    flipped = mirrored(basis, space.mirror).reshape(3 * N_KEYPOINTS, -1) @ space.encoder @ space.whiten
     pose = np.diag([1.0, -1, 1, -1, -1, 1, 1])  # scale, yaw, pitch, roll, translation
     matrix = np.zeros((7 + 3 * N_KEYPOINTS,) * 2, np.float32)
     matrix[:7, :7], matrix[7:, 7:] = pose, flipped

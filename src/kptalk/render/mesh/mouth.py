@@ -292,5 +292,5 @@ def _seam(
     side = smoothstep((v - line + 0.01) / 0.02)[..., None]
     lips = mouth.lips[0] * (1 - side) + mouth.lips[1] * side
     colour = colour + (0.85 * near)[..., None] * (lips - colour)
-    dark = 0.5 * np.exp(-(((v - line) / 0.016) ** 2)) * closed * taper * share
+    dark = 0.42 * np.exp(-(((v - line) / 0.018) ** 2)) * closed * smoothstep(np.minimum(u, 1 - u) / 0.25) * share
     return np.asarray(colour * (1 - dark * min(1.0, mouth.gap / 0.06))[..., None])

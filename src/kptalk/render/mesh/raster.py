@@ -1,7 +1,8 @@
 """Triangles to a sampling map: where in the photo each pixel of a frame comes from.
 
 Each triangle's affine map is exact, so a pixel that is given to a neighbour of its own triangle is off by less than
-a pixel; nothing shimmers. Triangles that turned over go below the others, the rest are drawn from back to front.
+a pixel; nothing shimmers. Triangles that turned over, or are so squeezed that a pixel beside them would be far off, go
+below the others; the rest are drawn from back to front.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from kptalk.types import Array
 
 COARSE = 4  # pixels: raster step outside the face, where the map is smooth
 LEAST_AREA = 0.6  # doubled area in pixels below which a triangle is left out: its map would be noise
+SQUEEZED = 0.15  # of a triangle's area in the photo
 SUBPIXEL = 4  # bits
 STILL = 0.004  # pixels: vertices that move less do not move
 
@@ -34,6 +36,7 @@ class Rasterizer:
         at = [(COARSE - 1) / 2 + COARSE * np.arange(n, dtype=np.float32) for n in (down[1], down[0])]
         self.coarse_columns, self.coarse_rows = np.meshgrid(*at)
         self.corners = mesh.source[mesh.triangles, :2]
+        self.area = np.abs(doubled_area(self.corners))
 
     def sampling(self, vertices: Array, fine: Box) -> tuple[Array, Array, int]:
         """Where each pixel of the frame comes from: x and y, both (H, W) float32; and how many pixels of ``fine``
@@ -47,7 +50,7 @@ class Rasterizer:
         area = doubled_area(target[:, :, :2])
         affine = self._affine(target[:, :, :2], area)
         depth = target[:, :, 2].sum(1)
-        depth[area * self.mesh.orientation < 0] += 1e6
+        depth[area * self.mesh.orientation < SQUEEZED * self.area] += 1e6
         order = np.argsort(-depth, kind="stable")
         order = order[np.abs(area[order]) > LEAST_AREA]
 

@@ -1,0 +1,70 @@
+"""Looks whether this installation can do its work."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import torch
+
+from kptalk.device import pick_device, set_threads, usable_cores
+from kptalk.errors import KptalkError
+from kptalk.media.audio import Speech
+from kptalk.pipeline import Pipeline
+from kptalk.types import Face, Portrait
+from kptalk.version import __version__
+
+PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "mediapipe", "diffusers", "safetensors", "huggingface_hub")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: ``what``, whether it is ``good``, and the ``detail`` to print."""
+
+    what: str
+    good: bool
+    detail: str
+
+
+def examine() -> Iterator[Finding]:
+    """Versions, device, threads, embedded weights, and one second drawn and timed."""
+    yield Finding("kptalk", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    yield _packages()
+    yield Finding("device", True, f"{pick_device()}, {usable_cores()} usable cores, torch uses {set_threads()} threads")
+    try:
+        started = time.perf_counter()
+        pipeline = Pipeline.from_pretrained("embedded")
+        yield Finding("embedded weights", True, f"whole, loaded in {time.perf_counter() - started:.1f} s")
+        yield _one_second(pipeline)
+    except KptalkError as error:
+        yield Finding("embedded weights", False, str(error))
+
+
+def _packages() -> Finding:
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    detail = ", ".join(found) + (f"; missing: {', '.join(missing)}" if missing else "")
+    return Finding("packages", not missing, detail)
+
+
+def _one_second(pipeline: Pipeline) -> Finding:
+    """Draw one second of a hum on a plain face-coloured picture: no photo is shipped with the package."""
+    side = 256
+    image = np.full((side, side, 3), (205, 170, 150), np.uint8)
+    template = pipeline.space.template
+    centred = (template - template.mean(0)) * side * 0.25 + np.array([side / 2, side / 2, 0])
+    portrait = Portrait(image, Face(centred.astype(np.float32)))
+    t = np.arange(16_000) / 16_000
+    hum = 0.3 * np.sin(2 * np.pi * 140 * t) * (1 + np.sin(2 * np.pi * 4 * t)) / 2
+    started = time.perf_counter()
+    frames = sum(1 for _ in pipeline.stream(portrait, Speech.from_samples(hum.astype(np.float32), 16_000)))
+    seconds = time.perf_counter() - started
+    return Finding("one second drawn", frames == 25, f"{frames} frames in {seconds:.1f} s")

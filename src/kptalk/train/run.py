@@ -1,0 +1,114 @@
+"""``kptalk train``: from shards to weights that the pipeline loads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
+from kptalk.device import pick_device, set_threads
+from kptalk.errors import DatasetError, OptionError
+from kptalk.motion.facemesh import FaceMeshSpace
+from kptalk.motion.generate import SamplerConfig
+from kptalk.train import audio, motion
+from kptalk.train.data import mirror_tokens, split_fold, training_clip
+from kptalk.train.loop import LoopConfig, Progress, fit
+from kptalk.train.prepare import load_shards
+from kptalk.train.space import align_clip, fit_space, fit_template
+from kptalk.weights.store import load_model, read_header, save_model
+
+NETWORKS = ("facemesh", "audio", "motion")
+AUDIO_STEPS, MOTION_STEPS = 800, 8000
+VERSIONS = 8  # augmented versions of every clip's sound that the denoiser hears
+
+
+def train_network(
+    name: str,
+    data: Path,
+    folder: Path,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    minutes: float = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Path:
+    """Train one network; the ones before it in ``NETWORKS`` must be in ``folder`` already.
+
+    One person in ten is held out to choose the best weights by; nobody else's clips are looked at.
+
+    Args:
+        name: ``facemesh``, ``audio`` or ``motion``.
+        data: folder of shards.
+        folder: where the weights go, with ``NAME.log`` folders for resuming.
+        steps: optimiser steps.
+        seed: of batches and initial weights.
+        minutes: stop after this long; 0 for no limit.
+        device: see ``kptalk.device``.
+        progress: told at every score.
+
+    Returns:
+        the weights file.
+
+    Raises:
+        OptionError: no such network.
+        DatasetError: the shards cannot be used.
+        WeightsError: the networks before are missing.
+    """
+    if name not in NETWORKS:
+        raise OptionError(f"network is {name!r}: give one of {', '.join(NETWORKS)}")
+    set_threads()
+    where = str(pick_device(device))
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = load_shards(data)
+    path = folder / f"{name}.safetensors"
+    if name == "facemesh":
+        template = fit_template([shard.landmarks for shard in shards])
+        save_file(fit_space([align_clip(shard.landmarks, template) for shard in shards], template), path)
+        return path
+    space = FaceMeshSpace.load(folder / "facemesh.safetensors")
+    clips = [training_clip(space, shard.landmarks, shard.sound, shard.identity) for shard in shards]
+    kept, held = split_fold(clips)
+    if not kept or not held:
+        raise DatasetError("training needs clips of at least two people, one of them to choose the weights by")
+    chosen, judges = [clips[i] for i in kept], [clips[i] for i in held]
+    mirror = mirror_tokens(space)
+    lips, importance = space.lip_tokens(), space.token_importance()
+    torch.manual_seed(seed)
+    if name == "audio":
+        prior = audio.speech_prior(chosen)
+        config = LoopConfig(
+            steps or AUDIO_STEPS, learning_rate=1e-3, ema=0.99, score_every=50, seed=seed, minutes=minutes
+        )
+        trained = fit(
+            audio.AudioTrainer(),
+            audio.audio_loss(audio.ClipSampler(chosen, prior, mirror), importance, lips),
+            audio.audio_score(judges, prior, lips),
+            folder / "audio.log",
+            config,
+            progress,
+            where,
+        )
+        extra = {"speech_prior": json.dumps([round(float(x), 4) for x in prior])}
+        save_model(path, trained.encoder, AudioEncoderConfig(), extra, half=True)
+        return path
+    encoder = load_model(folder / "audio.safetensors", AudioEncoder, AudioEncoderConfig).to(where)
+    prior = np.array(json.loads(read_header(folder / "audio.safetensors")["speech_prior"]), np.float32)
+    bank = motion.FeatureBank(chosen, encoder, prior, VERSIONS, seed)
+    config = LoopConfig(steps or MOTION_STEPS, learning_rate=6e-4, ema=0.999, score_every=250, seed=seed, minutes=minutes)
+    trained = fit(
+        motion.compact_denoiser(),
+        motion.motion_loss(bank, mirror, importance),
+        motion.motion_score(judges, encoder, prior, lips),
+        folder / "motion.log",
+        config,
+        progress,
+        where,
+    )
+    save_model(path, trained, trained.config, {"sampler": json.dumps(asdict(SamplerConfig()))}, half=True)
+    return path
