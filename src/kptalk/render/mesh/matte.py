@@ -45,7 +45,8 @@ def _alpha(image: Image, landmarks: Array) -> Array:
     mask = cv2.resize(_segment(image), (width, height), interpolation=cv2.INTER_LINEAR)
     # The face is always person, whatever the segmentation says; islands that do not touch it stay in the background.
     face = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(face, [np.rint(landmarks[OVAL, :2]).astype(np.int32)], 1)
+    outline = landmarks[OVAL, :2]
+    cv2.fillPoly(face, [np.rint(outline + 0.1 * (outline.mean(0) - outline)).astype(np.int32)], 1)
     mask = np.maximum(mask, face.astype(np.float32))
     _, parts = cv2.connectedComponents((mask > 0.3).astype(np.uint8))
     own = np.bincount(parts[face > 0]).argmax()
@@ -76,8 +77,8 @@ def _paint_out(image: Image, alpha: Array, unit: float) -> Array:
     """Background (H, W, 3) float32: smooth colours behind the person and its soft edge, the photo elsewhere."""
     photo = image.astype(np.float32)
     edge = (alpha > 0.02).astype(np.uint8)
-    behind = push_pull(photo, (cv2.dilate(edge, _disc(9 * unit)) == 0).astype(np.float32))
-    share = cv2.GaussianBlur(cv2.dilate(edge, _disc(5 * unit)).astype(np.float32), (0, 0), 1.5 * unit)
+    behind = push_pull(photo, (cv2.dilate(edge, _disc(5 * unit)) == 0).astype(np.float32))
+    share = cv2.GaussianBlur(cv2.dilate(edge, _disc(2 * unit)).astype(np.float32), (0, 0), 1.2 * unit)
     share = np.maximum(share, edge)[..., None]
     return np.asarray(photo + share * (behind - photo), np.float32)
 

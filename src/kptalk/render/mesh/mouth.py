@@ -137,7 +137,7 @@ def _palette(skin: Array, lip: Array, own_teeth: Array | None) -> teeth.Palette:
     red = colourful * np.array([0.0, 0.28, 0.28])
     return teeth.Palette(
         teeth=np.clip(own_teeth, 0, 245).astype(np.float32),
-        cavity=((0.12 * lip + 0.13 * skin) * (1 - red)).astype(np.float32),
+        cavity=((0.14 * lip + 0.14 * skin) * (1 - red)).astype(np.float32),
         tongue=np.clip((0.55 * lip + 0.30 * skin) * (1.04 - 0.5 * red), 0, 235).astype(np.float32),
         gum=np.clip((0.6 * lip + 0.25 * skin) * (1 - 0.3 * red), 0, 235).astype(np.float32),
     )
@@ -252,11 +252,12 @@ def _interior(mouth: Mouth, face: Array, matrix: Array, offset: Array, box: tupl
     axes = (mouth.axes @ matrix)[:, :2]
     down = axes[1] / max(float(axes[1] @ axes[1]), 1e-6)
     lip_up, lip_low = ((face[[13, 14], :2] - (mouth.origin @ matrix + offset)[:2]) @ down).tolist()
+    wide = float(np.clip(lip_low - lip_up, 0, 0.5))
     # Upper teeth stay with the skull as long as the lip shows a natural part of them; the lower ones peep over the lip.
-    upper_edge = float(np.clip(teeth.INCISAL, lip_up + 0.035, lip_up + 0.125))
+    upper_edge = float(np.clip(teeth.INCISAL, lip_up + 0.04 + 0.1 * wide, lip_up + 0.06 + 0.25 * wide))
     lower_edge = max(lip_low - 0.045, upper_edge + 0.01)
     inside = np.broadcast_to(mouth.cavity, (size[1], size[0], 3)).astype(np.float32)
-    tongue = lip_low - 0.05 - 0.34 * max(lip_low - lip_up - 0.08, 0)
+    tongue = lip_low - 0.05 - 0.42 * max(wide - 0.08, 0)
     for texture, move in (
         (mouth.tongue, max(tongue, upper_edge + 0.03)),
         (mouth.lower, lower_edge - teeth.LOWER_EDGE),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ Triangles = NDArray[np.int32]
 
 RINGS = (1.06, 1.14, 1.26, 1.42)  # of the oval, about its centre
 GRID = 17  # points along the longer side of the picture, outside the rings
-EDGE_FADE = (0.04, 0.14)  # of the shorter side: how far from a still edge of background, or of person, motion fades
+EDGE_FADE = (0.04, 0.14)  # of the shorter side: how far from an edge motion fades, of background and of person
 HEAD_BACK = 0.9  # how much deeper hair and ears lie than the outline, per relative distance from it, in eye distances
 JAW_REACH = 0.55  # of the face's radius: how far the outline's own deformation (the jaw) reaches into the neck
 
@@ -153,22 +153,24 @@ def build(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edge] = 
 
 
 def _fade(points: Array, person: NDArray[np.uint8], free: Collection[Edge]) -> Array:
-    """(N,) 0 at the edges that must stand still, 1 away from them."""
+    """(N,) 0 at the edges that must stand still and where the person is cut by an edge, 1 away from them."""
     height, width = person.shape
     x, y = np.clip(points[:, 0], 0, width - 1), np.clip(points[:, 1], 0, height - 1)
     fade = np.ones(len(points))
-    edges: list[tuple[Edge, Array, Array, Array]] = [
+    edges: list[tuple[Edge, NDArray[Any], NDArray[Any], NDArray[np.uint8]]] = [
         ("left", x, y, person[:, 0]),
         ("right", width - 1 - x, y, person[:, -1]),
         ("top", y, x, person[0]),
         ("bottom", height - 1 - y, x, person[-1]),
     ]
+    side = min(height, width)
     for name, distance, at, line in edges:
+        soft = gaussian_filter1d(line.astype(np.float64) / 255, 0.06 * len(line), mode="nearest")
+        person_there = np.clip(4 * np.interp(at, np.arange(len(line)), soft), 0, 1)
+        # A person cut by the edge must not come away from it, a background edge must only stand still if not free.
+        fade = np.minimum(fade, 1 - person_there * (1 - smoothstep(distance / (EDGE_FADE[1] * side))))
         if name not in free:
-            soft = gaussian_filter1d(line.astype(np.float64) / 255, 0.06 * len(line), mode="nearest")
-            near = np.clip(4 * np.interp(at, np.arange(len(line)), soft), 0, 1)
-            reach = (EDGE_FADE[0] + (EDGE_FADE[1] - EDGE_FADE[0]) * near) * min(height, width)
-            fade = np.minimum(fade, smoothstep(distance / reach))
+            fade = np.minimum(fade, smoothstep(distance / (EDGE_FADE[0] * side)))
     return np.asarray(fade)
 
 
