@@ -26,6 +26,7 @@ RINGS = (1.06, 1.14, 1.26, 1.42)  # of the oval, about its centre
 GRID = 17  # points along the longer side of the picture, outside the rings
 EDGE_FADE = (0.04, 0.14)  # of the shorter side: how far from an edge motion fades, of background and of person
 HEAD_BACK = 0.9  # how much deeper hair and ears lie than the outline, per relative distance from it, in eye distances
+STEEPEST = 1.0  # slope of the face's depth near its outline
 JAW_REACH = 0.55  # of the face's radius: how far the outline's own deformation (the jaw) reaches into the neck
 
 EYE_LOOPS = np.array(
@@ -43,6 +44,7 @@ class Mesh:
     Attributes:
         source: (N, 3) pixels in the photo; z of the outer vertices is estimated.
         rigid: (N - 478,) how much an outer vertex follows the head's rigid motion, 0 to 1.
+        flatter: (478,) pixels by which the sides of the face are taken to lie nearer than they do.
         jaw: (N - 478, 36) how much it follows the outline's own deformation.
         triangles: (M, 3) vertex numbers; those of the face come first.
         n_face: number of triangles of the face.
@@ -51,6 +53,7 @@ class Mesh:
 
     source: Array
     rigid: Array
+    flatter: Array
     jaw: Array
     triangles: Triangles
     n_face: int
@@ -61,6 +64,8 @@ class Mesh:
         outer = self.source[478:]
         residual = face[OVAL] - (self.source[OVAL] @ matrix + offset)
         moved = outer + self.rigid[:, None] * (outer @ matrix + offset - outer) + self.jaw @ residual
+        face = face.copy()
+        face[:, :2] += self.flatter[:, None] * matrix[2, :2]
         return np.concatenate([face, moved]).astype(np.float32)
 
 
@@ -127,7 +132,8 @@ def build(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edge] = 
     angle, factor = _polar(outer, centre, oval)
     beside = np.clip(factor - 1, 0, None)
     share = _angular_weights(angle, np.arctan2(*(oval - centre).T[::-1]))
-    z = share @ landmarks[OVAL, 2] + HEAD_BACK * eyes * np.minimum(beside, 0.45)
+    flatter = _flatter(landmarks, _polar(landmarks[:, :2], centre, oval)[1])
+    z = share @ (landmarks + flatter[:, None])[OVAL, 2] + HEAD_BACK * eyes * np.minimum(beside, 0.45)
     below = (outer - landmarks[152, :2]) @ down / face_height
     away = np.linalg.norm(outer - centre, axis=1) / face_height
     still = _fade(outer, person, free)
@@ -145,11 +151,23 @@ def build(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edge] = 
     return Mesh(
         source=source,
         rigid=rigid.astype(np.float32),
+        flatter=flatter.astype(np.float32),
         jaw=jaw.astype(np.float32),
         triangles=every,
         n_face=len(face),
         orientation=np.sign(doubled_area(source[every, :2])).astype(np.float32),
     )
+
+
+def _flatter(landmarks: Array, factor: Array) -> Array:
+    """What to add to the depths (478,) so that they are nowhere too steep near the outline.
+
+    There the photo shows a side of the head in a pixel or two. Turned towards the camera as it stands, those pixels
+    would become a smear; the steepest surface that the photo can show is the largest Lipschitz function below the depths.
+    """
+    apart = np.linalg.norm(landmarks[:, None, :2] - landmarks[:, :2], axis=-1)
+    gentle = (landmarks[:, 2] + STEEPEST * apart).min(1)
+    return np.asarray(smoothstep((factor - 0.65) / 0.2) * (gentle - landmarks[:, 2]))
 
 
 def _fade(points: Array, person: NDArray[np.uint8], free: Collection[Edge]) -> Array:
