@@ -85,8 +85,9 @@ def test_damage_in_the_middle_is_skipped(tmp_path):
 def test_files_without_pictures(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no video\n" * 100)
+    (tmp_path / "text.txt").write_text("no video\n" * 100)
     write_sound(tmp_path / "sound.wav", tone(16000, 0.2), 16000)
-    for name in ("absent.mp4", "empty.mp4", "text.mp4", "sound.wav", "."):
+    for name in ("absent.mp4", "empty.mp4", "text.mp4", "text.txt", "sound.wav", "."):
         for attempt in (probe, lambda path: next(read_frames(path))):
             with pytest.raises(InputError) as caught:
                 attempt(tmp_path / name)

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -237,6 +238,19 @@ def test_frames_of_another_shape(tmp_path):
     ):
         w.write(np.zeros((1, 64, 48, 3), np.uint8))
     assert names(tmp_path) == []
+
+
+def test_interruption_while_another_thread_writes(tmp_path):
+    writer = VideoWriter(tmp_path / "a.mp4", Fraction(25), (64, 48), Speech.from_samples(tone(16000, 90)[0], 16000))
+    with ThreadPoolExecutor(1) as thread:
+        with writer:
+            pending = thread.submit(writer.write, np.concatenate([shade(k) for k in range(2000)]))
+            while not writer.partial.exists():
+                time.sleep(0.001)
+        with pytest.raises(ValueError, match="finished"):
+            pending.result()
+    assert names(tmp_path) == ["a.mp4"]
+    assert 0 < len(list(read_frames(tmp_path / "a.mp4"))) < 2000
 
 
 WRITER = """

@@ -33,7 +33,7 @@ def open_stream(
         raise error(f"{path} is not a recording that can be read ({explain(reason)})") from reason
     try:
         stream = container.streams.best(kind)
-        if stream is None or stream.codec_context is None or _is_cover(stream):
+        if stream is None or stream.codec_context is None or _shows_no_recording(stream):
             word = {"audio": "sound", "video": "pictures"}[kind]
             raise error(f"{path} has no {word}: it is {container.format.long_name}")
         yield container, stream
@@ -76,6 +76,6 @@ def _check_file(path: Path, error: type[InputError]) -> None:
         raise error(f"{path} is empty (0 bytes)")
 
 
-def _is_cover(stream: Any) -> bool:
-    """Whether a video stream is only the picture on the sleeve of a sound file."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+def _shows_no_recording(stream: Any) -> bool:
+    """Whether a video stream is only the cover of a sound file, or a text that FFmpeg would type on a screen."""
+    return stream.codec_context.name == "ansi" or bool(stream.disposition & av.stream.Disposition.attached_pic)

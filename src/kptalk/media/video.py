@@ -9,6 +9,7 @@ from fractions import Fraction
 from math import ceil
 from os import PathLike, replace
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -56,11 +57,17 @@ def check_output(path: str | PathLike[str], overwrite: bool = False) -> None:
         if path.exists() and not path.is_file():
             raise OutputError(f"{path} is not a regular file: give another name")
         with suppress(FileNotFoundError):
-            _partial(path).stat()  # raises where a name cannot be, or the longer temporary one is too long
+            partial_path(path).stat()  # raises where a name cannot be, or the longer temporary one is too long
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot write {path}: {explain(error)}") from error
+
+
+def partial_path(path: str | PathLike[str]) -> Path:
+    """Where ``VideoWriter`` keeps the video for ``path`` until it is finished."""
+    path = Path(path)
+    return path.with_name(f".{path.stem}.partial{SUFFIX}")
 
 
 class VideoWriter:
@@ -70,7 +77,8 @@ class VideoWriter:
     second before the last frame even if the process is killed. Success turns that into a plain MP4 under the final
     name; after an exception ``partial`` stays, provided that it holds a frame. Pictures are H.264 (BT.709 colours);
     the sound is the speech's own, as AAC, cut or filled with silence to the length of the pictures. Equal inputs give
-    equal bytes. Memory does not grow with the length.
+    equal bytes. Memory does not grow with the length. Frames may be written from another thread than the one that
+    leaves the context.
 
     Attributes:
         partial: where the video is until it is finished.
@@ -103,7 +111,7 @@ class VideoWriter:
         if fps <= 0 or min(size) < 1:
             raise OptionError(f"no video has {fps} frames a second of {size[0]}x{size[1]} pixels")
         self._path = Path(path)
-        self.partial = _partial(self._path)
+        self.partial = partial_path(self._path)
         self._fps = Fraction(fps)
         self._size = size
         self._speech = speech
@@ -116,6 +124,8 @@ class VideoWriter:
         self._blocks: Iterator[NDArray[np.float32]] = iter(())
         self._frames = 0
         self._samples = 0
+        self._lock = Lock()
+        self._closed = False
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -128,13 +138,16 @@ class VideoWriter:
 
         Raises:
             OutputError: the disk is full or fails; the message names the temporary file.
+            ValueError: frames of another size or type, or the context has been left.
         """
         width, height = self._size
         if frames.shape[1:] != (height, width, 3) or frames.dtype != np.uint8:
             raise ValueError(f"frames are {frames.dtype} {frames.shape}, expected uint8 (B, {height}, {width}, 3)")
         frames = np.ascontiguousarray(np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge"))
         for picture in frames:
-            with self._faults():
+            with self._lock, self._faults():
+                if self._closed:
+                    raise ValueError(f"the video for {self._path} is finished: no more frames can be written")
                 if self._container is None:
                     self._open()
                 # Converted here, since the encoder's own conversion would use BT.601.
@@ -145,21 +158,23 @@ class VideoWriter:
                 self._mux_sound(finish=False)
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        if self._container is None:
-            if kind is None:
-                raise OutputError(f"no frames were written, so there is no {self._path}")
-            return
-        try:
-            with self._faults():
-                self._close()
+        with self._lock:
+            self._closed = True
+            if self._container is None:
                 if kind is None:
-                    self._publish()
-        except Exception:
-            if kind is None:
-                raise  # otherwise the error that brought us here says more
-        finally:
-            if self._frames == 0:
-                self.partial.unlink(missing_ok=True)
+                    raise OutputError(f"no frames were written, so there is no {self._path}")
+                return
+            try:
+                with self._faults():
+                    self._close()
+                    if kind is None:
+                        self._publish()
+            except Exception:
+                if kind is None:
+                    raise  # otherwise the error that brought us here says more
+            finally:
+                if self._frames == 0:
+                    self.partial.unlink(missing_ok=True)
 
     def _open(self) -> None:
         self._container = _create(self.partial, GROWING + self._tags, self._metadata)
@@ -222,10 +237,6 @@ class VideoWriter:
         except (FFmpegError, OSError) as error:
             kept = f"; the video so far is in {self.partial}" if self._frames else ""
             raise OutputError(f"cannot write {self._path}: {explain(error)}{kept}") from error
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.partial{SUFFIX}")
 
 
 def _create(path: Path, flags: str, metadata: dict[str, str]) -> Any:
