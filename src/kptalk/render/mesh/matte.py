@@ -77,8 +77,8 @@ def _paint_out(image: Image, alpha: Array, unit: float) -> Array:
     """Background (H, W, 3) float32: smooth colours behind the person and its soft edge, the photo elsewhere."""
     photo = image.astype(np.float32)
     edge = (alpha > 0.02).astype(np.uint8)
-    behind = push_pull(photo, (cv2.dilate(edge, _disc(5 * unit)) == 0).astype(np.float32))
-    share = cv2.GaussianBlur(cv2.dilate(edge, _disc(2 * unit)).astype(np.float32), (0, 0), 1.2 * unit)
+    behind = push_pull(photo, (cv2.dilate(edge, _disc(7 * unit)) == 0).astype(np.float32))
+    share = cv2.GaussianBlur(cv2.dilate(edge, _disc(3.5 * unit)).astype(np.float32), (0, 0), 1.5 * unit)
     share = np.maximum(share, edge)[..., None]
     return np.asarray(photo + share * (behind - photo), np.float32)
 

@@ -174,7 +174,7 @@ def seal_lips(face: Array, landmarks: Array) -> Array:
     if gap >= AJAR or own < SEALED:
         return face
     kept = max(0.0, AJAR * (gap - SEALED) / (AJAR - SEALED)) / max(gap, 1e-3)
-    differs = float(smoothstep(np.float32((own - gap) / (0.4 * own))))
+    differs = float(smoothstep((own - gap) / (0.4 * own)))
     kept = 1 + differs * (kept - 1)
     face = face.copy()
     upper, lower = LIP_PAIRS[:, 0], LIP_PAIRS[:, 1]
@@ -205,7 +205,7 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, matrix: Array, offset: A
     lower = _line((face[[CORNERS[0], *LIP_PAIRS[:, 1], CORNERS[1]], :2] - a) @ to)
     inner = [*CORNERS, *LIP_PAIRS.ravel()]
     away = np.linalg.norm(face[inner, :2] - rigid[inner, :2], axis=1).max() / width
-    share = float(smoothstep(np.float32((away - 0.015) / 0.06)))
+    share = float(smoothstep((away - 0.015) / 0.06))
     if share == 0:
         return
     loop = np.concatenate([upper, lower]) @ np.stack([along, across]) + a
@@ -231,7 +231,7 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, matrix: Array, offset: A
         mask = (
             smoothstep((from_top + 1) / 2) * smoothstep((from_bottom + 1) / 2) * smoothstep(np.minimum(u, 1 - u) / 0.05)
         )
-        mask = mask * float(smoothstep(np.float32((widest - 0.008) / 0.02)))
+        mask = mask * float(smoothstep((widest - 0.008) / 0.02))
         # Lips throw a soft shadow on what is behind them, the upper one more.
         shade = (
             1 - 0.42 * np.exp(-np.clip(v - top, 0, None) / 0.045) - 0.22 * np.exp(-np.clip(bottom - v, 0, None) / 0.03)

@@ -68,7 +68,7 @@ class Rasterizer:
         low, high = target[:, :, :2].min(1), target[:, :, :2].max(1)
         near = ((low[:, 0] < x1) & (high[:, 0] > x0 - 1) & (low[:, 1] < y1) & (high[:, 1] > y0 - 1))[order]
         ids = np.full((y1 - y0, x1 - x0), -1, np.int32)
-        self._fill(ids, target[:, :, :2] - np.float32([x0, y0]), order[near])
+        self._fill(ids, target[:, :, :2] - np.array([x0, y0], np.float32), order[near])
         box = np.s_[y0:y1, x0:x1]
         hole = ids < 0
         unfilled = int(np.count_nonzero(hole))
@@ -89,7 +89,8 @@ class Rasterizer:
         by_y = (d2 * t1[:, :1] - d1 * t2[:, :1]) * scale
         constant = difference[:, 0] - by_x * target[:, 0, :1] - by_y * target[:, 0, 1:]
         zero = np.zeros((1, 6))
-        return np.concatenate([np.concatenate([by_x, by_y, constant], 1), zero]).T.astype(np.float32, order="C")
+        table = np.concatenate([np.concatenate([by_x, by_y, constant], 1), zero])
+        return np.ascontiguousarray(table.T, np.float32)
 
     def _fill(self, ids: NDArray[np.int32], points: Array, order: NDArray[np.int64]) -> None:
         corners = np.rint(points * (1 << SUBPIXEL)).astype(np.int32)

@@ -19,6 +19,13 @@ from kptalk.render.mesh.raster import Box, Rasterizer
 from kptalk.render.mesh.topology import Edge, Mesh, build
 from kptalk.types import Array, Image, Motion, Portrait
 
+_EDGES: dict[Edge, tuple[slice, slice]] = {
+    "left": (slice(None), slice(0, 1)),
+    "right": (slice(None), slice(-1, None)),
+    "top": (slice(0, 1), slice(None)),
+    "bottom": (slice(-1, None), slice(None)),
+}
+
 
 @dataclass(frozen=True)
 class MeshState:
@@ -110,8 +117,7 @@ def draw_vertices(state: MeshState, face: Array, matrix: Array, offset: Array) -
     vertical = float(np.linalg.norm(matrix[1, :2]))
     draw_eyes(frame, state.eyes, face, vertical)
     draw_mouth(frame, state.mouth, face, matrix, offset)
-    edges = {"left": np.s_[:, :1], "right": np.s_[:, -1:], "top": np.s_[:1], "bottom": np.s_[-1:]}
-    for name, part in edges.items():
+    for name, part in _EDGES.items():
         if name not in state.free:
             frame[part] = photo[part]
     return frame

@@ -26,7 +26,7 @@ RINGS = (1.06, 1.14, 1.26, 1.42)  # of the oval, about its centre
 GRID = 17  # points along the longer side of the picture, outside the rings
 EDGE_FADE = (0.04, 0.14)  # of the shorter side: how far from an edge motion fades, of background and of person
 HEAD_BACK = 0.9  # how much deeper hair and ears lie than the outline, per relative distance from it, in eye distances
-STEEPEST = 1.0  # slope of the face's depth near its outline
+STEEPEST = 3.0  # slope of the face's depth near its outline
 JAW_REACH = 0.55  # of the face's radius: how far the outline's own deformation (the jaw) reaches into the neck
 
 EYE_LOOPS = np.array(
@@ -66,7 +66,7 @@ class Mesh:
         moved = outer + self.rigid[:, None] * (outer @ matrix + offset - outer) + self.jaw @ residual
         face = face.copy()
         face[:, :2] += self.flatter[:, None] * matrix[2, :2]
-        return np.concatenate([face, moved]).astype(np.float32)
+        return np.asarray(np.concatenate([face, moved]), np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -77,7 +77,7 @@ def face_triangles() -> Triangles:
     edges = [(edge.start, edge.end) for edge in FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION]
     skin = np.array(edges).reshape(-1, 3, 2)[:, :, 0]
     strips = [_strip(loop) for loop in (*EYE_LOOPS, LIPS_INNER)]
-    return np.concatenate([skin, *strips]).astype(np.int32)
+    return np.asarray(np.concatenate([skin, *strips]), np.int32)
 
 
 def _strip(loop: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -90,8 +90,8 @@ def _strip(loop: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array([t for t in triangles if len(set(t)) == 3])
 
 
-def smoothstep(x: Array) -> Array:
-    """0 below 0, 1 above 1, smooth between."""
+def smoothstep(x: Any) -> Any:
+    """0 below 0, 1 above 1, smooth between; of a number or an array."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)
 
@@ -105,7 +105,7 @@ def build(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edge] = 
         free: edges at which the picture may move, because nothing is beyond them.
     """
     height, width = person.shape
-    oval = landmarks[OVAL, :2].astype(np.float64)
+    oval: Array = landmarks[OVAL, :2]
     centre = (oval.min(0) + oval.max(0)) / 2
     down = landmarks[152, :2] - landmarks[10, :2]
     face_height = float(np.linalg.norm(down))
@@ -163,7 +163,7 @@ def _flatter(landmarks: Array, factor: Array) -> Array:
     """What to add to the depths (478,) so that they are nowhere too steep near the outline.
 
     There the photo shows a side of the head in a pixel or two. Turned towards the camera as it stands, those pixels
-    would become a smear; the steepest surface that the photo can show is the largest Lipschitz function below the depths.
+    would become a smear. What replaces the depths is the largest function of limited slope that lies below them.
     """
     apart = np.linalg.norm(landmarks[:, None, :2] - landmarks[:, :2], axis=-1)
     gentle = (landmarks[:, 2] + STEEPEST * apart).min(1)
@@ -195,7 +195,7 @@ def _fade(points: Array, person: NDArray[np.uint8], free: Collection[Edge]) -> A
 def doubled_area(triangles: Array) -> Array:
     """Signed doubled areas of (M, 3, 2) triangles."""
     a, b = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
-    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0], np.float32)
 
 
 def _polar(points: Array, centre: Array, oval: Array) -> tuple[Array, Array]:
