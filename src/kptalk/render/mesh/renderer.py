@@ -19,6 +19,7 @@ from kptalk.render.mesh.raster import Box, Rasterizer
 from kptalk.render.mesh.topology import Edge, Mesh, build
 from kptalk.types import Array, Image, Motion, Portrait
 
+JUMP = 6.0  # pixels of the photo between neighbours of the frame: more than a stretch
 _EDGES: dict[Edge, tuple[slice, slice]] = {
     "left": (slice(None), slice(0, 1)),
     "right": (slice(None), slice(-1, None)),
@@ -114,6 +115,7 @@ def draw_vertices(state: MeshState, face: Array, matrix: Array, offset: Array) -
     face = seal_lips(seal_lids(face, state.portrait.face.landmarks), state.portrait.face.landmarks)
     columns, rows, _ = sampling_map(state, face, matrix, offset)
     frame = _composite(state.layers, columns, rows)
+    _soften_jumps(frame, columns, rows, _face_box(face, (photo.shape[0], photo.shape[1])))
     vertical = float(np.linalg.norm(matrix[1, :2]))
     draw_eyes(frame, state.eyes, face, vertical)
     draw_mouth(frame, state.mouth, face, matrix, offset)
@@ -136,6 +138,18 @@ def _face_box(face: Array, size: tuple[int, int]) -> Box:
     x0, x1 = np.clip([low[0], high[0]], 0, size[1])
     y0, y1 = np.clip([low[1], high[1]], 0, size[0])
     return int(x0), int(y0), int(max(x1, x0 + 1)), int(max(y1, y0 + 1))
+
+
+def _soften_jumps(frame: Image, columns: Array, rows: Array, box: Box) -> None:
+    """Smooth the steps where one part of the face hides another, in place."""
+    x0, y0, x1, y1 = box
+    kernel = np.ones((3, 3), np.uint8)
+    jump = np.zeros((y1 - y0, x1 - x0), bool)
+    for plane in (columns[y0:y1, x0:x1], rows[y0:y1, x0:x1]):
+        jump |= cv2.morphologyEx(plane, cv2.MORPH_GRADIENT, kernel) > JUMP
+    if jump.any():
+        part = frame[y0:y1, x0:x1]
+        part[jump] = cv2.GaussianBlur(part, (3, 3), 0.8)[jump]
 
 
 def _composite(layers: Layers, columns: Array, rows: Array) -> Image:

@@ -121,7 +121,8 @@ def build(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edge] = 
     rings = np.concatenate([centre + factor * (oval - centre) for factor in RINGS])
 
     def edge_distance(points: Array) -> Array:
-        return np.stack([points[:, 0] - x0, x1 - points[:, 0], points[:, 1] - y0, y1 - points[:, 1]]).min(0)
+        sides = np.stack([points[:, 0] - x0, x1 - points[:, 0], points[:, 1] - y0, y1 - points[:, 1]])
+        return np.asarray(sides.min(0))
 
     rings = rings[edge_distance(rings) > 0.25 * step]
     on_edge = edge_distance(grid) < 1e-6
