@@ -131,8 +131,8 @@ def _palette(skin: Array, lip: Array, own_teeth: Array | None) -> teeth.Palette:
     colourful = min(1.0, float(skin.max() - skin.min()) / (0.25 * max(float(skin.max()), 1)))
     if own_teeth is None:
         # Brighter than the skin, less so on bright skin; ivory, and less so where the photo has little colour.
-        level = min(1.35 * light, 0.5 * light + 108, 232.0)
-        tint = 0.7 * (1 - colourful * np.array([0, 0.03, 0.10])) + 0.3 * skin / max(light, 1)
+        level = min(1.4 * light, 0.45 * light + 130, 240.0)
+        tint = 0.82 * (1 - colourful * np.array([0, 0.02, 0.08])) + 0.18 * skin / max(light, 1)
         own_teeth = level * tint
     red = colourful * np.array([0.0, 0.28, 0.28])
     return teeth.Palette(
@@ -289,7 +289,8 @@ def _seam(
     line = 0.5 * (top + bottom)
     closed = 1 - smoothstep((open_by - 0.015) / 0.05)
     taper = smoothstep(np.minimum(u, 1 - u) / 0.10)
-    near = np.exp(-(((v - line) / 0.055) ** 4)) * closed * taper * share * min(1.0, mouth.gap / 0.06)
+    band = 0.055 + 0.24 * u * (1 - u) * min(max(mouth.gap - 0.2, 0.0) / 0.3, 1.0)  # wide open lips are thin lips
+    near = np.exp(-(((v - line) / np.maximum(band, 0.02)) ** 4)) * closed * taper * share * min(1.0, mouth.gap / 0.06)
     side = smoothstep((v - line + 0.01) / 0.02)[..., None]
     lips = mouth.lips[0] * (1 - side) + mouth.lips[1] * side
     colour = colour + (0.85 * near)[..., None] * (lips - colour)

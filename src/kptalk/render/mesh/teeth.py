@@ -49,7 +49,7 @@ def tongue(palette: Palette) -> Array:
     x, y = _grid()
     arch = np.clip(1 - (x / 0.36) ** 2, 0, None)
     height = y - 0.16 * (1 - np.sqrt(arch))  # below the outline
-    alpha = _step(height / 0.05) * _step(arch / 0.2)
+    alpha = _step(height / 0.10) * _step(arch / 0.3)
     gloss = np.exp(-(((height - 0.10) / 0.06) ** 2)) * arch * 0.10
     groove = 1 - 0.12 * np.exp(-((x / 0.03) ** 2)) * _step(height / 0.1)
     depth = 0.50 + 0.50 * _step(height / 0.20)
