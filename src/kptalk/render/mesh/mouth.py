@@ -20,6 +20,7 @@ from kptalk.types import Array, Image
 
 CORNERS = (78, 308)  # of the inner lips
 SEALED, AJAR = 0.03, 0.08  # lip gap in mouth widths: drawn as closed below, as it is above
+OPEN = 0.2  # lip gap from which no part of the lips counts as closed
 BEHIND = 0.16  # mouth widths from the lips to the teeth
 
 
@@ -239,7 +240,7 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, matrix: Array, offset: A
         shade = (shade * (0.60 + 0.40 * smoothstep(open_by / 0.12)))[..., None]
         inside = inside * shade + (1 - shade) * 0.45 * mouth.lips.mean(0)  # the shadow is as red as the lips
         colour = colour + (share * mask)[..., None] * (inside - colour)
-    if mouth.gap > 0.03:
+    if mouth.gap > 0.03 and widest < OPEN:
         colour = _seam(colour, mouth, u, v, top, bottom, open_by, share)
     patch[...] = np.clip(np.rint(colour), 0, 255).astype(np.uint8)
 
@@ -287,7 +288,7 @@ def _seam(
 ) -> Array:
     """Closed lips of a mouth that is open in the photo: lip colour over the rest of the gap, a darker line between."""
     line = 0.5 * (top + bottom)
-    closed = 1 - smoothstep((open_by - 0.015) / 0.05)
+    closed = (1 - smoothstep((open_by - 0.015) / 0.05)) * (1 - smoothstep(2 * open_by.max() / OPEN - 1))
     taper = smoothstep(np.minimum(u, 1 - u) / 0.10)
     band = 0.055 + 0.24 * u * (1 - u) * min(max(mouth.gap - 0.2, 0.0) / 0.3, 1.0)  # wide open lips are thin lips
     near = np.exp(-(((v - line) / np.maximum(band, 0.02)) ** 4)) * closed * taper * share * min(1.0, mouth.gap / 0.06)
