@@ -1,5 +1,7 @@
 """kptalk: one portrait and one speech recording become a talking video.
 
+From Python::
+
     import kptalk
 
     kptalk.animate("face.jpg", "speech.wav").save("out.mp4")

@@ -43,8 +43,8 @@ def usable_cores() -> int:
 def set_threads() -> int:
     """Choose torch's threads, unless ``OMP_NUM_THREADS`` did; returns the number.
 
-    The networks here are small: more than four threads gain nothing, and on two shared cores two OpenMP threads that wait
-    for each other by spinning were measured up to thirty times slower than one.
+    The networks here are small: more than four threads gain nothing, and on two shared cores two OpenMP threads that
+    wait for each other by spinning were measured up to thirty times slower than one.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         cores = usable_cores()

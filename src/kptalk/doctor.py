@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-import torch
 
 from kptalk.device import pick_device, set_threads, usable_cores
 from kptalk.errors import KptalkError

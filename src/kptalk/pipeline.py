@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar
@@ -112,7 +113,7 @@ class Animation:
         """
         total = self._expected_frames()
         pieces, known, drawn = self.motion(), 0, 0
-        while (piece := self._timed("motion", lambda: next(pieces, None))) is not None:
+        while (piece := self._timed("motion", partial(next, pieces, None))) is not None:
             known += len(piece)
             if kept is not None:
                 kept.append(piece)
@@ -120,7 +121,7 @@ class Animation:
                 progress("motion", known, total)
             for first in range(0, len(piece), DRAWN_AT_ONCE):
                 part = piece[first : first + DRAWN_AT_ONCE]
-                yield self._timed("drawing", lambda part=part: self.stage.frames(self._draw(part)))
+                yield self._timed("drawing", partial(self._draw, part))
                 drawn += len(part)
                 if progress:
                     progress("drawing", drawn, total)
@@ -151,31 +152,33 @@ class Animation:
         total = self._expected_frames()
         kept: list[Motion] | None = [] if save_motion else None
         encoded = 0
-        with ThreadPoolExecutor(1) as thread:
-            with VideoWriter(path, self.options.fps, self.size, self._speech, self._tags(), overwrite) as writer:
-                waiting: deque[tuple[int, Future[None]]] = deque()
-                pieces = self.frames(progress, kept)
-                more = True
-                while more or waiting:
-                    frames = next(pieces, None) if more else None
-                    more = frames is not None
-                    if frames is not None:
-                        waiting.append((len(frames), thread.submit(self._encode, writer, frames)))
-                    if not more or len(waiting) > WAITING:
-                        count, done = waiting.popleft()
-                        done.result()
-                        encoded += count
-                        if progress:
-                            progress("encoding", encoded, encoded if not waiting and not more else total)
+        with (
+            ThreadPoolExecutor(1) as thread,
+            VideoWriter(path, self.options.fps, self.size, self._speech, self._tags(), overwrite) as writer,
+        ):
+            waiting: deque[tuple[int, Future[None]]] = deque()
+            pieces = self.frames(progress, kept)
+            more = True
+            while more or waiting:
+                frames = next(pieces, None) if more else None
+                more = frames is not None
+                if frames is not None:
+                    waiting.append((len(frames), thread.submit(self._encode, writer, frames)))
+                if not more or len(waiting) > WAITING:
+                    count, done = waiting.popleft()
+                    done.result()
+                    encoded += count
+                    if progress:
+                        progress("encoding", encoded, encoded if not waiting and not more else total)
         if save_motion and kept:
             Motion.concatenate(kept).save(save_motion)
         return Path(path)
 
     def _draw(self, motion: Motion) -> Image:
-        return self._pipeline.renderer.draw(self._state, motion)
+        return self.stage.frames(self._pipeline.renderer.draw(self._state, motion))
 
     def _encode(self, writer: VideoWriter, frames: Image) -> None:
-        self._timed("encoding", lambda: writer.write(frames))
+        self._timed("encoding", partial(writer.write, frames))
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         started = time.perf_counter()
@@ -227,7 +230,8 @@ class Pipeline:
             prior = np.array(json.loads(read_header(paths["audio"])["speech_prior"]), np.float32)
             config = generate.SamplerConfig(**json.loads(read_header(paths["motion"])["sampler"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise WeightsError(f"weights in {paths['audio'].parent} lack {error}: train them with this version") from error
+            folder = paths["audio"].parent
+            raise WeightsError(f"weights in {folder} lack {error}: train them with this version") from error
         generator = generate.MotionGenerator(space, encoder, denoiser, prior, config)
         return cls(generator, MeshRenderer(space), str(weights))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from os import PathLike
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class Motion:
         kept = {name: getattr(self, name) for name in FIELDS}
         return Motion(**{**kept, **fields}, fps=self.fps, space=self.space)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | PathLike[str]) -> None:
         """Write the motion as safetensors."""
         save_file(
             {name: np.ascontiguousarray(getattr(self, name)) for name in FIELDS},
@@ -95,7 +95,7 @@ class Motion:
         )
 
     @classmethod
-    def load(cls, path: str | Path) -> Motion:
+    def load(cls, path: str | PathLike[str]) -> Motion:
         """Read a motion that ``save`` wrote.
 
         Raises:

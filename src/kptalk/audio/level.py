@@ -7,6 +7,7 @@ taken over the frames that hold sound, and starts from the mean of the training 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ class LevelState:
     weight: float
 
 
-def start(prior: NDArray[np.floating]) -> LevelState:
+def start(prior: NDArray[np.floating[Any]]) -> LevelState:
     """State of a stream that has heard nothing; ``prior`` (80,) is the training data's mean over speech."""
     return LevelState(np.asarray(prior, np.float64) * PRIOR_FRAMES, PRIOR_FRAMES)
 
@@ -42,7 +43,8 @@ def centre(windows: NDArray[np.float32], state: LevelState) -> NDArray[np.float3
     return windows - (state.total / state.weight).astype(np.float32)[:, None]
 
 
-def speech_weight(frames: NDArray[np.floating]) -> NDArray[np.float64]:
+def speech_weight(frames: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """How much each mel frame (n, 80) counts as sound, (n,) from 0 to 1."""
     assert frames.shape[-1] == N_MELS
-    return np.clip((frames.mean(-1) - _QUIET) / (_LOUD - _QUIET), 0, 1)
+    weight: NDArray[np.float64] = np.clip((frames.mean(-1) - _QUIET) / (_LOUD - _QUIET), 0, 1)
+    return weight

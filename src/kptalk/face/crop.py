@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,7 +13,8 @@ from kptalk.types import Face, Image, Portrait
 ROOM = 2.4  # side of the square around a face, in sides of the face: hair, neck and shoulders
 LONGEST_FULL = 1280  # pixels; a larger photo is reduced to this for the video unless the user wants another size
 CROP_SIZE = 512  # pixels, the papers' size
-EDGES = ("left", "right", "top", "bottom")
+Edge = Literal["left", "right", "top", "bottom"]
+EDGES: tuple[Edge, ...] = ("left", "right", "top", "bottom")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Stage:
     portrait: Portrait
     x: int
     y: int
-    free: frozenset[str]
+    free: frozenset[Edge]
 
     def frames(self, drawn: Image) -> Image:
         """Video frames (T, H, W, 3) from drawn portraits (T, h, w, 3): they lie in the photo pixel for pixel."""
@@ -55,7 +57,7 @@ def full_stage(portrait: Portrait, size: int | None = None) -> Stage:
     scaled = _scaled(portrait, (size or min(longest, LONGEST_FULL)) / longest)
     height, width = scaled.image.shape[:2]
     x, y, side = square_around(scaled.face, width, height)
-    own = {"left": x == 0, "top": y == 0, "right": x + side == width, "bottom": y + side == height}
+    own: dict[Edge, bool] = {"left": x == 0, "top": y == 0, "right": x + side == width, "bottom": y + side == height}
     free = frozenset(edge for edge, outermost in own.items() if outermost)
     return Stage(scaled.image, _cut(scaled, x, y, side), x, y, free)
 

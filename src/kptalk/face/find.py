@@ -96,7 +96,8 @@ def _faces_in_boxes(image: Image, boxes: Array) -> list[Face]:
             if min(crop.shape[:2]) < 8:
                 continue
             factor = 640 / max(crop.shape[:2])
-            seen = cv2.resize(crop, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+            smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+            seen = cv2.resize(crop, None, fx=factor, fy=factor, interpolation=smooth)
             for found in mesh(seen)[:1]:
                 offset = np.array([left, top, 0], np.float32)
                 face = Face(found.landmarks / np.float32(factor) + offset)

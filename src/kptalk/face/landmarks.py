@@ -21,7 +21,7 @@ N_LANDMARKS = 478
 
 @contextmanager
 def _native_stderr_silenced() -> Iterator[None]:
-    """MediaPipe's C++ threads write notices to file descriptor 2 while a graph starts and when it sees its first face."""
+    """MediaPipe's C++ threads write notices to file descriptor 2 while a graph starts and at its first face."""
     sys.stderr.flush()
     saved = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)

@@ -1,7 +1,7 @@
 """What the user may change about a motion, Motion to Motion, frame by frame as a stream.
 
-Every knob acts by itself: a still head still blinks, a scaled mouth leaves the pose alone. Blinks and the small jumps of
-the eyes are drawn here, not by the denoiser: they do not follow from the speech.
+Every knob acts by itself: a still head still blinks, a scaled mouth leaves the pose alone. Blinks and the small jumps
+of the eyes are drawn here, not by the denoiser: they do not follow from the speech.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kptalk.errors import OptionError
 from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace, head_expression
@@ -209,7 +210,7 @@ def _smooth(x: Array) -> Array:
     return x * x * (3 - 2 * x)
 
 
-def _ping_pong(frames: Array, length: int) -> Array:
+def _ping_pong(frames: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     """Frame numbers that run to the end of a clip and back again, for as long as needed."""
     if length == 1:
         return np.zeros_like(frames)

@@ -5,9 +5,9 @@ leaves ``translation`` near zero; x to the right, y down, z away from the camera
 
 The expression of a mesh is its difference from the person's neutral mesh (lips closed, eyes open). A weighted
 63-component PCA of such differences, expressed by the displacements of 21 of the mesh's own vertices, is an exact
-change of basis: 21 x 3 = 63 numbers. A difference is encoded by weighted projection onto the PCA, never by reading the 21
-vertices off a raw mesh. KDTalker's eq. 1, x_d = s (x_c R + delta) + t, then holds for these vertices. As there, delta is
-added after the rotation, so it is the head's own deformation turned with the head.
+change of basis: 21 x 3 = 63 numbers. A difference is encoded by weighted projection onto the PCA, never by reading the
+21 vertices off a raw mesh. KDTalker's eq. 1, x_d = s (x_c R + delta) + t, then holds for these vertices. As there,
+delta is added after the rotation, so it is the head's own deformation turned with the head.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def turn(motion: Motion, rotation: Array) -> Motion:
 
 
 class FaceMeshSpace:
-    """Encodes meshes to motion and decodes motion to meshes; built from the tensors that ``kptalk.train.space`` fits."""
+    """Encodes meshes to motion, decodes motion to meshes; built from the tensors that ``kptalk.train.space`` fits."""
 
     id = "facemesh"
 
@@ -104,14 +104,16 @@ class FaceMeshSpace:
 
     def encode(self, displacement: Array) -> Array:
         """Mesh displacements (T, 478, 3) in the head's frame to expression (T, 21, 3)."""
-        return (displacement.reshape(len(displacement), -1) @ self.encoder).reshape(-1, N_KEYPOINTS, 3)
+        expression: Array = displacement.reshape(len(displacement), -1) @ self.encoder
+        return expression.reshape(-1, N_KEYPOINTS, 3)
 
     def decode(self, expression: Array) -> Array:
         """Expression (T, 21, 3) to mesh displacements (T, 478, 3) in the head's frame."""
-        return (expression.reshape(len(expression), -1) @ self.decoder).reshape(len(expression), -1, 3)
+        displacement: Array = expression.reshape(len(expression), -1) @ self.decoder
+        return displacement.reshape(len(expression), -1, 3)
 
     def split_mouth(self, expression: Array) -> tuple[Array, Array]:
-        """Head-frame expression (T, 21, 3) as the sum of what the mouth and jaw do and what the rest of the face does."""
+        """Head-frame expression (T, 21, 3) as the sum of what mouth and jaw do and what the rest of the face does."""
         mouth = (expression.reshape(len(expression), -1) @ self.to_mouth).reshape(-1, N_KEYPOINTS, 3)
         return mouth, expression - mouth
 
@@ -123,8 +125,9 @@ class FaceMeshSpace:
 
     def token_importance(self) -> Array:
         """Share of the mesh's movement that each expression token explains, (63,), sum 1."""
-        variance = self.token_scale**2
-        return variance / variance.sum()
+        variance: Array = self.token_scale**2
+        share: Array = variance / variance.sum()
+        return share
 
     def extract(self, face: Face) -> FaceMeshSource:
         """Source motion of one portrait.
@@ -168,18 +171,20 @@ class FaceMeshSpace:
             mesh[:, upper, 1] -= crossing / 2
             mesh[:, lower, 1] += crossing / 2
         posed = motion.scale[:, None] * (mesh @ rotation_matrix(motion.rotation)) + motion.translation[:, None]
-        return (source.origin + source.unit * posed).astype(np.float32)
+        meshes: Array = (source.origin + source.unit * posed).astype(np.float32)
+        return meshes
 
     def tokens(self, motion: Motion, anchor: Motion) -> Array:
         """Motion (T frames) to the denoiser's tokens (T, 70): scale, yaw, pitch, roll, translation, expression.
 
-        The pose is taken relative to ``anchor`` (one frame: the portrait's own pose, or a clip's median); the expression is
-        whitened, because the raw control points differ by a factor of forty in what they do to the mesh.
+        The pose is taken relative to ``anchor`` (one frame: the portrait's own pose, or a clip's median); the
+        expression is whitened, because the raw control points differ by a factor of forty in what they do to the mesh.
         """
         pose = np.concatenate([motion.scale - anchor.scale, motion.rotation - anchor.rotation, motion.translation], 1)
         pose[:, 4:] -= anchor.translation
         expression = head_expression(motion).reshape(len(motion), -1) @ self.whiten
-        return np.concatenate([pose / self.pose_std, expression], 1).astype(np.float32)
+        tokens: Array = np.concatenate([pose / self.pose_std, expression], 1).astype(np.float32)
+        return tokens
 
     def motion(self, tokens: Array, anchor: Motion) -> Motion:
         """The inverse of ``tokens``."""
@@ -196,14 +201,16 @@ class FaceMeshSpace:
         )
 
     def canonical_token(self, canonical: Array) -> Array:
-        """Canonical keypoints (21, 3) to the denoiser's first reference token (70,): seven zeros, then the keypoints."""
+        """Canonical keypoints (21, 3) to the denoiser's first reference token (70,): seven zeros, the keypoints."""
         keypoints = (canonical.reshape(-1) - self.canonical_mean) / self.canonical_std
-        return np.concatenate([np.zeros(7), keypoints]).astype(np.float32)
+        token: Array = np.concatenate([np.zeros(7), keypoints]).astype(np.float32)
+        return token
 
     def _mouth_share(self) -> Array:
-        """How much each vertex belongs to the mouth and jaw, (478,): 1 at the lips and below, 0 above the nose's tip."""
+        """How much a vertex belongs to mouth and jaw, (478,): 1 at the lips and below, 0 above the nose's tip."""
         nose, lips = self.template[1, 1], self.template[13, 1]
-        return np.clip((self.template[:, 1] - nose) / (lips - nose), 0, 1)
+        share: Array = np.clip((self.template[:, 1] - nose) / (lips - nose), 0, 1)
+        return share
 
     def _gain(self, mesh: Array) -> Array:
         """(478, 3): how much larger this person's mouth and eye openings are than the template's."""

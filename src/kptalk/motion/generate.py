@@ -1,8 +1,8 @@
 """Speech to motion: windows of 64 frames, one after the other, as a stream (KDTalker, section 3.4).
 
-Where the reference joins windows at one frame and pads the last one with the beginning of the clip, these windows overlap:
-the first frames of a window are held to the last ones of the window before, the last frames of a window, which have
-not heard what comes next, are thrown away and drawn again by the next window, and after the end there is silence.
+Where the reference joins windows at one frame and pads the last one with the beginning of the clip, these windows
+overlap: the first frames of a window are held to the last ones of the window before, the last frames of a window, which
+have not heard what comes next, are thrown away and drawn again by the next window, and after the end there is silence.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class GeneratorState:
     """Where a stream stands.
 
     ``windows`` (n, 80, 16) are the mel windows from the first frame of the next motion window on, of which the level has
-    heard ``heard``; ``tokens`` (HELD + 1, 70) are the last ones given out (the portrait's own at the start) and
-    ``noise`` (HELD + LOOKAHEAD, 70) is the noise that the next window shares with the last one.
+    heard ``heard``; ``tokens`` (HELD + 1, 70) are the last ones given out (before the first window (1, 70), the
+    portrait's own); ``noise`` (HELD + LOOKAHEAD, 70) is the noise that the next window shares with the last one.
     """
 
     source: FaceMeshSource

@@ -27,7 +27,7 @@ def start(fps: Fraction) -> ResampleState:
 
 
 def step(motion: Motion, state: ResampleState) -> tuple[Motion | None, ResampleState]:
-    """Take in n frames; returns the frames that became known at the new rate (None if there are none), and the state."""
+    """Take in n frames; returns those that became known at the new rate (None if there are none), and the state."""
     kept = motion if state.kept is None else Motion.concatenate([state.kept, motion])
     end = state.next_frame
     while (end * kept.fps / state.fps) + 2 < state.first + len(kept):
@@ -68,4 +68,5 @@ def _catmull_rom(values: Array, times: list[Fraction]) -> Array:
     whole = np.array([math.floor(t) for t in times])
     u = np.array([float(t - math.floor(t)) for t in times], np.float32).reshape(-1, *[1] * (values.ndim - 1))
     p0, p1, p2, p3 = (values[np.clip(whole + k, 0, len(values) - 1)] for k in (-1, 0, 1, 2))
-    return p1 + 0.5 * u * (p2 - p0 + u * (2 * p0 - 5 * p1 + 4 * p2 - p3 + u * (3 * (p1 - p2) + p3 - p0)))
+    curve: Array = p1 + 0.5 * u * (p2 - p0 + u * (2 * p0 - 5 * p1 + 4 * p2 - p3 + u * (3 * (p1 - p2) + p3 - p0)))
+    return curve

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
+Floats = NDArray[np.floating[Any]]
 
 
 def rotation_matrix(angles: Floats) -> Floats:
@@ -32,7 +34,8 @@ def rotation_angles(matrix: Floats) -> Floats:
     yaw = np.arcsin(np.clip(-m[..., 2, 0], -1, 1))
     pitch = np.arctan2(m[..., 2, 1], m[..., 2, 2])
     roll = np.arctan2(m[..., 1, 0], m[..., 0, 0])
-    return np.degrees(np.stack([yaw, pitch, roll], -1))
+    angles: Floats = np.degrees(np.stack([yaw, pitch, roll], -1))
+    return angles
 
 
 def align(points: Floats, template: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:

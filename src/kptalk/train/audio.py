@@ -118,7 +118,7 @@ def whole_clip(clip: TrainingClip, prior: Array) -> Array:
 def audio_loss(
     sampler: ClipSampler, importance: Array, lips: Array
 ) -> Callable[[nn.Module, np.random.Generator], Tensor]:
-    """Loss of one batch: squared error weighted by what each token moves, and one minus the lip opening's correlation."""
+    """Loss of a batch: squared error weighted by what each token moves, one minus the lip opening's correlation."""
     weight = torch.from_numpy(importance)
     opening = torch.from_numpy(lips)
 
@@ -129,7 +129,9 @@ def audio_loss(
         target = torch.from_numpy(np.stack([d[1] for d in drawn])).to(device)[..., 7:]
         out = model(windows)
         error = ((out - target) ** 2 * weight.to(device)).sum(-1).mean()
-        return error + 0.5 * (1 - correlation(out @ opening.to(device), target @ opening.to(device)).mean())
+        lips = correlation(out @ opening.to(device), target @ opening.to(device)).mean()
+        total: Tensor = error + 0.5 * (1 - lips)
+        return total
 
     return loss
 
@@ -154,4 +156,5 @@ def audio_score(clips: Sequence[TrainingClip], prior: Array, lips: Array) -> Cal
 def correlation(a: Tensor, b: Tensor) -> Tensor:
     """Pearson correlation over the last axis."""
     a, b = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True)
-    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1) + 1e-6)
+    value: Tensor = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1) + 1e-6)
+    return value

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
 from kptalk.audio.mel import FRAME_RATE, SILENCE, mel_spectrogram
@@ -74,11 +76,12 @@ def mirror_tokens(space: FaceMeshSpace) -> Array:
     return matrix
 
 
-def mel_windows(mel: Array, frames: Array) -> Array:
+def mel_windows(mel: Array, frames: NDArray[Any]) -> Array:
     """Windows (n, 80, 16) of mel (M, 80) at video frames (n,), possibly fractional; ends repeat."""
     starts = np.trunc(frames * (FRAME_RATE / float(FPS))).astype(int) - LEAD
     indices = np.clip(starts[:, None] + np.arange(WINDOW), 0, len(mel) - 1)
-    return mel[indices].transpose(0, 2, 1)
+    windows: Array = mel[indices].transpose(0, 2, 1)
+    return windows
 
 
 def augment_mel(mel: Array, rng: np.random.Generator) -> Array:

@@ -1,4 +1,4 @@
-"""One training loop for every network: seeded, resumable, with a moving average of the weights, a log and a loss plot."""
+"""One training loop for every network: seeded, resumable, with a moving average of the weights and a log."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from kptalk.errors import DatasetError
 
 Progress = Callable[[int, int, dict[str, float]], None]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,19 @@ class LoopConfig:
 
 
 def fit(
-    model: nn.Module,
+    model: Model,
     loss: Callable[[nn.Module, np.random.Generator], Tensor],
     score: Callable[[nn.Module], float],
     folder: Path,
     config: LoopConfig,
     progress: Progress | None = None,
     device: str = "cpu",
-) -> nn.Module:
+) -> Model:
     """Train a model and return its best moving average by ``score`` (higher is better).
 
     ``loss(model, rng)`` draws a batch with the generator and returns a scalar. Everything needed to go on is written to
-    ``folder/state.pt`` at every score; a second call with the same folder goes on from there and gives the same weights.
-    ``folder/log.csv`` holds step, loss, score and seconds.
+    ``folder/state.pt`` at every score; a second call with the same folder goes on from there and gives the same
+    weights. ``folder/log.csv`` holds step, loss, score and seconds.
 
     Raises:
         DatasetError: the loss is no longer a finite number.
@@ -123,8 +125,8 @@ def _schedule(step: int, config: LoopConfig) -> float:
 def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     for kept, fresh in zip(average.parameters(), model.parameters(), strict=True):
         kept.lerp_(fresh, 1 - decay)
-    for kept, fresh in zip(average.buffers(), model.buffers(), strict=True):
-        kept.copy_(fresh)
+    for kept_buffer, buffer in zip(average.buffers(), model.buffers(), strict=True):
+        kept_buffer.copy_(buffer)
 
 
 def _log(path: Path, row: dict[str, float]) -> None:

@@ -77,7 +77,8 @@ def encode_clip(encoder: AudioEncoder, clip: TrainingClip, mel: Array, prior: Ar
     windows = level.centre(windows, level.hear(windows, level.start(prior)))
     device = next(encoder.parameters()).device
     with torch.autocast(device.type, torch.bfloat16):
-        return encoder(torch.from_numpy(windows).to(device)).float().cpu().numpy().astype(np.float16)
+        features: Tensor = encoder(torch.from_numpy(windows).to(device))
+    return features.float().cpu().numpy().astype(np.float16)
 
 
 def motion_loss(
@@ -101,7 +102,8 @@ def motion_loss(
         with torch.autocast(device.type, torch.bfloat16):
             epsilon = model(x, t, nn.functional.pad(audio, (0, 0, 2, 0)))[:, 2:]
         error = ((epsilon.float() - noise) ** 2 * weight.to(device)).sum(-1).mean(1)
-        return (error / cumulative.to(device)[t]).mean()
+        total: Tensor = (error / cumulative.to(device)[t]).mean()
+        return total
 
     return loss
 

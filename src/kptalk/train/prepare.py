@@ -54,7 +54,8 @@ def prepare_videos(
     names = _identities(people) if people else {}
     files = [file for video in videos for file in _files(video)]
     if not files:
-        raise DatasetError(f"no videos in {', '.join(map(str, videos))}: give files or folders of {', '.join(sorted(VIDEO_ENDINGS))}")
+        places, endings = ", ".join(map(str, videos)), ", ".join(sorted(VIDEO_ENDINGS))
+        raise DatasetError(f"no videos in {places}: give files or folders of {endings}")
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         shard = folder / f"{file.stem}.safetensors"

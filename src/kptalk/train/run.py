@@ -100,8 +100,10 @@ def train_network(
     encoder = load_model(folder / "audio.safetensors", AudioEncoder, AudioEncoderConfig).to(where)
     prior = np.array(json.loads(read_header(folder / "audio.safetensors")["speech_prior"]), np.float32)
     bank = motion.FeatureBank(chosen, encoder, prior, VERSIONS, seed)
-    config = LoopConfig(steps or MOTION_STEPS, learning_rate=6e-4, ema=0.999, score_every=250, seed=seed, minutes=minutes)
-    trained = fit(
+    config = LoopConfig(
+        steps or MOTION_STEPS, learning_rate=6e-4, ema=0.999, score_every=250, seed=seed, minutes=minutes
+    )
+    denoiser = fit(
         motion.compact_denoiser(),
         motion.motion_loss(bank, mirror, importance),
         motion.motion_score(judges, encoder, prior, lips),
@@ -110,5 +112,5 @@ def train_network(
         progress,
         where,
     )
-    save_model(path, trained, trained.config, {"sampler": json.dumps(asdict(SamplerConfig()))}, half=True)
+    save_model(path, denoiser, denoiser.config, {"sampler": json.dumps(asdict(SamplerConfig()))}, half=True)
     return path

@@ -2,8 +2,8 @@
 control needs (blink, gaze, lips).
 
 Steps: (1) one mirror-symmetric template by alternating Procrustes and means; (2) a neutral mesh a clip, from its frames
-with closed lips and open eyes; (3) weighted PCA of what is left; (4) the change of basis to 21 vertices, chosen by greedy
-block-pivoted QR so that the change is well conditioned.
+with closed lips and open eyes; (3) weighted PCA of what is left; (4) the change of basis to 21 vertices, chosen by
+greedy block-pivoted QR so that the change is well conditioned.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kptalk.face.indices import (
     EYE_CORNERS,
@@ -28,6 +29,8 @@ from kptalk.face.indices import (
 from kptalk.motion.facemesh import EYE_TO_PIVOT
 from kptalk.motion.rotation import align, rotation_angles
 from kptalk.types import N_KEYPOINTS, Array
+
+Indices = NDArray[np.int64]
 
 N_COMPONENTS = 3 * N_KEYPOINTS
 FRAMES_A_CLIP = 80  # so that a long clip of one person does not decide the basis
@@ -50,7 +53,7 @@ class AlignedClip:
 
 
 def fit_template(clips: Sequence[Array], rounds: int = 6) -> Array:
-    """Mean neutral mesh (478, 3) over clips of landmarks (T, 478, 3): symmetric, eyes 1 apart, origin at the neck pivot."""
+    """Mean neutral mesh (478, 3) of clips (T, 478, 3): symmetric, eyes 1 apart, origin at the neck pivot."""
     samples = np.concatenate([clip[:: max(1, len(clip) // 12)] for clip in clips]).astype(np.float64)
     template = _normalised(samples[0] - samples[0].mean(0))
     for _ in range(rounds):
@@ -62,7 +65,7 @@ def fit_template(clips: Sequence[Array], rounds: int = 6) -> Array:
 
 
 def align_clip(landmarks: Array, template: Array) -> AlignedClip:
-    """Take the pose out of one clip (T, 478, 3) and find its neutral mesh: the median of frames whose lips are closed."""
+    """Take the pose out of one clip (T, 478, 3) and find its neutral mesh: the median of frames with closed lips."""
     meshes, scale, rotation, translation = _aligned(landmarks.astype(np.float64), template)
     return AlignedClip(meshes, neutral_mesh(meshes), scale, rotation, translation)
 
@@ -72,7 +75,8 @@ def neutral_mesh(meshes: Array) -> Array:
     gap, lids = lip_opening(meshes), lid_opening(meshes).mean(-1)
     open_eyes = lids > 0.85 * np.median(lids)
     closed = gap <= max(0.02, np.quantile(gap[open_eyes], 0.1))
-    return np.median(meshes[closed & open_eyes], 0)
+    neutral: Array = np.median(meshes[closed & open_eyes], 0)
+    return neutral
 
 
 def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]:
@@ -141,15 +145,17 @@ def relative_pose(clip: AlignedClip) -> Array:
     return np.concatenate([scale - 1, angles - np.median(angles, 0), (clip.translation - origin) / unit], 1)
 
 
-def mirror_indices(mesh: Array) -> Array:
+def mirror_indices(mesh: Array) -> Indices:
     """For every vertex the one on the other side of the face, (478,); the lips must be open, or they are confused."""
     flipped = mesh * np.array([-1, 1, 1])
-    return np.linalg.norm(mesh[:, None] - flipped[None], axis=-1).argmin(0)
+    nearest: Indices = np.linalg.norm(mesh[:, None] - flipped[None], axis=-1).argmin(0)
+    return nearest
 
 
-def mirrored(displacement: Array, mirror: Array) -> Array:
+def mirrored(displacement: Array, mirror: Indices) -> Array:
     """Displacements (..., 478, 3) of the mirror image of the face."""
-    return displacement[..., mirror, :] * np.array([-1, 1, 1])
+    flipped: Array = displacement[..., mirror, :] * np.array([-1, 1, 1])
+    return flipped
 
 
 def _aligned(landmarks: Array, template: Array) -> tuple[Array, Array, Array, Array]:
@@ -162,10 +168,11 @@ def _aligned(landmarks: Array, template: Array) -> tuple[Array, Array, Array, Ar
 
 def _normalised(mesh: Array) -> Array:
     eyes = mesh[EYE_CORNERS].mean(1)
-    return (mesh - eyes.mean(0)) / np.linalg.norm(eyes[1] - eyes[0]) - EYE_TO_PIVOT
+    normalised: Array = (mesh - eyes.mean(0)) / np.linalg.norm(eyes[1] - eyes[0]) - EYE_TO_PIVOT
+    return normalised
 
 
-def _symmetric(mesh: Array, mirror: Array) -> Array:
+def _symmetric(mesh: Array, mirror: Indices) -> Array:
     """Average with the mirror image, upright and facing the camera."""
     axis = np.concatenate([mesh[EYE_CORNERS[1]] - mesh[EYE_CORNERS[0][::-1]]]).mean(0)
     axis /= np.linalg.norm(axis)
@@ -176,8 +183,8 @@ def _symmetric(mesh: Array, mirror: Array) -> Array:
     return _normalised((mesh + mirrored(mesh, mirror)) / 2)
 
 
-def _pivot_vertices(basis: Array) -> Array:
-    """21 vertices of (63, 1434) by greedy block-pivoted QR: each adds the block of the largest volume not yet spanned."""
+def _pivot_vertices(basis: Array) -> Indices:
+    """21 vertices of (63, 1434) by greedy block-pivoted QR: each adds the largest volume not yet spanned."""
     blocks = basis.reshape(len(basis), -1, 3).transpose(1, 0, 2).copy()  # (478, 63, 3)
     chosen: list[int] = []
     for _ in range(N_KEYPOINTS):
@@ -199,9 +206,9 @@ def _only(direction: Array, part: Array, decoder: Array, encoder: Array) -> Arra
 
 
 def _shape_regression(shape: Array, expression: Array, components: int = 40, ridge: float = 1e-2) -> Array:
-    """Expression from one mesh's difference from the template, (1434 + 1, 63): ridge on the shape's principal components."""
+    """Expression from a mesh less the template, (1434 + 1, 63): ridge on the shape's principal components."""
     mean = shape.mean(0)
-    _, values, directions = np.linalg.svd(shape[::5] - mean, full_matrices=False)
+    _, _, directions = np.linalg.svd(shape[::5] - mean, full_matrices=False)
     directions = directions[:components].T
     features = (shape - mean) @ directions
     gram = features.T @ features / len(features)
