@@ -19,6 +19,8 @@ from kptalk.render.mesh.topology import smoothstep
 from kptalk.types import Array, Image
 
 CORNERS = (78, 308)  # of the inner lips
+UPPER_EDGE = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)  # outer line of the upper lip, left to right
+LOWER_EDGE = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 SEALED, AJAR = 0.03, 0.08  # lip gap in mouth widths: drawn as closed below, as it is above
 OPEN = 0.2  # lip gap from which no part of the lips counts as closed
 BEHIND = 0.16  # mouth widths from the lips to the teeth
@@ -145,16 +147,26 @@ def _palette(skin: Array, lip: Array, own_teeth: Array | None) -> teeth.Palette:
 
 
 def _own(image: Image, landmarks: Array, width: float, gap: float, shows_teeth: bool) -> tuple[Array | None, Array]:
+    """The photo's own interior, premultiplied, and its corner in the photo; None where it shows no teeth.
+
+    The teeth are continued upwards, under the lip: it may be drawn up further than in the photo.
+    """
     if not shows_teeth or gap < 0.06:
         return None, np.zeros(2, np.float32)
     loop = _inner(landmarks)
-    low = np.maximum(np.floor(loop.min(0)).astype(int) - 3, 0)
+    low = np.maximum(np.floor(loop.min(0) - [3, 0.15 * width]).astype(int), 0)
     high = np.minimum(np.ceil(loop.max(0)).astype(int) + 4, image.shape[1::-1])
     part = image[low[1] : high[1], low[0] : high[0]].astype(np.float32)
     mask = np.zeros(part.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [np.rint((loop - low) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    distance = cv2.distanceTransform((mask > 127).astype(np.uint8), cv2.DIST_L2, 5)
-    alpha = smoothstep(np.asarray((distance - 0.012 * width) / (0.05 * width), np.float32))
+    cv2.fillPoly(mask, [np.rint((loop - low) * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
+    rows = np.arange(len(part))[:, None]
+    inset = max(1, round(0.03 * width))  # the lip's edge is no tooth
+    first = np.where(mask.any(0), mask.argmax(0) + inset, 0)
+    last = np.where(mask.any(0), len(part) - 1 - mask[::-1].argmax(0), -1)
+    part = part[np.minimum(np.maximum(rows, first), len(part) - 1), np.arange(part.shape[1])]
+    hanging = ((rows <= last) & (first <= last)).astype(np.uint8)
+    distance = cv2.distanceTransform(hanging, cv2.DIST_L2, 5)
+    alpha = smoothstep((distance - 0.012 * width) / (0.05 * width)).astype(np.float32)
     return np.dstack([part * alpha[..., None], alpha]).astype(np.float32), low.astype(np.float32)
 
 
@@ -209,7 +221,8 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, matrix: Array, offset: A
     share = float(smoothstep((away - 0.015) / 0.06))
     if share == 0:
         return
-    loop = np.concatenate([upper, lower]) @ np.stack([along, across]) + a
+    outer = [_line((face[list(line), :2] - a) @ to) for line in (UPPER_EDGE, LOWER_EDGE)]
+    loop = np.concatenate([upper, lower, *outer]) @ np.stack([along, across]) + a
     pad = 0.12 * width
     x0, y0 = np.maximum(np.floor(loop.min(0) - pad).astype(int), 0)
     x1, y1 = np.minimum(np.ceil(loop.max(0) + pad).astype(int) + 1, [frame.shape[1], frame.shape[0]])
@@ -235,11 +248,14 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, matrix: Array, offset: A
         mask = mask * float(smoothstep((widest - 0.008) / 0.02))
         # Lips throw a soft shadow on what is behind them, the upper one more.
         shade = (
-            1 - 0.42 * np.exp(-np.clip(v - top, 0, None) / 0.045) - 0.22 * np.exp(-np.clip(bottom - v, 0, None) / 0.03)
+            1 - 0.36 * np.exp(-np.clip(v - top, 0, None) / 0.045) - 0.20 * np.exp(-np.clip(bottom - v, 0, None) / 0.03)
         )
         shade = (shade * (0.60 + 0.40 * smoothstep(open_by / 0.12)))[..., None]
         inside = inside * shade + (1 - shade) * 0.45 * mouth.lips.mean(0)  # the shadow is as red as the lips
         colour = colour + (share * mask)[..., None] * (inside - colour)
+    if mouth.gap > OPEN:
+        edges = [np.interp(u, line[:, 0], line[:, 1]).astype(np.float32) for line in outer]
+        colour = _lips(colour, mouth, u, v, (edges[0], top, bottom, edges[1]), widest)
     if mouth.gap > 0.03 and widest < OPEN:
         colour = _seam(colour, mouth, u, v, top, bottom, open_by, share)
     patch[...] = np.clip(np.rint(colour), 0, 255).astype(np.uint8)
@@ -281,6 +297,22 @@ def _interior(mouth: Mouth, face: Array, matrix: Array, offset: Array, box: tupl
         )
         inside = inside * (1 - layer[..., 3:]) + layer[..., :3]
     return np.asarray(inside, np.float32)
+
+
+def _lips(
+    colour: Array, mouth: Mouth, u: Array, v: Array, lines: tuple[Array, Array, Array, Array], widest: float
+) -> Array:
+    """Lips that are stretched thin around a wide open mouth get their colour where they become full again.
+
+    ``lines`` are the outer and inner line of the upper lip, then the inner and outer one of the lower.
+    """
+    closing = smoothstep((mouth.gap - widest) / mouth.gap) * min((mouth.gap - OPEN) / 0.15, 1.0)
+    grain = colour - cv2.GaussianBlur(colour, (0, 0), 0.05 * mouth.width)
+    for lip, (high, low) in zip(mouth.lips, (lines[:2], lines[2:]), strict=True):
+        soft = 0.04
+        inside = smoothstep((v - high) / soft) * smoothstep((low - v) / soft) * smoothstep(np.minimum(u, 1 - u) / 0.12)
+        colour = colour + (0.6 * closing * inside)[..., None] * (lip + grain - colour)
+    return np.asarray(colour)
 
 
 def _seam(
