@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from os import PathLike
@@ -27,7 +27,7 @@ from kptalk.audio import windows as audio_windows
 from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.audio.mel import SAMPLE_RATE
 from kptalk.device import pick_device, set_threads
-from kptalk.errors import AudioError, MotionError, OptionError, WeightsError
+from kptalk.errors import AudioError, ImageError, MotionError, OptionError, OutputError, WeightsError
 from kptalk.face.crop import Stage, crop_stage, full_stage
 from kptalk.face.find import find_portrait
 from kptalk.media.audio import Speech
@@ -145,10 +145,12 @@ class Animation:
             progress: told of the frames done, stage by stage.
 
         Raises:
-            OutputError: the video cannot be written there.
+            OutputError: the video or the motion cannot be written there.
             AudioError: the speech is shorter than one frame.
         """
         check_output(path, overwrite)
+        if save_motion and not Path(save_motion).parent.is_dir():
+            raise OutputError(f"folder {Path(save_motion).parent} of the motion file does not exist: create it")
         total = self._expected_frames()
         kept: list[Motion] | None = [] if save_motion else None
         encoded = 0
@@ -252,7 +254,7 @@ class Pipeline:
         options = options or Options()
         sound = speech if isinstance(speech, Speech) else Speech.open(speech)
         if not isinstance(portrait, Portrait):
-            image = portrait if isinstance(portrait, np.ndarray) else read_image(portrait)
+            image = _checked(portrait) if isinstance(portrait, np.ndarray) else read_image(portrait)
             portrait = find_portrait(image, face)
         stage = (crop_stage if options.output == "crop" else full_stage)(portrait, options.size)
         return Animation(self, stage, sound, options)
@@ -306,7 +308,9 @@ class Pipeline:
         rest, activity = maker.finish(drawing)
         rest, controlling = controller.step(rest, activity, controlling)
         ending = Motion.concatenate([motion, rest, controller.finish(controlling)])
-        _, resampling = resample.step(ending, replace(resampling))
+        piece, resampling = resample.step(ending, resampling)
+        if piece is not None:
+            yield piece
         total = audio_windows.frame_count(samples, options.fps)
         last = resample.finish(resampling, total)
         if last is not None:
@@ -321,6 +325,12 @@ def animate(
     To make several videos, load the models once with ``Pipeline.from_pretrained`` and call its ``animate``.
     """
     return Pipeline.from_pretrained().animate(portrait, speech, face=face, options=options)
+
+
+def _checked(image: Image) -> Image:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ImageError(f"the portrait is an array {image.dtype} {image.shape}: give (H, W, 3) uint8 RGB")
+    return image
 
 
 def _weights_file(weights: str | PathLike[str], name: str) -> Path:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from kptalk.errors import MotionError
+from kptalk.errors import MotionError, OutputError
 
 Array = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -68,7 +68,7 @@ class Motion:
     def __post_init__(self) -> None:
         length = len(self.scale)
         for name, tail in FIELDS.items():
-            value = np.asarray(getattr(self, name), np.float32)
+            value = np.array(getattr(self, name), np.float32)  # a copy: nobody else may change it
             if value.shape != (length, *tail):
                 raise MotionError(f"motion field {name} has shape {value.shape}, expected {(length, *tail)}")
             value.flags.writeable = False
@@ -87,19 +87,23 @@ class Motion:
         return Motion(**{**kept, **fields}, fps=self.fps, space=self.space)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the motion as safetensors."""
-        save_file(
-            {name: np.ascontiguousarray(getattr(self, name)) for name in FIELDS},
-            path,
-            metadata={"kptalk": "motion", "fps": str(self.fps), "space": self.space},
-        )
+        """Write the motion as safetensors.
+
+        Raises:
+            OutputError: the file cannot be written there.
+        """
+        header = {"kptalk": "motion", "fps": str(self.fps), "space": self.space}
+        try:
+            save_file({name: np.ascontiguousarray(getattr(self, name)) for name in FIELDS}, path, metadata=header)
+        except (OSError, SafetensorError) as error:
+            raise OutputError(f"cannot write motion file {path}: {error}") from error
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Motion:
         """Read a motion that ``save`` wrote.
 
         Raises:
-            MotionError: the file is absent, no safetensors, or no motion.
+            MotionError: the file is absent, no safetensors, or no motion; or it has no frames, or NaN in them.
         """
         try:
             with safe_open(path, framework="numpy") as file:
@@ -107,9 +111,12 @@ class Motion:
                 if header.get("kptalk") != "motion":
                     raise MotionError(f"{path} is not a motion file")
                 fields = {name: file.get_tensor(name) for name in FIELDS}
-            return cls(**fields, fps=Fraction(header["fps"]), space=header["space"])
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            motion = cls(**fields, fps=Fraction(header["fps"]), space=header["space"])
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise MotionError(f"cannot read motion file {path}: {error}") from error
+        if not len(motion) or motion.fps <= 0 or not all(np.isfinite(getattr(motion, name)).all() for name in FIELDS):
+            raise MotionError(f"motion file {path} has no frames, no frame rate, or numbers that are not finite")
+        return motion
 
     @staticmethod
     def concatenate(parts: Sequence[Motion]) -> Motion:

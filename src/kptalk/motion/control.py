@@ -67,6 +67,8 @@ class Control:
                 raise OptionError(f"{name.replace('_', '-')} is {value}: give a number from {low} to {high}")
         if isinstance(self.pose, str) and self.pose not in ("auto", "still"):
             raise OptionError(f"pose is {self.pose!r}: give auto, still or a motion")
+        if not len(self.pose):
+            raise OptionError("pose is a motion without frames: give auto, still or a motion")
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class Controller:
                 lids[i] = BLINK[phase]
                 phase += 1
                 if phase == len(BLINK):
-                    mean = 60 / self.control.blinks - SHORTEST_GAP
+                    mean = 60 / self.control.blinks - SHORTEST_GAP - len(BLINK) / 25
                     phase, next_blink = -1, frame + int(25 * (SHORTEST_GAP + rng.gamma(3, max(mean, 0.1) / 3)))
         turned = rotation[:, :2] - self.source.motion.rotation[:, :2]
         look = look + np.clip(FOLLOW * turned, -0.25, 0.25)

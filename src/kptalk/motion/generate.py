@@ -51,8 +51,8 @@ class SamplerConfig:
 class GeneratorState:
     """Where a stream stands.
 
-    ``windows`` (n, 80, 16) are the mel windows from the first frame of the next motion window on, of which the level has
-    heard ``heard``; ``tokens`` (HELD + 1, 70) are the last ones given out (before the first window (1, 70), the
+    ``windows`` (n, 80, 16) are the mel windows from the first frame of the next motion window on; the level has
+    heard ``heard`` of them. ``tokens`` (HELD + 1, 70) are the last ones given out (before the first window (1, 70), the
     portrait's own); ``noise`` (HELD + LOOKAHEAD, 70) is the noise that the next window shares with the last one.
     """
 

@@ -18,7 +18,7 @@ from kptalk.train.space import align_clip, mirrored, relative_pose
 from kptalk.types import N_KEYPOINTS, Array
 
 FPS = Fraction(25)
-LEAD = 6  # mel frames before a video frame's own instant in its window (0.08 s)
+LEAD = 2  # video frames before a video frame's own instant in its window (0.08 s)
 WINDOW = 16
 
 
@@ -77,8 +77,11 @@ def mirror_tokens(space: FaceMeshSpace) -> Array:
 
 
 def mel_windows(mel: Array, frames: NDArray[Any]) -> Array:
-    """Windows (n, 80, 16) of mel (M, 80) at video frames (n,), possibly fractional; ends repeat."""
-    starts = np.trunc(frames * (FRAME_RATE / float(FPS))).astype(int) - LEAD
+    """Windows (n, 80, 16) of mel (M, 80) at video frames (n,), possibly fractional; ends repeat.
+
+    For whole frames they are those of ``kptalk.audio.windows``.
+    """
+    starts = np.trunc(FRAME_RATE * (frames - LEAD) / float(FPS)).astype(int)
     indices = np.clip(starts[:, None] + np.arange(WINDOW), 0, len(mel) - 1)
     windows: Array = mel[indices].transpose(0, 2, 1)
     return windows

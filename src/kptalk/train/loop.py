@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import math
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kptalk.errors import DatasetError
+from kptalk.errors import DatasetError, WeightsError
 
 Progress = Callable[[int, int, dict[str, float]], None]
 Model = TypeVar("Model", bound=nn.Module)
@@ -32,7 +33,7 @@ class LoopConfig:
         ema: decay of the moving average that is scored and kept.
         score_every: steps between scores on the people held out.
         seed: fixes the batches and the initial weights.
-        minutes: stop (resumably) after this long; 0 for no limit.
+        minutes: stop (resumably) when a call has lasted this long; 0 for no limit.
     """
 
     steps: int
@@ -62,6 +63,7 @@ def fit(
 
     Raises:
         DatasetError: the loss is no longer a finite number.
+        WeightsError: the state in ``folder`` is damaged or of another network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.to(device)
@@ -73,12 +75,16 @@ def fit(
     best, best_weights, first, spent = -math.inf, copy.deepcopy(average.state_dict()), 0, 0.0
     state_file = folder / "state.pt"
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True, map_location=device)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        best, best_weights, first, spent = state["best"], state["best_weights"], state["step"], state["seconds"]
-    started, running = time.monotonic() - spent, 0.0
+        try:
+            state = torch.load(state_file, weights_only=True, map_location=device)
+            model.load_state_dict(state["model"])
+            average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            best, best_weights, first, spent = state["best"], state["best_weights"], state["step"], state["seconds"]
+        except (RuntimeError, KeyError, TypeError, ValueError, OSError, pickle.UnpicklingError) as error:
+            reason = str(error).splitlines()[0]
+            raise WeightsError(f"cannot go on from {state_file}: {reason}; delete it to start anew") from error
+    begun, running = time.monotonic(), 0.0
     for step in range(first, config.steps):
         rng = np.random.default_rng([config.seed, step])
         torch.manual_seed(config.seed * 1_000_003 + step)
@@ -103,13 +109,13 @@ def fit(
             result = score(average)
         if result > best:
             best, best_weights = result, copy.deepcopy(average.state_dict())
-        seconds = time.monotonic() - started
+        seconds = spent + time.monotonic() - begun
         row = {"step": float(done), "loss": mean_loss, "score": result, "seconds": round(seconds, 1)}
         _log(folder / "log.csv", row)
         _save(state_file, done, model, average, optimiser, best, best_weights, seconds)
         if progress:
             progress(done, config.steps, row)
-        if config.minutes and seconds > 60 * config.minutes:
+        if config.minutes and time.monotonic() - begun > 60 * config.minutes:
             break
     average.load_state_dict(best_weights)
     return average

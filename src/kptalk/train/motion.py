@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kptalk.audio import level
 from kptalk.audio.encoder import AudioEncoder
+from kptalk.errors import DatasetError
 from kptalk.motion.denoiser import Denoiser, DenoiserConfig
 from kptalk.motion.diffusion import sample
 from kptalk.motion.schedule import N_STEPS, add_noise, alphas_cumprod
@@ -114,8 +115,13 @@ def motion_score(
     """Mean correlation of the lip opening of generated windows with the real one, on other people's clips.
 
     One window a clip, from its start, sampled with little noise on the expression.
+
+    Raises:
+        DatasetError: no clip is long enough.
     """
     chosen = [clip for clip in clips if len(clip.tokens) > 66]
+    if not chosen:
+        raise DatasetError("no clip of the people held out is longer than 66 frames: add longer clips of more people")
     features = [encode_clip(encoder, clip, clip.mel, prior).astype(np.float32)[1:65] for clip in chosen]
     audio = torch.from_numpy(np.stack(features))
     references = torch.from_numpy(np.stack([np.stack([c.canonical, c.tokens[0]]) for c in chosen]))

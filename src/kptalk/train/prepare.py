@@ -57,8 +57,13 @@ def prepare_videos(
         places, endings = ", ".join(map(str, videos)), ", ".join(sorted(VIDEO_ENDINGS))
         raise DatasetError(f"no videos in {places}: give files or folders of {endings}")
     folder.mkdir(parents=True, exist_ok=True)
+    taken: set[str] = set()
     for file in files:
         shard = folder / f"{file.stem}.safetensors"
+        if file.stem in taken:
+            yield file, f"another video of this call is named {file.stem} too: rename one"
+            continue
+        taken.add(file.stem)
         if shard.exists():
             yield file, None
             continue
@@ -76,13 +81,13 @@ def prepare_videos(
 
 
 def track(file: Path) -> tuple[Array, Array]:
-    """Landmarks (T, 478, 3) and sound (N,) of one video.
+    """Landmarks (T, 478, 3) and sound (N,) of one video, both from its first frame with a face.
 
     Raises:
         InputError: the video cannot be used; the message says why.
     """
     found: list[Array] = []
-    seen = frames = 0
+    seen = frames = before = 0
     with FaceMesh(video=True) as mesh:
         for image in read_frames(file, FPS):
             frames += 1
@@ -92,6 +97,8 @@ def track(file: Path) -> tuple[Array, Array]:
                 found.append(faces[0].landmarks)
             elif found:
                 found.append(found[-1])
+            else:
+                before += 1
     if frames < SHORTEST:
         raise DatasetError(f"only {frames} frames at 25 fps, at least {SHORTEST} are needed")
     if seen < SEEN * frames:
@@ -107,7 +114,7 @@ def track(file: Path) -> tuple[Array, Array]:
         raise DatasetError(f"{len(sound) / SAMPLE_RATE:.1f} s of sound for {frames / float(FPS):.1f} s of pictures")
     if np.abs(sound).max() < 1e-3:
         raise DatasetError("the sound is silent")
-    return landmarks, sound
+    return landmarks, sound[round(before * SAMPLE_RATE / FPS) :]
 
 
 def load_shards(folder: Path) -> list[Shard]:

@@ -56,12 +56,14 @@ def train_network(
         the weights file.
 
     Raises:
-        OptionError: no such network.
+        OptionError: no such network, or no steps.
         DatasetError: the shards cannot be used.
         WeightsError: the networks before are missing.
     """
     if name not in NETWORKS:
         raise OptionError(f"network is {name!r}: give one of {', '.join(NETWORKS)}")
+    if steps is not None and steps < 1:
+        raise OptionError(f"steps is {steps}: give 1 or more")
     set_threads()
     where = str(pick_device(device))
     folder.mkdir(parents=True, exist_ok=True)
