@@ -37,7 +37,7 @@ SIDE = 512
 LIPS = np.unique(np.concatenate([LIPS_OUTER, LIPS_INNER]))
 LIDS = np.unique(np.concatenate([LID_PAIRS.ravel(), EYE_CORNERS.ravel()]))
 OPEN_MOUTH = ("hdtf_BenCardin1", "astronaut", "face_recogniti_obama_small", "float_sam_altman_512x512")
-GLASSES = ("sadtalker_art_15", "deepface_img24", "hallo3_0008")
+GLASSES = ("sadtalker_art_15", "deepface_img24", "hallo3_0008", "hallo3_0022")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,9 @@ def self_reenactment(renderer: MeshRenderer, driver: Driver, start: int, full_me
         Portrait(driver.frames[start], Face(driver.landmarks[start])), ("left", "top", "right", "bottom")
     )
     source = state.source
-    scores: dict[str, list[float]] = {name: [] for name in ("psnr", "ssim", "lmd", "lips", "lids", "gap", "real_gap")}
+    scores: dict[str, list[float]] = {
+        name: [] for name in ("psnr", "ssim", "copied", "lmd", "lips", "lids", "gap", "real_gap")
+    }
     with FaceMesh() as judge:
         for t in range(0, len(driver.frames), 4):
             scale = float(driver.scale[t]) / source.unit
@@ -142,6 +144,7 @@ def self_reenactment(renderer: MeshRenderer, driver: Driver, start: int, full_me
             high = driver.landmarks[t, :, :2].max(0).astype(int) + 6
             box = np.s_[low[1] : high[1], low[0] : high[0]]
             scores["psnr"].append(psnr(frame[box], real[box]))
+            scores["copied"].append(psnr(driver.frames[start][box], real[box]))
             scores["ssim"].append(structural_similarity(frame[box], real[box], channel_axis=2))
             seen, truth = judge(frame), judge(real)
             if seen and truth:
@@ -175,8 +178,14 @@ def rows_1_to_5(renderer: MeshRenderer, drivers: list[Driver], rows: set[str]) -
             scores = [self_reenactment(renderer, driver, start, full_mesh=False) for driver in drivers]
             mean = {name: float(np.mean([s[name] for s in scores])) for name in scores[0]}
             ask = "18.3 / .65" if start == 0 else "20.3 / .71"
-            each = " ".join(f"{d.name} {s['psnr']:.2f}/{s['ssim']:.3f}" for d, s in zip(drivers, scores, strict=True))
-            show(row, f"from frame {start}: PSNR {mean['psnr']:.2f} SSIM {mean['ssim']:.3f}  (ask {ask}); {each}")
+            each = " ".join(
+                f"{d.name} {s['psnr']:.2f}/{s['ssim']:.3f} (copied {s['copied']:.2f})"
+                for d, s in zip(drivers, scores, strict=True)
+            )
+            show(
+                row,
+                f"from frame {start}: PSNR {mean['psnr']:.2f} SSIM {mean['ssim']:.3f}  (ask {ask}); {each}",
+            )
             name = "5" if start == 0 else ""
             lmd = f"LMD all {mean['lmd']:.2f} lips {mean['lips']:.2f} lids {mean['lids']:.2f}"
             show(name, f"{lmd}; lip-gap correlation {mean['corr']:.3f}  (ask .90 / .85; .96)")
@@ -186,7 +195,7 @@ def rows_1_to_5(renderer: MeshRenderer, drivers: list[Driver], rows: set[str]) -
 
 
 def rows_6_7_10(renderer: MeshRenderer, states: dict[str, MeshState], rows: set[str]) -> None:
-    closed, opened, folds, holes = [], [], 0, 0
+    closed, opened, folds, holes, worst = [], [], 0, 0, (0, "")
     for name, state in states.items():
         if "6" in rows:
             still = renderer.draw(state, state.source.motion)[0]
@@ -195,28 +204,35 @@ def rows_6_7_10(renderer: MeshRenderer, states: dict[str, MeshState], rows: set[
             for turn in ((-20, 0, 0), (20, 0, 0), (0, -12, 0), (0, 12, 0), (0, 0, -10), (0, 0, 10)):
                 folded, unfilled = tears(renderer, state, np.float32([turn]))
                 folds, holes = folds + folded, holes + unfilled
+                worst = max(worst, (folded, f"{name} {turn}"))
     if "6" in rows:
         show("6", f"identity: worst {min(closed):.1f} dB, open mouth {min(opened):.1f} dB  (ask 45 / 40)")
     if "7" in rows:
         show(
             "7",
-            f"{len(states)} portraits x 6 poses: unfilled face pixels {holes}, map jumps into nowhere {folds}  (ask 0)",
+            f"{len(states)} portraits x 6 poses: unfilled face pixels {holes}, pixels within folds {folds}  (ask 0)",
         )
     if "10" in rows:
         show("10", f"{len(states)} portraits rendered")
 
 
 def tears(renderer: MeshRenderer, state: MeshState, turn: Array) -> tuple[int, int]:
-    """Pixels sampled from outside the picture, and pixels of the face that no triangle covers."""
+    """Pixels in the middle of folds, and pixels of the face that no triangle covers."""
     from kptalk.render.mesh.pose import clamp_pose
-    from kptalk.render.mesh.renderer import rigid_motion, sampling_map
+    from kptalk.render.mesh.renderer import JUMP, rigid_motion, sampling_map
 
     moved = clamp_pose(state.source, motion(state.source, turn))
     face = renderer.space.vertices(state.source, moved)[0]
     columns, rows, unfilled = sampling_map(state, face, *rigid_motion(state.source, moved, 0))
-    reach = 0.25 * max(columns.shape)
-    beyond = (columns < -reach) | (rows < -reach) | (columns > columns.shape[1] + reach) | (rows > len(rows) + reach)
-    return int(beyond.sum()), unfilled
+    # A fold: the map runs backwards over more than two pixels, where it does not jump to a part that lies in front.
+    across, along = np.gradient(columns), np.gradient(rows)
+    steep = np.max([np.abs(g) for g in (*across, *along)], 0) > JUMP / 2
+    backwards = (across[1] * along[0] - across[0] * along[1] < 0) & ~cv2.dilate(
+        steep.astype(np.uint8), np.ones((5, 5), np.uint8)
+    ).astype(bool)
+    seen = cv2.remap(state.layers.person[..., 3], columns, rows, cv2.INTER_LINEAR) > 0
+    folded = cv2.erode((backwards & seen).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return int(folded.sum()), unfilled
 
 
 def row_8(renderer: MeshRenderer, states: dict[str, MeshState], drivers: list[Driver]) -> None:
@@ -282,9 +298,14 @@ def rows_9_11(renderer: MeshRenderer, states: dict[str, MeshState], driver: Driv
     if "11" in rows:
         worst, same = 0.0, True
         for name in names:
-            jitter = 0.0003 * np.random.default_rng(0).standard_normal((10, 21, 3))
+            # The jitter of tracked landmarks, at its worst .34 % of the distance between the eyes, as a driver has it.
+            noise = 0.0034 * np.random.default_rng(0).standard_normal((10, 478, 3)).astype(np.float32)
             own = head_expression(states[name].source.motion)
-            driven = motion(states[name].source, np.zeros((10, 3), np.float32), (own + jitter).astype(np.float32))
+            driven = motion(
+                states[name].source,
+                np.zeros((10, 3), np.float32),
+                own + renderer.space.encode(noise).astype(np.float32),
+            )
             frames = renderer.draw(states[name], driven).astype(np.float32)
             person = (states[name].layers.person[..., 3] > 0).astype(np.uint8)
             behind = cv2.dilate(person, np.ones((9, 9), np.uint8)) == 0

@@ -109,10 +109,10 @@ class Motion:
             with safe_open(path, framework="numpy") as file:
                 header = file.metadata() or {}
                 if header.get("kptalk") != "motion":
-                    raise MotionError(f"{path} is not a motion file")
+                    raise MotionError("this is not a motion file")
                 fields = {name: file.get_tensor(name) for name in FIELDS}
             motion = cls(**fields, fps=Fraction(header["fps"]), space=header["space"])
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        except (MotionError, OSError, SafetensorError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise MotionError(f"cannot read motion file {path}: {error}") from error
         if not len(motion) or motion.fps <= 0 or not all(np.isfinite(getattr(motion, name)).all() for name in FIELDS):
             raise MotionError(f"motion file {path} has no frames, no frame rate, or numbers that are not finite")

@@ -117,6 +117,10 @@ class FaceMeshSpace:
         mouth = (expression.reshape(len(expression), -1) @ self.to_mouth).reshape(-1, N_KEYPOINTS, 3)
         return mouth, expression - mouth
 
+    def mouth_tokens(self, tokens: Array) -> Array:
+        """What the mouth and jaw do in expression tokens (T, 63), as tokens."""
+        return (tokens @ (self.unwhiten @ self.to_mouth @ self.whiten)).astype(np.float32)
+
     def lip_tokens(self) -> Array:
         """Gap between the lips as a linear function of the expression tokens, (63,): tokens @ this, in face units."""
         moved = self.decode(self.unwhiten.reshape(-1, N_KEYPOINTS, 3))

@@ -38,13 +38,15 @@ class SamplerConfig:
         expression_noise: spread of the initial noise of the expression. Below 1 it draws nearer to the mean of what
             lips may do with this sound, which is what lips must do to look right.
         pose_noise: the same for the head's pose.
-        mouth_gain: factor on the mouth's expression, to make up for the amplitude that the mean lacks.
+        mouth_gain: factor on what the mouth does about its mean, to make up for the amplitude that is lost near the mean.
+        mean_expression: (63) tokens of the mean face of somebody who speaks.
     """
 
     steps: int = 10
     expression_noise: float = 0.3
     pose_noise: float = 1.0
     mouth_gain: float = 1.0
+    mean_expression: tuple[float, ...] = (0.0,) * (N_TOKEN - 7)
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ class MotionGenerator:
         empty = np.zeros((0, N_TOKEN), np.float32)
         tokens = np.concatenate([empty, *(part[0] for part in parts)])
         activity = np.concatenate([np.zeros(0, np.float32), *(part[1] for part in parts)])
+        mean = np.array(self.config.mean_expression, np.float32)
+        tokens[:, 7:] += (self.config.mouth_gain - 1) * self.space.mouth_tokens(tokens[:, 7:] - mean)
         return self.space.motion(tokens, state.source.motion), activity
 
     def _tensor(self, array: Array) -> torch.Tensor:
