@@ -1,0 +1,41 @@
+# make demo    out/demo.mp4: a photo speaks
+# make test    lint, types and tests
+#
+# Both make .venv first, where it is missing. Another build of torch, for example for a GPU:
+#   make demo TORCH=torch==2.13.0+cu130 PIP_EXTRA_INDEX_URL=https://...    or    TORCH=path/to/torch.whl
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+
+BIN := .venv/bin
+READY := .venv/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test
+
+demo: $(READY)
+	mkdir -p out
+	$(BIN)/python examples/astronaut.py out/astronaut.png
+	$(BIN)/kptalk animate out/astronaut.png examples/speech.mp3 -o out/demo.mp4 --overwrite
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
+
+# Where another torch is asked for, a finished .venv is brought up to it.
+ifneq ($(origin TORCH),file)
+.PHONY: $(READY)
+endif
+
+# Debian's Python may come without ensurepip: then the system's pip puts pip into .venv.
+# The list is complete, so nothing is left to resolve; see its head for why --no-deps.
+$(READY): constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 12) else "kptalk needs Python 3.10 to 3.12: make PYTHON=python3.11")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv || \
+		{ $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install pip; }
+	$(PIP) install --constraint constraints.txt "$(TORCH)"
+	$(PIP) install --no-deps --requirement constraints.txt
+	$(PIP) install --no-deps --editable .
+	touch $@
