@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -24,19 +26,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="One portrait and one speech recording become a talking video.",
 )
-_errors = Console(stderr=True, highlight=False, soft_wrap=True)
-_output = Console(highlight=False, soft_wrap=True)
+# File names go through these, so nothing in square brackets or between colons may be taken for markup.
+_errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+_output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names that the terminal cannot show
     warnings.showwarning = _show_warning
+    warnings.simplefilter("ignore")  # what libraries tell programmers
+    warnings.filterwarnings("always", module=r"kptalk\.")
     try:
-        app(standalone_mode=False)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
+        sys.exit(app(standalone_mode=False))  # None, or the code of a typer.Exit
     except KptalkError as error:
         _say("error", str(error))
         sys.exit(BAD_INPUT if isinstance(error, InputError) else FAILED)
@@ -44,19 +50,25 @@ def main() -> None:
         _say("stopped", "nothing was written")
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error of the parser
-            _say("error", error.format_message())
+        if hasattr(error, "format_message"):  # a usage error of the parser; empty where it has shown the help
+            if text := error.format_message():
+                _say("error", text)
             sys.exit(BAD_INPUT)
         raise
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         _output.print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None: ...
 
 
 @app.command()
@@ -65,14 +77,14 @@ def animate(
     speech: Annotated[Path, typer.Argument(help="The recording: any sound file, or a video with sound.")],
     output: Annotated[Path, typer.Option("--output-file", "-o", help="The video to write, an .mp4 file.")],
     weights: Annotated[str, typer.Option(help="'embedded', or a folder that 'kptalk train' filled.")] = "embedded",
-    steps: Annotated[Optional[int], typer.Option(help="Denoising steps; the weights know a good number.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps; the weights know a good number.")] = None,
     seed: Annotated[int, typer.Option(help="Fixes the head's motion: same seed, same bytes.")] = 0,
     fps: Annotated[str, typer.Option(help="Frames a second, such as 25, 29.97 or 30000/1001.")] = "25",
-    size: Annotated[Optional[int], typer.Option(help="Longest side in pixels: photo's own up to 1280; crop 512.")] = None,
-    show: Annotated[str, typer.Option("--output", help="'full': the whole photo; 'crop': the square round the face.")] = (
-        "full"
-    ),
-    face: Annotated[Optional[int], typer.Option(help="Which of several faces, 1 is the leftmost.")] = None,
+    size: Annotated[int | None, typer.Option(help="Longest side in pixels: photo's own up to 1280; crop 512.")] = None,
+    show: Annotated[
+        str, typer.Option("--output", help="'full': the whole photo; 'crop': the square round the face.")
+    ] = ("full"),
+    face: Annotated[int | None, typer.Option(help="Which of several faces, 1 is the leftmost.")] = None,
     pose: Annotated[str, typer.Option(help="'auto', 'still', a motion file or a video to take it from.")] = "auto",
     pose_scale: Annotated[float, typer.Option(help="Size of the head's movement.")] = 1.0,
     yaw: Annotated[float, typer.Option(help="Degrees to turn the head by.")] = 0.0,
@@ -82,11 +94,12 @@ def animate(
     expression_scale: Annotated[float, typer.Option(help="Size of the rest of the face's movement.")] = 1.0,
     blink: Annotated[str, typer.Option(help="'auto', 'off', or blinks a minute.")] = "auto",
     device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")] = "auto",
-    save_motion: Annotated[Optional[Path], typer.Option(help="Also write the motion, as safetensors.")] = None,
+    save_motion: Annotated[Path | None, typer.Option(help="Also write the motion, as safetensors.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")] = False,
 ) -> None:
     """Make a talking video from one photo and one recording."""
+    started = time.perf_counter()
     from kptalk.media.video import check_output, partial_path
     from kptalk.motion.control import BLINKS_A_MINUTE, Control
     from kptalk.pipeline import Options, Pipeline
@@ -94,16 +107,24 @@ def animate(
     check_output(output, overwrite)
     rates = {"auto": BLINKS_A_MINUTE, "off": 0.0}
     blinks = rates[blink] if blink in rates else _number(blink, "blink", "auto, off or blinks a minute")
-    knobs = {"pose_scale": pose_scale, "mouth_scale": mouth_scale, "expression_scale": expression_scale}
-    knobs |= {"yaw": yaw, "pitch": pitch, "roll": roll, "blinks": blinks}
-    frames = Options(fps=_fps(fps), seed=seed, size=size, output=show, steps=steps, control=Control(**knobs))
+    control = Control(
+        pose_scale=pose_scale,
+        mouth_scale=mouth_scale,
+        expression_scale=expression_scale,
+        yaw=yaw,
+        pitch=pitch,
+        roll=roll,
+        blinks=blinks,
+    )
+    options = Options(fps=_fps(fps), seed=seed, size=size, output=show, steps=steps, control=control)
     with _stages(quiet) as tell:
         tell("loading the models", 0, 1)
         pipeline = Pipeline.from_pretrained(weights, device)
         tell("loading the models", 1, 1)
+        loaded = time.perf_counter()
         driver = pose if pose in ("auto", "still") else pipeline.read_pose(pose)
-        frames = replace(frames, control=replace(frames.control, pose=driver))
-        animation = pipeline.animate(portrait, speech, face=face, options=frames)
+        options = replace(options, control=replace(control, pose=driver))
+        animation = pipeline.animate(portrait, speech, face=face, options=options)
         try:
             animation.save(output, overwrite=overwrite, save_motion=save_motion, progress=tell)
         except KeyboardInterrupt:
@@ -112,7 +133,7 @@ def animate(
             _say("stopped", kept)
             raise typer.Exit(INTERRUPTED) from None
     if not quiet:
-        _report(output, animation.seconds)
+        _report(output, {"loading": loaded - started, **animation.seconds}, time.perf_counter() - started)
 
 
 @app.command()
@@ -133,7 +154,7 @@ def prepare(
     videos: Annotated[list[Path], typer.Argument(help="Videos of one talking person each, or folders of them.")],
     output: Annotated[Path, typer.Option("--output-file", "-o", help="Folder for the training shards.")],
     people: Annotated[
-        Optional[Path], typer.Option(help="CSV with the columns file and identity; without it every video is a person.")
+        Path | None, typer.Option(help="CSV with the columns file and identity; without it every video is a person.")
     ] = None,
 ) -> None:
     """Make training shards of videos; every video that is left out is named with the reason."""
@@ -152,7 +173,7 @@ def train(
     name: Annotated[str, typer.Argument(help="'facemesh', 'audio' or 'motion', in this order.")],
     data: Annotated[Path, typer.Option(help="Folder that 'kptalk prepare' filled.")],
     output: Annotated[Path, typer.Option("--output-file", "-o", help="Folder for the weights; use with --weights.")],
-    steps: Annotated[Optional[int], typer.Option(help="Optimiser steps; each network has a good number.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps; each network has a good number.")] = None,
     seed: Annotated[int, typer.Option(help="Fixes the batches and the first weights.")] = 0,
     minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on. 0: no limit.")] = 0,
     device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")] = "auto",
@@ -169,7 +190,7 @@ def train(
 
 
 @contextmanager
-def _stages(quiet: bool) -> Iterator[Callable[[str, int, Optional[int]], None]]:
+def _stages(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
     """A progress bar for every stage, on stderr; frames a second and the time left."""
     columns = (
         TextColumn("{task.description:>18}"),
@@ -181,7 +202,7 @@ def _stages(quiet: bool) -> Iterator[Callable[[str, int, Optional[int]], None]]:
     with Progress(*columns, console=_errors, disable=quiet or not _errors.is_terminal) as bars:
         tasks = {}
 
-        def tell(stage: str, done: int, total: Optional[int]) -> None:
+        def tell(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, rate="")
             speed = bars.tasks[tasks[stage]].speed
@@ -209,9 +230,10 @@ def _number(text: str, name: str, wanted: str) -> float:
         raise OptionError(f"{name} is {text!r}: give {wanted}") from None
 
 
-def _report(path: Path, seconds: dict[str, float]) -> None:
+def _report(path: Path, seconds: dict[str, float], total: float) -> None:
+    """Where the video is and what took how long; drawing and encoding run side by side, so the parts exceed the sum."""
     spent = ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items())
-    _output.print(f"{path}  ({spent})")
+    _output.print(f"{path}  ({spent}; {total:.1f} s in all)")
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -219,7 +241,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _say(kind: str, text: str) -> None:
-    _errors.print(f"kptalk: {kind}: {' '.join(text.split())}", markup=False)
+    _errors.print(f"kptalk: {kind}: {' '.join(text.split())}")
 
 
 if __name__ == "__main__":

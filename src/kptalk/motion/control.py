@@ -20,6 +20,7 @@ from kptalk.types import Array, Motion
 EASE_SECONDS = 0.28  # from the photo's own face into the speech, and back at the end
 BLINKS_A_MINUTE = 17.0
 BLINK = (0.3, 0.8, 1.0, 0.85, 0.5, 0.25, 0.08)  # how far the lids are closed, frame by frame at 25 fps: 0.28 s
+LIDS_SHUT = 1.25  # the tracker rarely reads quite closed lids, so the learned direction stops short of them
 SHORTEST_GAP = 1.0  # seconds between two blinks
 FOLLOW = np.array([0.012, -0.012], np.float32)  # gaze units a degree of yaw and pitch: the eyes stay on the viewer
 SACCADE = (0.05, 0.025)  # spread of where the eyes rest, to the side and up or down, in gaze units
@@ -179,7 +180,7 @@ class Controller:
             if self.control.blinks and phase < 0 and frame >= next_blink:
                 phase = 0
             if phase >= 0:
-                lids[i] = BLINK[phase]
+                lids[i] = LIDS_SHUT * BLINK[phase]
                 phase += 1
                 if phase == len(BLINK):
                     mean = 60 / self.control.blinks - SHORTEST_GAP - len(BLINK) / 25

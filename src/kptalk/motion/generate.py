@@ -105,25 +105,31 @@ class MotionGenerator:
         state = replace(state, windows=np.concatenate([state.windows, windows]))
         parts: list[tuple[Array, Array]] = []
         while len(state.windows) >= LENGTH:
-            tokens, activity, state = self._window(state, LENGTH - LOOKAHEAD)
-            parts.append((tokens, activity))
+            held, first, keep = len(state.tokens) - 1, LENGTH - LOOKAHEAD - HELD, LENGTH - LOOKAHEAD
+            tokens, activity, noise, heard = self._window(state)
+            parts.append((tokens[held:keep], activity[held:keep]))
+            state = replace(
+                state,
+                windows=state.windows[first:],
+                heard=LENGTH - first,
+                level=heard,
+                tokens=tokens[first - 1 : keep],
+                noise=noise[first:],
+            )
         return (*self._join(parts, state), state)
 
     def finish(self, state: GeneratorState) -> tuple[Motion, Array]:
         """Motion and speech of the frames that remain; silence is heard after the end."""
-        parts: list[tuple[Array, Array]] = []
-        remaining = len(state.windows)
-        while remaining > len(state.tokens) - 1:
-            silence = np.full((max(0, LENGTH - remaining), 80, 16), SILENCE, np.float32)
-            padded = replace(state, windows=np.concatenate([state.windows[:remaining], silence]))
-            keep = remaining if remaining <= LENGTH else LENGTH - LOOKAHEAD
-            tokens, activity, state = self._window(padded, keep)
-            parts.append((tokens, activity))
-            remaining = remaining - keep + HELD if keep < remaining else 0
-        return self._join(parts, state)
+        held, remaining = len(state.tokens) - 1, len(state.windows)
+        if remaining <= held:
+            return self._join([], state)
+        silence = np.full((LENGTH - remaining, *state.windows.shape[1:]), SILENCE, np.float32)
+        padded = replace(state, windows=np.concatenate([state.windows, silence]))
+        tokens, activity, _, _ = self._window(padded)
+        return self._join([(tokens[held:remaining], activity[held:remaining])], state)
 
-    def _window(self, state: GeneratorState, keep: int) -> tuple[Array, Array, GeneratorState]:
-        """Draw one window and give out the frames from the held ones up to ``keep``."""
+    def _window(self, state: GeneratorState) -> tuple[Array, Array, Array, level.LevelState]:
+        """Draw one window: tokens (64, 70), speech (64,), the noise it was drawn from, and the level heard by then."""
         held = len(state.tokens) - 1
         windows = state.windows[:LENGTH]
         heard = level.hear(windows[state.heard :], state.level)
@@ -147,18 +153,7 @@ class MotionGenerator:
                 self.config.steps,
                 known,
             )
-        tokens = out[0].cpu().numpy()
-        activity = speech_activity(windows, heard)
-        first = keep - HELD
-        after = replace(
-            state,
-            windows=state.windows[max(first, 0) :],
-            heard=LENGTH - max(first, 0),
-            level=heard,
-            tokens=tokens[first - 1 : keep] if first > 0 else state.tokens,
-            noise=noise[max(first, 0) : max(first, 0) + HELD + LOOKAHEAD],
-        )
-        return tokens[held:keep], activity[held:keep], after
+        return out[0].cpu().numpy(), speech_activity(windows, heard), noise, heard
 
     def _join(self, parts: list[tuple[Array, Array]], state: GeneratorState) -> tuple[Motion, Array]:
         empty = np.zeros((0, N_TOKEN), np.float32)

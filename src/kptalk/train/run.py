@@ -114,5 +114,7 @@ def train_network(
         progress,
         where,
     )
-    save_model(path, denoiser, denoiser.config, {"sampler": json.dumps(asdict(SamplerConfig()))}, half=True)
+    mean = np.concatenate([clip.tokens[:, 7:] for clip in chosen]).mean(0)
+    sampler = SamplerConfig(mean_expression=tuple(round(float(x), 4) for x in mean))
+    save_model(path, denoiser, denoiser.config, {"sampler": json.dumps(asdict(sampler))}, half=True)
     return path
