@@ -73,8 +73,10 @@ def _root(
 
 @app.command()
 def animate(
-    portrait: Annotated[Path, typer.Argument(help="The photo: any image file.")],
-    speech: Annotated[Path, typer.Argument(help="The recording: any sound file, or a video with sound.")],
+    portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="The photo: any image file.")],
+    speech: Annotated[
+        Path, typer.Argument(metavar="SPEECH", help="The recording: any sound file, or a video with sound.")
+    ],
     output: Annotated[Path, typer.Option("--output-file", "-o", help="The video to write, an .mp4 file.")],
     weights: Annotated[str, typer.Option(help="'embedded', or a folder that 'kptalk train' filled.")] = "embedded",
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the weights know a good number.")] = None,
@@ -83,7 +85,7 @@ def animate(
     size: Annotated[int | None, typer.Option(help="Longest side in pixels: photo's own up to 1280; crop 512.")] = None,
     show: Annotated[
         str, typer.Option("--output", help="'full': the whole photo; 'crop': the square round the face.")
-    ] = ("full"),
+    ] = "full",
     face: Annotated[int | None, typer.Option(help="Which of several faces, 1 is the leftmost.")] = None,
     pose: Annotated[str, typer.Option(help="'auto', 'still', a motion file or a video to take it from.")] = "auto",
     pose_scale: Annotated[float, typer.Option(help="Size of the head's movement.")] = 1.0,
@@ -151,7 +153,9 @@ def doctor() -> None:
 
 @app.command()
 def prepare(
-    videos: Annotated[list[Path], typer.Argument(help="Videos of one talking person each, or folders of them.")],
+    videos: Annotated[
+        list[Path], typer.Argument(metavar="VIDEOS...", help="Videos of one talking person each, or folders of them.")
+    ],
     output: Annotated[Path, typer.Option("--output-file", "-o", help="Folder for the training shards.")],
     people: Annotated[
         Path | None, typer.Option(help="CSV with the columns file and identity; without it every video is a person.")
@@ -170,7 +174,7 @@ def prepare(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="'facemesh', 'audio' or 'motion', in this order.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="'facemesh', 'audio' or 'motion', in this order.")],
     data: Annotated[Path, typer.Option(help="Folder that 'kptalk prepare' filled.")],
     output: Annotated[Path, typer.Option("--output-file", "-o", help="Folder for the weights; use with --weights.")],
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; each network has a good number.")] = None,
