@@ -38,7 +38,7 @@ class SamplerConfig:
         expression_noise: spread of the initial noise of the expression. Below 1 it draws nearer to the mean of what
             lips may do with this sound, which is what lips must do to look right.
         pose_noise: the same for the head's pose.
-        mouth_gain: factor on what the mouth does about its mean, to make up for the amplitude that is lost near the mean.
+        mouth_gain: factor on what the mouth does about its mean: near the mean, amplitude is lost.
         mean_expression: (63) tokens of the mean face of somebody who speaks.
     """
 
