@@ -47,7 +47,7 @@ def main() -> None:
         _say("error", str(error))
         sys.exit(BAD_INPUT if isinstance(error, InputError) else FAILED)
     except (KeyboardInterrupt, typer.Abort):
-        _say("stopped", "nothing was written")
+        _say("stopped", "by Ctrl-C")
         sys.exit(INTERRUPTED)
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of the parser; empty where it has shown the help
@@ -119,21 +119,20 @@ def animate(
         blinks=blinks,
     )
     options = Options(fps=_fps(fps), seed=seed, size=size, output=show, steps=steps, control=control)
-    with _stages(quiet) as tell:
-        tell("loading the models", 0, 1)
-        pipeline = Pipeline.from_pretrained(weights, device)
-        tell("loading the models", 1, 1)
-        loaded = time.perf_counter()
-        driver = pose if pose in ("auto", "still") else pipeline.read_pose(pose)
-        options = replace(options, control=replace(control, pose=driver))
-        animation = pipeline.animate(portrait, speech, face=face, options=options)
-        try:
+    try:
+        with _stages(quiet) as tell:
+            tell("loading the models", 0, 1)
+            pipeline = Pipeline.from_pretrained(weights, device)
+            tell("loading the models", 1, 1)
+            loaded = time.perf_counter()
+            driver = pose if pose in ("auto", "still") else pipeline.read_pose(pose)
+            options = replace(options, control=replace(control, pose=driver))
+            animation = pipeline.animate(portrait, speech, face=face, options=options)
             animation.save(output, overwrite=overwrite, save_motion=save_motion, progress=tell)
-        except KeyboardInterrupt:
-            partial = partial_path(output)
-            kept = f"what was done so far is in {partial}" if partial.exists() else "nothing was written"
-            _say("stopped", kept)
-            raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt:
+        partial = partial_path(output)
+        _say("stopped", f"what was done so far is in {partial}" if partial.exists() else "nothing was written")
+        raise typer.Exit(INTERRUPTED) from None
     if not quiet:
         _report(output, {"loading": loaded - started, **animation.seconds}, time.perf_counter() - started)
 

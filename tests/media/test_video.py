@@ -206,7 +206,7 @@ def test_places_that_cannot_be_written(tmp_path):
         tmp_path / "a": r"ends in \.mp4",
         tmp_path / ".mp4": r"ends in \.mp4",
         tmp_path / "absent" / "a.mp4": "does not exist",
-        tmp_path / "file" / "a.mp4": "does not exist",
+        tmp_path / "file" / "a.mp4": "is not a folder",
         tmp_path / "folder.mp4": "is a folder",
         tmp_path / ("x" * 250 + ".mp4"): "too long",
         tmp_path / "a\0.mp4": "null",

@@ -51,7 +51,8 @@ def check_output(path: str | PathLike[str], overwrite: bool = False) -> None:
         if path.is_dir():
             raise OutputError(f"{path} is a folder: give the name of a file in it")
         if not path.parent.is_dir():
-            raise OutputError(f"folder {path.parent} does not exist: create it, or write elsewhere")
+            seen = "is not a folder" if path.parent.exists() else "does not exist"
+            raise OutputError(f"cannot write {path}: {path.parent} {seen}; create the folder, or write elsewhere")
         if (path.exists() or path.is_symlink()) and not overwrite:
             raise OutputError(f"{path} exists already: allow overwriting, or give another name")
         if path.exists() and not path.is_file():
