@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptalk.errors import OptionError
+from kptalk.face.indices import LID_PAIRS
 from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace, head_expression
 from kptalk.motion.rotation import rotation_matrix
 from kptalk.types import Array, Motion
@@ -21,6 +22,8 @@ EASE_SECONDS = 0.28  # from the photo's own face into the speech, and back at th
 BLINKS_A_MINUTE = 17.0
 BLINK = (0.3, 0.8, 1.0, 0.85, 0.5, 0.25, 0.08)  # how far the lids are closed, frame by frame at 25 fps: 0.28 s
 LIDS_SHUT = 1.25  # the tracker rarely reads quite closed lids, so the learned direction stops short of them
+SHUT = 0.1  # of the photo's own opening: lids that have met
+STRONGEST_BLINK = 2.0  # times the mean person's
 SHORTEST_GAP = 1.0  # seconds between two blinks
 FOLLOW = np.array([0.012, -0.012], np.float32)  # gaze units a degree of yaw and pitch: the eyes stay on the viewer
 SACCADE = (0.05, 0.025)  # spread of where the eyes rest, to the side and up or down, in gaze units
@@ -92,6 +95,7 @@ class Controller:
     def __init__(self, space: FaceMeshSpace, source: FaceMeshSource, control: Control) -> None:
         self.space, self.source, self.control = space, source, control
         self.own = head_expression(source.motion)[0]
+        self.blink = blink_of(space, source)
         self.ease_frames = round(EASE_SECONDS * 25) if control.ease else 0
 
     def start(self, seed: int) -> ControlState:
@@ -131,9 +135,7 @@ class Controller:
         posed = self._posed(motion, state.frame)
         lids, look, state = self._eyes(n, posed.rotation, state)
         expression = mouth + control.expression_scale * rest
-        expression = (
-            expression + lids[:, None, None] * self.space.blink + np.einsum("tg,gkd->tkd", look, self.space.gaze)
-        )
+        expression = expression + lids[:, None, None] * self.blink + np.einsum("tg,gkd->tkd", look, self.space.gaze)
         done = posed.with_fields(expression=expression @ rotation_matrix(posed.rotation))
         if self.ease_frames and state.frame < self.ease_frames:
             away = _smooth(np.clip(np.arange(state.frame, state.frame + n) / self.ease_frames, 0, 1))
@@ -206,6 +208,25 @@ class Controller:
             translation=own.translation + w * (motion.translation - own.translation),
             expression=expression @ rotation_matrix(rotation),
         )
+
+
+def blink_of(space: FaceMeshSpace, source: FaceMeshSource) -> Array:
+    """Expression (21, 3) that closes the lids of this face: eyes differ in how far they are open and how they close."""
+    own = head_expression(source.motion)
+    strengths = np.arange(1, STRONGEST_BLINK, 0.1, np.float32)
+    faces = np.concatenate([own, own + strengths[:, None, None] * space.blink])
+    level = source.motion.with_fields(
+        scale=np.ones((len(faces), 1), np.float32),
+        rotation=np.zeros((len(faces), 3), np.float32),
+        translation=np.zeros((len(faces), 3), np.float32),
+        expression=faces,
+    )
+    meshes = space.vertices(source, level)
+    gaps = meshes[:, LID_PAIRS[..., 1], 1] - meshes[:, LID_PAIRS[..., 0], 1]
+    open_still = gaps.mean((1, 2)) / gaps[0].mean()
+    shut = open_still[1:] <= SHUT
+    blink: Array = strengths[shut.argmax() if shut.any() else -1] * space.blink
+    return blink
 
 
 def _smooth(x: Array) -> Array:
