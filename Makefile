@@ -37,5 +37,5 @@ $(READY): constraints.txt pyproject.toml
 		{ $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install pip; }
 	$(PIP) install --constraint constraints.txt "$(TORCH)"
 	$(PIP) install --no-deps --requirement constraints.txt
-	$(PIP) install --no-deps --editable .
+	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
