@@ -7,10 +7,11 @@ import pytest
 from fakes import close, random_motion, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media_shared import portrait_of
 
 from kptalk.errors import OptionError
-from kptalk.face.indices import lid_opening, lip_opening
-from kptalk.motion.control import BLINK, Control, Controller
+from kptalk.face.indices import LID_PAIRS, gaze, lid_opening, lip_opening
+from kptalk.motion.control import BLINK, Control, Controller, blink_of
 from kptalk.motion.facemesh import head_expression
 from kptalk.types import Motion
 
@@ -155,6 +156,16 @@ def test_no_blinks_where_none_are_wanted(space, source, moved):
     assert lids(space, source, out).min() > 0.75  # the gaze alone moves them
 
 
+def test_blinks_close_the_eyes_of_every_face(space, shared_data):
+    for path in sorted((shared_data / "portraits").glob("*.jpg"))[::4]:
+        source = space.extract(portrait_of(path).face)
+        head = head_expression(source.motion) + [[[0.0]], [[1.0]]] * blink_of(space, source)
+        level = random_motion(2).with_fields(rotation=np.zeros((2, 3)), expression=head)
+        mesh = space.vertices(source, level)
+        gaps = mesh[:, LID_PAIRS[..., 1], 1] - mesh[:, LID_PAIRS[..., 0], 1]
+        assert gaps[1].mean() < 0.15 * gaps[0].mean(), path.stem
+
+
 def test_a_blink_closes_and_opens_again():
     assert max(BLINK) == 1
     assert BLINK[0] < 0.5
@@ -221,8 +232,6 @@ def test_pose_of_one_frame_holds(space, source, moved):
 
 
 def test_eyes_stay_on_the_viewer_when_the_head_turns(space, source):
-    from kptalk.face.indices import gaze
-
     def look(yaw):
         still = Motion.concatenate([source.motion] * 30)
         out = controlled(space, source, still, Control(yaw=yaw, blinks=0, ease=False))
