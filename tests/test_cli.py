@@ -231,6 +231,14 @@ def test_unknown_weights_are_no_bad_input(kptalk, inputs, tmp_path):
     assert refused(result, "safetensors", str(tmp_path), code=1)
 
 
+def test_a_missing_system_library_is_explained(animate, monkeypatch):
+    def fail(*_):
+        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr("kptalk.pipeline.Pipeline.from_pretrained", fail)
+    assert refused(animate(), "libGL", "pip install opencv-contrib-python-headless", code=1)
+
+
 def test_without_arguments_the_help_is_shown(kptalk):
     status, out, err = kptalk()
     assert (status, err) == (2, "")

@@ -11,12 +11,17 @@ From Python::
         ...
 """
 
+import typing as _typing
+from importlib import import_module as _import_module
+
 from kptalk import errors
-from kptalk.media.audio import Speech
-from kptalk.motion.control import Control
-from kptalk.pipeline import Animation, Options, Pipeline, animate
-from kptalk.types import Motion, Portrait
 from kptalk.version import __version__
+
+if _typing.TYPE_CHECKING:
+    from kptalk.media.audio import Speech
+    from kptalk.motion.control import Control
+    from kptalk.pipeline import Animation, Options, Pipeline, animate
+    from kptalk.types import Motion, Portrait
 
 __all__ = [
     "Animation",
@@ -30,3 +35,22 @@ __all__ = [
     "animate",
     "errors",
 ]
+
+# Loaded when first used: ``kptalk --help`` need not wait for torch, and the program can explain what cannot be loaded.
+_HOMES = {
+    "Animation": "kptalk.pipeline",
+    "Control": "kptalk.motion.control",
+    "Motion": "kptalk.types",
+    "Options": "kptalk.pipeline",
+    "Pipeline": "kptalk.pipeline",
+    "Portrait": "kptalk.types",
+    "Speech": "kptalk.media.audio",
+    "animate": "kptalk.pipeline",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kptalk' has no attribute {name!r}")
+    globals()[name] = getattr(_import_module(_HOMES[name]), name)
+    return globals()[name]

@@ -31,6 +31,10 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, em
 _output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+HEADLESS = (
+    "OpenCV with windows needs that from the system, the headless one does not: "
+    "pip uninstall -y opencv-contrib-python && pip install opencv-contrib-python-headless==4.11.0.86"
+)
 
 
 def main() -> None:
@@ -49,6 +53,11 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         _say("stopped", "by Ctrl-C")
         sys.exit(INTERRUPTED)
+    except ImportError as error:
+        if "shared object" not in str(error):
+            raise
+        _say("error", f"{error}; {HEADLESS}")
+        sys.exit(FAILED)
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of the parser; empty where it has shown the help
             if text := error.format_message():
