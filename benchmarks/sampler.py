@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kptalk import Pipeline
+from kptalk.motion import smoothing
 from kptalk.motion.facemesh import FaceMeshSource
 from kptalk.motion.generate import FPS, MotionGenerator, SamplerConfig
 from kptalk.train.data import TrainingClip, mel_windows, split_fold, training_clip
@@ -38,7 +39,9 @@ def tokens_of(generator: MotionGenerator, clip: TrainingClip, seed: int) -> np.n
     windows = mel_windows(clip.mel, np.arange(len(clip.tokens)))
     head, _, state = generator.step(windows, generator.start(source, seed))
     tail, _ = generator.finish(state)
-    return space.tokens(Motion.concatenate([head, tail]), still)
+    whole = Motion.concatenate([head, tail])
+    calm, _ = smoothing.finish(whole, np.ones(len(whole), np.float32), smoothing.start())
+    return space.tokens(calm, still)
 
 
 def main() -> None:
@@ -46,7 +49,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", default="embedded")
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20])
-    parser.add_argument("--expression-noise", type=float, nargs="+", default=[0.0, 0.3, 0.6, 1.0])
+    parser.add_argument("--expression-noise", type=float, nargs="+", default=[0.0, 0.3])
     parser.add_argument("--pose-noise", type=float, nargs="+", default=[1.0])
     arguments = parser.parse_args()
     generator = Pipeline.from_pretrained(arguments.weights).generator
@@ -56,7 +59,12 @@ def main() -> None:
     table = Table("steps", "expression noise", "pose noise", "r", "spread", "yaw", "pitch", "roll", "speed of pose")
     for steps, expression, pose in product(arguments.steps, arguments.expression_noise, arguments.pose_noise):
         config: SamplerConfig = replace(
-            generator.config, steps=steps, expression_noise=expression, pose_noise=pose, mouth_gain=1.0
+            generator.config,
+            steps=steps,
+            expression_noise=expression,
+            pose_noise=pose,
+            mouth_gain=1.0,
+            pose_gain=1.0,
         )
         trial = MotionGenerator(space, generator.encoder, generator.denoiser, generator.prior, config)
         rows = []

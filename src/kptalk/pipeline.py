@@ -33,7 +33,7 @@ from kptalk.face.find import find_portrait
 from kptalk.media.audio import Speech
 from kptalk.media.image import read_image
 from kptalk.media.video import VideoWriter, check_output
-from kptalk.motion import generate, resample
+from kptalk.motion import generate, resample, smoothing
 from kptalk.motion.control import Control, Controller
 from kptalk.motion.denoiser import Denoiser, DenoiserConfig
 from kptalk.motion.extract import pose_of_video
@@ -290,12 +290,13 @@ class Pipeline:
         controller = Controller(self.space, source, options.control)
         hearing = audio_windows.start(generate.FPS)
         drawing, controlling = maker.start(source, options.seed), controller.start(options.seed)
-        resampling = resample.start(options.fps)
+        calming, resampling = smoothing.start(), resample.start(options.fps)
         samples = 0
         for chunk in speech.chunks():
             samples += len(chunk)
             windows, hearing = audio_windows.step(chunk, hearing)
             motion, activity, drawing = maker.step(windows, drawing)
+            motion, activity, calming = smoothing.step(motion, activity, calming)
             motion, controlling = controller.step(motion, activity, controlling)
             piece, resampling = resample.step(motion, resampling)
             if piece is not None:
@@ -304,8 +305,9 @@ class Pipeline:
             seconds = samples / SAMPLE_RATE
             raise AudioError(f"{speech.name} lasts {seconds:.3f} s, less than one frame at {float(options.fps):g} fps")
         motion, activity, drawing = maker.step(audio_windows.finish(hearing), drawing)
+        motion, activity, calming = smoothing.step(motion, activity, calming)
         motion, controlling = controller.step(motion, activity, controlling)
-        rest, activity = maker.finish(drawing)
+        rest, activity = smoothing.finish(*maker.finish(drawing), calming)
         rest, controlling = controller.step(rest, activity, controlling)
         ending = Motion.concatenate([motion, rest, controller.finish(controlling)])
         piece, resampling = resample.step(ending, resampling)

@@ -26,6 +26,7 @@ FPS = Fraction(25)  # the rate the denoiser was trained at; motion is resampled 
 LENGTH = 64  # frames in a window
 HELD = 10  # frames of a window that repeat the window before
 LOOKAHEAD = 6  # frames at a window's end that are drawn again by the next window
+POSE = 7  # tokens; the other 63 are the expression
 REFERENCE_LIMIT = 3.0  # standard deviations; a portrait's own face may be stranger than any in the training data
 
 
@@ -33,20 +34,24 @@ REFERENCE_LIMIT = 3.0  # standard deviations; a portrait's own face may be stran
 class SamplerConfig:
     """Numbers of the sampling that go with one set of weights.
 
+    Two motions are drawn from the same sound: the face is taken from one, the head's pose from the other.
+
     Attributes:
         steps: DDIM steps.
-        expression_noise: spread of the initial noise of the expression. Below 1 it draws nearer to the mean of what
-            lips may do with this sound, which is what lips must do to look right.
-        pose_noise: the same for the head's pose.
-        mouth_gain: factor on what the mouth does about its mean: near the mean, amplitude is lost.
+        expression_noise: spread of the initial noise of the motion that gives the face. Below 1 it draws nearer to the
+            mean of what lips may do with this sound, which is what lips must do to look right.
+        pose_noise: the same for the motion that gives the head's pose, which is free.
+        mouth_gain: factor on what the mouth does about its mean, to make up for the amplitude that is lost near the mean.
+        pose_gain: factor on the pose against the portrait's own, to make up for smoothing and for too few steps.
         mean_expression: (63) tokens of the mean face of somebody who speaks.
     """
 
-    steps: int = 10
-    expression_noise: float = 0.3
+    steps: int = 5
+    expression_noise: float = 0.0
     pose_noise: float = 1.0
     mouth_gain: float = 1.0
-    mean_expression: tuple[float, ...] = (0.0,) * (N_TOKEN - 7)
+    pose_gain: float = 1.0
+    mean_expression: tuple[float, ...] = (0.0,) * (N_TOKEN - POSE)
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class MotionGenerator:
             windows=np.zeros((0, 80, 16), np.float32),
             heard=0,
             level=level.start(self.prior),
-            tokens=own,
+            tokens=own[None].repeat(2, 0),
             noise=np.zeros((0, N_TOKEN), np.float32),
             rng=np.random.default_rng(seed),
         )
@@ -105,62 +110,64 @@ class MotionGenerator:
         state = replace(state, windows=np.concatenate([state.windows, windows]))
         parts: list[tuple[Array, Array]] = []
         while len(state.windows) >= LENGTH:
-            held, first, keep = len(state.tokens) - 1, LENGTH - LOOKAHEAD - HELD, LENGTH - LOOKAHEAD
+            held, first, keep = state.tokens.shape[1] - 1, LENGTH - LOOKAHEAD - HELD, LENGTH - LOOKAHEAD
             tokens, activity, noise, heard = self._window(state)
-            parts.append((tokens[held:keep], activity[held:keep]))
+            parts.append((tokens[:, held:keep], activity[held:keep]))
             state = replace(
                 state,
                 windows=state.windows[first:],
                 heard=LENGTH - first,
                 level=heard,
-                tokens=tokens[first - 1 : keep],
+                tokens=tokens[:, first - 1 : keep],
                 noise=noise[first:],
             )
         return (*self._join(parts, state), state)
 
     def finish(self, state: GeneratorState) -> tuple[Motion, Array]:
         """Motion and speech of the frames that remain; silence is heard after the end."""
-        held, remaining = len(state.tokens) - 1, len(state.windows)
+        held, remaining = state.tokens.shape[1] - 1, len(state.windows)
         if remaining <= held:
             return self._join([], state)
         silence = np.full((LENGTH - remaining, *state.windows.shape[1:]), SILENCE, np.float32)
         padded = replace(state, windows=np.concatenate([state.windows, silence]))
         tokens, activity, _, _ = self._window(padded)
-        return self._join([(tokens[held:remaining], activity[held:remaining])], state)
+        return self._join([(tokens[:, held:remaining], activity[held:remaining])], state)
 
     def _window(self, state: GeneratorState) -> tuple[Array, Array, Array, level.LevelState]:
-        """Draw one window: tokens (64, 70), speech (64,), the noise it was drawn from, and the level heard by then."""
-        held = len(state.tokens) - 1
+        """Draw one window twice: tokens (2, 64, 70), speech (64,), the noise they come from, and the level heard by then."""
+        held = state.tokens.shape[1] - 1
         windows = state.windows[:LENGTH]
         heard = level.hear(windows[state.heard :], state.level)
         fresh = state.rng.standard_normal((LENGTH - len(state.noise), N_TOKEN), np.float32)
         noise = np.concatenate([state.noise, fresh])
-        spread = np.full(N_TOKEN, self.config.expression_noise, np.float32)
-        spread[:7] = self.config.pose_noise
-        references = np.stack([self.space.canonical_token(state.source.canonical), state.tokens[0]])
+        spread = np.array([self.config.expression_noise, self.config.pose_noise], np.float32)
+        canonical = self.space.canonical_token(state.source.canonical)
+        references = np.stack([canonical[None].repeat(2, 0), state.tokens[:, 0]], 1)
         known = None
         if held:
-            frames = np.zeros((LENGTH, N_TOKEN), np.float32)
-            frames[:held] = state.tokens[1:]
-            known = Known(self._tensor(frames)[None], torch.arange(LENGTH, device=self.device) < held)
+            frames = np.zeros((2, LENGTH, N_TOKEN), np.float32)
+            frames[:, :held] = state.tokens[:, 1:]
+            known = Known(self._tensor(frames), torch.arange(LENGTH, device=self.device) < held)
         with torch.inference_mode():
-            features = self.encoder(self._tensor(level.centre(windows, heard)))[None]
+            features = self.encoder(self._tensor(level.centre(windows, heard)))
             out = sample(
                 self.denoiser,
-                self._tensor(references)[None],
-                features,
-                self._tensor(noise * spread)[None],
+                self._tensor(references),
+                features.expand(2, -1, -1),
+                self._tensor(noise * spread[:, None, None]),
                 self.config.steps,
                 known,
             )
-        return out[0].cpu().numpy(), speech_activity(windows, heard), noise, heard
+        return out.cpu().numpy(), speech_activity(windows, heard), noise, heard
 
     def _join(self, parts: list[tuple[Array, Array]], state: GeneratorState) -> tuple[Motion, Array]:
-        empty = np.zeros((0, N_TOKEN), np.float32)
-        tokens = np.concatenate([empty, *(part[0] for part in parts)])
+        empty = np.zeros((2, 0, N_TOKEN), np.float32)
+        face, head = np.concatenate([empty, *(part[0] for part in parts)], 1)
         activity = np.concatenate([np.zeros(0, np.float32), *(part[1] for part in parts)])
+        expression = face[:, POSE:]
         mean = np.array(self.config.mean_expression, np.float32)
-        tokens[:, 7:] += (self.config.mouth_gain - 1) * self.space.mouth_tokens(tokens[:, 7:] - mean)
+        expression = expression + (self.config.mouth_gain - 1) * self.space.mouth_tokens(expression - mean)
+        tokens = np.concatenate([self.config.pose_gain * head[:, :POSE], expression], 1)
         return self.space.motion(tokens, state.source.motion), activity
 
     def _tensor(self, array: Array) -> torch.Tensor:

@@ -24,6 +24,7 @@ from kptalk.weights.store import load_model, read_header, save_model
 
 NETWORKS = ("facemesh", "audio", "motion")
 AUDIO_STEPS, MOTION_STEPS = 800, 8000
+MOUTH_GAIN, POSE_GAIN = 2.3, 1.7  # measured on held-out people by benchmarks/sampler.py
 VERSIONS = 8  # augmented versions of every clip's sound that the denoiser hears
 
 
@@ -115,6 +116,8 @@ def train_network(
         where,
     )
     mean = np.concatenate([clip.tokens[:, 7:] for clip in chosen]).mean(0)
-    sampler = SamplerConfig(mean_expression=tuple(round(float(x), 4) for x in mean))
+    sampler = SamplerConfig(
+        mouth_gain=MOUTH_GAIN, pose_gain=POSE_GAIN, mean_expression=tuple(round(float(x), 4) for x in mean)
+    )
     save_model(path, denoiser, denoiser.config, {"sampler": json.dumps(asdict(sampler))}, half=True)
     return path
