@@ -15,7 +15,7 @@ from skimage import data
 from kptalk import Speech
 
 ROOT = Path(__file__).resolve().parents[1]
-SPEECH = ROOT / "examples" / "speech.flac"
+SPEECH = ROOT / "examples" / "speech.mp3"
 
 
 def portrait(folder: Path) -> Path:
