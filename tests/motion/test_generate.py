@@ -13,6 +13,7 @@ from kptalk.motion.generate import (
     HELD,
     LENGTH,
     LOOKAHEAD,
+    POSE,
     MotionGenerator,
     SamplerConfig,
     speech_activity,
@@ -82,7 +83,7 @@ def test_memory_of_a_stream_does_not_grow(space, source):
     for _ in range(12):
         _, _, state = maker.step(sound(25), state)
         assert len(state.windows) < LENGTH
-        assert len(state.tokens) <= HELD + 1
+        assert state.tokens.shape[1] <= HELD + 1
 
 
 @pytest.mark.parametrize("length", [1, 30, 64, 65, 100, 112, 130])
@@ -105,6 +106,11 @@ def test_after_the_end_there_is_silence_never_the_beginning(space, source, lengt
         assert (len(encoder.seen) - 2) * STRIDE + LENGTH - LOOKAHEAD < length
 
 
+def given_out(drawn):
+    """The face of the first motion drawn and the pose of the second, (2, ..., 70) to (..., 70)."""
+    return np.concatenate([drawn[1, ..., :POSE], drawn[0, ..., POSE:]], -1)
+
+
 def test_held_frames_are_not_drawn_again(space, source):
     """What the second window holds of the first is what came out of the first."""
     held = []
@@ -112,14 +118,14 @@ def test_held_frames_are_not_drawn_again(space, source):
     class Spy(FakeDenoiser):
         def forward(self, x, t, audio):
             if int(t[0]) == 0:
-                held.append(x[0, 2 : 2 + HELD].numpy().copy())
+                held.append(x[:, 2 : 2 + HELD].numpy().copy())
             return super().forward(x, t, audio)
 
     maker = MotionGenerator(space, FakeEncoder(), Spy(), np.zeros(80, np.float32), SamplerConfig(steps=20))
     motion, _ = made(maker, source, sound(LENGTH + STRIDE - 20))  # two windows
     tokens = space.tokens(motion, source.motion)
     # At the last step (t = 0) next to no noise is left on what is held.
-    assert np.abs(held[-1] - tokens[STRIDE : STRIDE + HELD]).max() < 0.1
+    assert np.abs(given_out(held[-1]) - tokens[STRIDE : STRIDE + HELD]).max() < 0.1
 
 
 def test_the_second_reference_is_the_frame_before_the_held_ones(space, source):
@@ -127,17 +133,18 @@ def test_the_second_reference_is_the_frame_before_the_held_ones(space, source):
 
     class Spy(FakeDenoiser):
         def forward(self, x, t, audio):
-            references.append(x[0, :2].numpy().copy())
-            assert not audio[0, :2].any()
+            references.append(x[:, :2].numpy().copy())
+            assert not audio[:, :2].any()
             return super().forward(x, t, audio)
 
     maker = MotionGenerator(space, FakeEncoder(), Spy(), np.zeros(80, np.float32), SamplerConfig(steps=1))
     motion, _ = made(maker, source, sound(LENGTH + STRIDE))
     tokens = space.tokens(motion, source.motion)
     own = space.tokens(source.motion, source.motion)[0]
-    assert np.allclose(references[0], [space.canonical_token(source.canonical), own.clip(-3, 3)], atol=1e-5)
-    assert np.allclose(references[1][0], references[0][0])
-    assert np.allclose(references[1][1], tokens[STRIDE - 1], atol=1e-3)
+    for drawn in references[0]:
+        assert np.allclose(drawn, [space.canonical_token(source.canonical), own.clip(-3, 3)], atol=1e-5)
+    assert np.allclose(references[1][:, 0], references[0][:, 0])
+    assert np.allclose(given_out(references[1][:, 1]), tokens[STRIDE - 1], atol=1e-3)
 
 
 def test_joins_are_no_rougher_than_the_rest(space, source):

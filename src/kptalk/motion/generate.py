@@ -41,7 +41,7 @@ class SamplerConfig:
         expression_noise: spread of the initial noise of the motion that gives the face. Below 1 it draws nearer to the
             mean of what lips may do with this sound, which is what lips must do to look right.
         pose_noise: the same for the motion that gives the head's pose, which is free.
-        mouth_gain: factor on what the mouth does about its mean, to make up for the amplitude that is lost near the mean.
+        mouth_gain: factor on what the mouth does about its mean, since near the mean amplitude is lost.
         pose_gain: factor on the pose against the portrait's own, to make up for smoothing and for too few steps.
         mean_expression: (63) tokens of the mean face of somebody who speaks.
     """
@@ -134,7 +134,7 @@ class MotionGenerator:
         return self._join([(tokens[:, held:remaining], activity[held:remaining])], state)
 
     def _window(self, state: GeneratorState) -> tuple[Array, Array, Array, level.LevelState]:
-        """Draw one window twice: tokens (2, 64, 70), speech (64,), the noise they come from, and the level heard by then."""
+        """Draw one window twice: tokens (2, 64, 70), speech (64,), the noise used, and the level heard by then."""
         held = state.tokens.shape[1] - 1
         windows = state.windows[:LENGTH]
         heard = level.hear(windows[state.heard :], state.level)
