@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import csv
 import math
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,8 +80,8 @@ def fit(
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
             best, best_weights, first, spent = state["best"], state["best_weights"], state["step"], state["seconds"]
-        except (RuntimeError, KeyError, TypeError, ValueError, OSError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # a damaged pickle raises anything
+            reason = str(error).partition("\n")[0] or type(error).__name__
             raise WeightsError(f"cannot go on from {state_file}: {reason}; delete it to start anew") from error
     begun, running = time.monotonic(), 0.0
     for step in range(first, config.steps):

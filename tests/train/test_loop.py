@@ -1,0 +1,153 @@
+"""The training loop: goes on where it stopped, keeps the best, notices when it diverges."""
+
+import csv
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kptalk.errors import DatasetError, WeightsError
+from kptalk.train.loop import LoopConfig, fit
+
+CONFIG = LoopConfig(steps=40, warmup=5, score_every=10, learning_rate=0.02)
+
+
+def model():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 1))
+
+
+def loss(network, rng):
+    x = torch.from_numpy(rng.standard_normal((16, 4)).astype(np.float32))
+    return ((network(x) - x.sum(1, keepdim=True)) ** 2).mean()
+
+
+@torch.no_grad()
+def score(network):
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((64, 4)).astype(np.float32))
+    return -float(((network(x) - x.sum(1, keepdim=True)) ** 2).mean())
+
+
+def weights(network):
+    return [value.clone() for value in network.state_dict().values()]
+
+
+def equal(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+class Stopped(Exception):
+    """The user's patience."""
+
+
+def stop_at(step):
+    def tell(done, total, row):
+        if done >= step:
+            raise Stopped
+
+    return tell
+
+
+def test_it_learns(tmp_path):
+    before = score(model().eval())
+    trained = fit(model(), loss, score, tmp_path, LoopConfig(steps=300, warmup=5, learning_rate=0.02, ema=0.9))
+    assert score(trained) > 0.3 * before
+    assert not trained.training
+
+
+def test_same_seed_same_weights(tmp_path):
+    first, again = (weights(fit(model(), loss, score, tmp_path / n, CONFIG)) for n in "ab")
+    assert equal(first, again)
+    other = LoopConfig(steps=40, warmup=5, score_every=10, learning_rate=0.02, seed=1)
+    assert not equal(first, weights(fit(model(), loss, score, tmp_path / "c", other)))
+
+
+@pytest.mark.parametrize("stop", [10, 20, 30])
+def test_stopped_and_resumed_is_as_uninterrupted(tmp_path, stop):
+    whole = weights(fit(model(), loss, score, tmp_path / "whole", CONFIG))
+    with pytest.raises(Stopped):
+        fit(model(), loss, score, tmp_path / "parts", CONFIG, stop_at(stop))
+    resumed = fit(model(), loss, score, tmp_path / "parts", CONFIG)
+    assert equal(weights(resumed), whole)
+
+
+def test_killed_between_scores_is_as_uninterrupted(tmp_path):
+    whole = weights(fit(model(), loss, score, tmp_path / "whole", CONFIG))
+    calls = itertools.count()
+
+    def killed(network, rng):
+        if next(calls) == 17:
+            raise Stopped
+        return loss(network, rng)
+
+    with pytest.raises(Stopped):
+        fit(model(), killed, score, tmp_path / "parts", CONFIG)
+    assert equal(weights(fit(model(), loss, score, tmp_path / "parts", CONFIG)), whole)
+
+
+def test_a_finished_training_is_not_done_again(tmp_path):
+    first = weights(fit(model(), loss, score, tmp_path, CONFIG))
+    again = fit(model(), lambda *_: pytest.fail("trained again"), score, tmp_path, CONFIG)
+    assert equal(weights(again), first)
+
+
+def test_the_best_by_score_is_kept(tmp_path):
+    seen = []
+
+    def scored(network):
+        seen.append(weights(network))
+        return [0.1, 0.9, 0.2, 0.3][len(seen) - 1]
+
+    assert equal(weights(fit(model(), loss, scored, tmp_path, CONFIG)), seen[1])
+
+
+def test_the_log_has_a_row_for_every_score(tmp_path):
+    told = []
+    fit(model(), loss, score, tmp_path, CONFIG, lambda done, total, row: told.append((done, total)))
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(float(row["step"])) for row in rows] == [10, 20, 30, 40]
+    assert list(rows[0]) == ["step", "loss", "score", "seconds"]
+    assert told == [(10, 40), (20, 40), (30, 40), (40, 40)]
+
+
+def test_diverging_is_noticed_and_the_last_good_state_kept(tmp_path):
+    calls = itertools.count()
+
+    def bad(network, rng):
+        return loss(network, rng) * (float("nan") if next(calls) == 25 else 1)
+
+    with pytest.raises(DatasetError, match="diverged at step 30"):
+        fit(model(), bad, score, tmp_path, CONFIG)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] == 20
+    assert all(value.isfinite().all() for value in state["model"].values())
+
+
+def test_a_time_limit_holds_for_every_call(tmp_path, monkeypatch):
+    clock = itertools.count(step=30)
+    monkeypatch.setattr("kptalk.train.loop.time.monotonic", lambda: next(clock))
+    config = LoopConfig(steps=40, warmup=5, score_every=10, learning_rate=0.02, minutes=1.2)
+    done = []
+    for _ in range(6):
+        fit(model(), loss, score, tmp_path, config, lambda step, total, row: done.append(step))
+    assert done == [10, 20, 30, 40]
+    whole = weights(fit(model(), loss, score, tmp_path / "whole", CONFIG))
+    assert equal(weights(fit(model(), loss, score, tmp_path, CONFIG)), whole)
+
+
+@pytest.mark.parametrize("damage", [lambda p: p.write_bytes(b"junk"), lambda p: p.write_bytes(p.read_bytes()[:900])])
+def test_damaged_state_is_named(tmp_path, damage):
+    fit(model(), loss, score, tmp_path, CONFIG)
+    damage(tmp_path / "state.pt")
+    with pytest.raises(WeightsError, match=r"state\.pt.*delete it") as caught:
+        fit(model(), loss, score, tmp_path, CONFIG)
+    assert "\n" not in str(caught.value)
+
+
+def test_state_of_another_network_is_named(tmp_path):
+    fit(model(), loss, score, tmp_path, CONFIG)
+    with pytest.raises(WeightsError, match="delete it"):
+        fit(nn.Linear(4, 1), loss, score, tmp_path, CONFIG)
