@@ -1,7 +1,6 @@
 """The command line: bad input is one line and exit code 2, odd input works, and what is cut short is named."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,7 +20,6 @@ from kptalk.media.clip import probe
 from kptalk.media.video import partial_path
 from kptalk.types import Motion
 
-WEIGHTS = os.environ.get("KPTALK_TEST_WEIGHTS", "embedded")
 RATE = 16_000
 
 
@@ -59,7 +57,7 @@ def animate(kptalk, inputs, tmp_path):
     """``kptalk animate`` with a good photo, recording and output, as far as others are not given."""
 
     def run(*flags, portrait=inputs / "face.png", speech=inputs / "speech.wav", output=tmp_path / "out.mp4"):
-        return kptalk("animate", portrait, speech, "-o", output, "--weights", WEIGHTS, *flags)
+        return kptalk("animate", portrait, speech, "-o", output, *flags)
 
     return run
 
@@ -351,8 +349,7 @@ def test_no_face_by_the_real_program(inputs, tmp_path):
     """In a process of its own, whose native libraries also write when they start and end."""
     grey(tmp_path / "grey.png")
     done = subprocess.run(
-        [program(), "animate", tmp_path / "grey.png", inputs / "speech.wav", "-o", tmp_path / "out.mp4"]
-        + ["--weights", WEIGHTS],
+        [program(), "animate", tmp_path / "grey.png", inputs / "speech.wav", "-o", tmp_path / "out.mp4"],
         capture_output=True,
         text=True,
     )
@@ -375,7 +372,7 @@ def minute(tmp_path_factory):
 
 def test_ctrl_c_names_a_playable_file(inputs, minute, tmp_path):
     output = tmp_path / "out.mp4"
-    argv = [program(), "animate", inputs / "face.png", minute, "-o", output, "--size", "256", "--weights", WEIGHTS]
+    argv = [program(), "animate", inputs / "face.png", minute, "-o", output, "--size", "256"]
     running = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     partial = partial_path(output)
     deadline = time.monotonic() + 60
@@ -405,7 +402,7 @@ def test_a_full_disk_names_the_temporary_file(inputs, minute, tmp_path):
     output = tmp_path / "out.mp4"
     limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
     limited += "from kptalk.cli import main; main()"
-    argv = [sys.executable, "-c", limited, "animate", inputs / "face.png", minute, "-o", output, "--weights", WEIGHTS]
+    argv = [sys.executable, "-c", limited, "animate", inputs / "face.png", minute, "-o", output]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert refused((done.returncode, done.stdout, done.stderr), str(output), str(partial_path(output)))
     assert not output.exists()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kptalk.errors import DatasetError
 from kptalk.face.indices import (
     EYE_CORNERS,
     HALF_STABLE,
@@ -33,6 +34,7 @@ from kptalk.types import N_KEYPOINTS, Array
 Indices = NDArray[np.int64]
 
 N_COMPONENTS = 3 * N_KEYPOINTS
+FEWEST_FRAMES = 200  # fewer do not span the components
 FRAMES_A_CLIP = 80  # so that a long clip of one person does not decide the basis
 PART_WEIGHTS = ((np.concatenate([LIPS_OUTER, LIPS_INNER]), 3.0), (LID_PAIRS.ravel(), 4.0), (IRISES.ravel(), 3.0))
 
@@ -80,8 +82,17 @@ def neutral_mesh(meshes: Array) -> Array:
 
 
 def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]:
-    """Tensors of ``kptalk.motion.facemesh.FaceMeshSpace`` from aligned clips."""
+    """Tensors of ``kptalk.motion.facemesh.FaceMeshSpace`` from aligned clips.
+
+    Raises:
+        DatasetError: too few frames.
+    """
     frames = [np.linspace(0, len(c.meshes) - 1, min(len(c.meshes), FRAMES_A_CLIP)).astype(int) for c in clips]
+    if sum(map(len, frames)) < FEWEST_FRAMES:
+        raise DatasetError(
+            f"{sum(map(len, frames))} frames of {len(clips)} clips ({FRAMES_A_CLIP} of a clip at most) are too few, "
+            f"the motion space needs {FEWEST_FRAMES}: prepare more videos"
+        )
     residual = np.concatenate([c.meshes[f] - c.neutral for c, f in zip(clips, frames, strict=True)])
     mesh = np.concatenate([c.meshes[f] for c, f in zip(clips, frames, strict=True)])
     mirror = mirror_indices(mesh.mean(0))

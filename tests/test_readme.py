@@ -1,0 +1,214 @@
+"""The README tells the truth: its commands run, its flags are the program's."""
+
+import csv
+import importlib
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from media.recordings import write_clip, write_sound
+from PIL import Image
+from skimage.data import astronaut
+
+from kptalk import Options, Pipeline, cli
+from kptalk.media.audio import Speech
+from kptalk.media.clip import probe
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+RATE = 16_000
+# Added to commands that would take minutes to hours.
+CHEAPER = {
+    "kptalk train audio": "--steps 2",
+    "kptalk train motion": "--steps 2",
+    "benchmarks/memory.py": "--minutes 0.02",
+    "benchmarks/speed.py": "--runs 1",
+    "benchmarks/renderer.py": "--rows 3",
+    "benchmarks/sync.py": "--clips videos",
+}
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def commands(start):
+    return [line for block in blocks("sh") for line in block.splitlines() if line.startswith(start)]
+
+
+def spoken(seconds, start=0.0):
+    """(1, N) float32 of the demo's speech at 16 kHz."""
+    sound = np.concatenate(list(Speech.open(ROOT / "examples/speech.mp3").chunks()))
+    return sound[None, round(start * RATE) :][:, : round(seconds * RATE)]
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory):
+    """A folder with all the files that the README names."""
+    folder = tmp_path_factory.mktemp("stranger")
+    photo = Image.fromarray(astronaut())
+    photo.save(folder / "face.jpg")
+    family = Image.new("RGB", (1024, 512))
+    family.paste(photo, (0, 0))
+    family.paste(photo, (512, 0))
+    family.save(folder / "family.jpg")
+    write_sound(folder / "speech.m4a", spoken(0.5), RATE)
+    write_clip(folder / "interview.mp4", np.zeros((13, 64, 64, 3), np.uint8), Fraction(25), spoken(0.5), RATE)
+    (folder / "videos").mkdir()
+    (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
+    pipeline = Pipeline.from_pretrained()
+    with (folder / "people.csv").open("w", newline="") as file:
+        people = csv.writer(file)
+        people.writerow(["file", "identity"])
+        for seed, name in enumerate(["anna.mp4", "ben.mp4", "carl.mp4"]):
+            speech = Speech.from_samples(spoken(3.2, start=2.7 * seed)[0], RATE)
+            options = Options(seed=seed, output="crop", size=256)
+            pipeline.animate(folder / "face.jpg", speech, options=options).save(folder / "videos" / name)
+            people.writerow([name, name])
+    return folder
+
+
+@pytest.fixture
+def here(stranger, monkeypatch):
+    monkeypatch.chdir(stranger)
+    return stranger
+
+
+@contextmanager
+def suppress_success():
+    """A program that ends well goes on here."""
+    try:
+        yield
+    except SystemExit as done:
+        if done.code:
+            raise
+
+
+def shorten_recordings(monkeypatch):
+    """Benchmarks that make minutes of speech make a second of it."""
+    common = importlib.import_module("common")
+    whole = common.recording
+    monkeypatch.setattr(common, "recording", lambda folder, seconds: whole(folder, min(seconds, 1)))
+
+
+def run_here(line, monkeypatch):
+    """Run one line as a shell would, but in this process, which has loaded everything already."""
+    words = shlex.split(line)
+    for start, flags in CHEAPER.items():
+        words += shlex.split(flags) if start in line else []
+    monkeypatch.setattr(sys, "argv", words if words[0] == "kptalk" else words[1:])
+    with suppress_success():
+        if words[0] == "kptalk":
+            cli.main()
+        else:
+            monkeypatch.syspath_prepend(Path(words[1]).parent)
+            shorten_recordings(monkeypatch)
+            runpy.run_path(words[1], run_name="__main__")
+
+
+@pytest.mark.parametrize("line", [line for line in commands("kptalk animate") if "--weights mine" not in line])
+def test_animate_commands(here, monkeypatch, line):
+    run_here(line, monkeypatch)
+    output = here / shlex.split(line)[shlex.split(line).index("-o") + 1]
+    assert probe(output).has_audio
+
+
+def test_training_commands(here, monkeypatch):
+    (block,) = [block for block in blocks("sh") if "kptalk prepare" in block]
+    for line in block.splitlines():
+        run_here(line, monkeypatch)
+    assert probe(here / "mine.mp4").has_audio
+
+
+def test_install_commands(tmp_path, monkeypatch, capfd):
+    (install,), (doctor,) = commands("pip"), commands("kptalk doctor")
+    argv = [sys.executable, "-m", *shlex.split(install), "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*argv, "--target", tmp_path], cwd=ROOT, check=True, capture_output=True)
+    assert (tmp_path / "kptalk" / "cli.py").is_file()
+    run_here(doctor, monkeypatch)
+    assert "one second drawn" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("line", commands("python benchmarks"))
+def test_benchmark_commands(here, monkeypatch, capsys, line, request):
+    if "renderer" in line:
+        request.getfixturevalue("shared_data")
+    run_here(line, monkeypatch)
+    assert capsys.readouterr().out.strip()
+
+
+def test_every_command_is_run_here():
+    known = ("kptalk animate", "kptalk prepare", "kptalk train", "kptalk doctor", "pip install .", "python benchmarks/")
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            assert line.startswith(known) or line in ("make demo", "make test"), line
+
+
+def test_python_examples(here):
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def make(folder, *words):
+    """`make` in a folder that sees this checkout; the environment is the one that runs this test."""
+    for name in ("examples", "Makefile", "constraints.txt", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    argv = ["make", "--old-file=.venv/.ready", *words]
+    env = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "TORCH")}
+    return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=True)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+def test_make_demo(tmp_path):
+    done = make(tmp_path, "demo")
+    assert re.search(r"^out/demo\.mp4  \(loading .* s in all\)$", done.stdout, re.MULTILINE)
+    clip = probe(tmp_path / "out/demo.mp4")
+    assert clip.size == (512, 512)
+    assert 8 < clip.duration < 10
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+def test_make_test_checks_everything(tmp_path):
+    """These tests are part of it, so it is not run but read."""
+    lines = make(tmp_path, "--dry-run", "test").stdout
+    assert [line.split("/")[-1].split()[0] for line in lines.splitlines()] == ["ruff", "ruff", "mypy", "python"]
+    assert "python -m pytest" in lines
+
+
+def flag_table():
+    """The README's table of flags, from the parser."""
+    command = typer.main.get_command(cli.app).commands["animate"]
+    rows = []
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            rows.append(f"| `{parameter.metavar}` | | {parameter.help} |")
+            continue
+        flags = ", ".join(f"`{flag}`" for flag in parameter.opts)
+        default = "" if parameter.default is None or parameter.required or parameter.is_flag else parameter.default
+        rows.append(f"| {flags} | {default} | {parameter.help} |")
+    return rows
+
+
+def test_the_flags_are_those_of_the_program(monkeypatch, capsys):
+    table = re.search(r"\| `kptalk animate` .*\n\|---.*\n((?:\|.*\n)*)", TEXT).group(1).splitlines()
+    assert table == flag_table(), "\n".join(["the table should be:", *flag_table()])
+    run_here("kptalk animate --help", monkeypatch)
+    _, options = capsys.readouterr().out.split(" Options ")
+    shown = re.findall(r"(?<=\s)--?[a-z-]+(?=\s)", options)
+    assert set(re.findall(r"`(--?[a-z-]+)`", "\n".join(table))) == set(shown) - {"--help"}
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)]+)\)", TEXT):
+        assert "://" in target or (ROOT / target).exists(), target
