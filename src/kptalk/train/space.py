@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from kptalk.errors import DatasetError
 from kptalk.face.indices import (
@@ -157,10 +158,13 @@ def relative_pose(clip: AlignedClip) -> Array:
 
 
 def mirror_indices(mesh: Array) -> Indices:
-    """For every vertex the one on the other side of the face, (478,); the lips must be open, or they are confused."""
+    """For every vertex the one on the other side of the face, (478,); the lips must be open, or they are confused.
+
+    Vertices are matched one to one: an iris may be nearer to a lid than to the other iris.
+    """
     flipped = mesh * np.array([-1, 1, 1])
-    nearest: Indices = np.linalg.norm(mesh[:, None] - flipped[None], axis=-1).argmin(0)
-    return nearest
+    matched: Indices = linear_sum_assignment(np.linalg.norm(mesh[:, None] - flipped[None], axis=-1))[1]
+    return matched
 
 
 def mirrored(displacement: Array, mirror: Indices) -> Array:

@@ -1,0 +1,24 @@
+"""A few short shards of real people, made once."""
+
+import numpy as np
+import pytest
+from media_shared import clip_landmarks
+
+from kptalk.media.audio import Speech
+from kptalk.train.prepare import Shard
+
+PEOPLE = {"aoc_3": "a", "katiehill_1": "b", "lrs3_JSSc7hYKstI_1": "c", "mead_W040_1": "d"}
+LENGTH = 80
+
+
+@pytest.fixture(scope="session")
+def shards(shared_data):
+    """Four shards of 3.2 s: 1.6 s of pictures there and back, with 3.2 s of sound."""
+    found = []
+    for name, person in PEOPLE.items():
+        path = shared_data / "clips" / "val" / f"{name}.mp4"
+        landmarks = clip_landmarks(path, 1.6)
+        sound = np.concatenate(list(Speech.open(path).chunks()))
+        sound = np.resize(sound, LENGTH * 640)
+        found.append(Shard(np.concatenate([landmarks, landmarks[::-1]])[:LENGTH], sound, person))
+    return found
