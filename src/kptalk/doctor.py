@@ -12,6 +12,7 @@ import numpy as np
 
 from kptalk.device import pick_device, set_threads, usable_cores
 from kptalk.errors import KptalkError
+from kptalk.face.landmarks import FaceMesh
 from kptalk.media.audio import Speech
 from kptalk.pipeline import Pipeline
 from kptalk.types import Face, Portrait
@@ -30,17 +31,19 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Versions, device, threads, embedded weights, and one second drawn and timed."""
+    """Versions, device, threads, face finder, embedded weights, and one second drawn and timed."""
     yield Finding("kptalk", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
     yield _packages()
     yield Finding("device", True, f"{pick_device()}, {usable_cores()} usable cores, torch uses {set_threads()} threads")
+    yield _face_finder()
+    started = time.perf_counter()
     try:
-        started = time.perf_counter()
         pipeline = Pipeline.from_pretrained("embedded")
-        yield Finding("embedded weights", True, f"whole, loaded in {time.perf_counter() - started:.1f} s")
-        yield _one_second(pipeline)
     except KptalkError as error:
         yield Finding("embedded weights", False, str(error))
+        return
+    yield Finding("embedded weights", True, f"whole, loaded in {time.perf_counter() - started:.1f} s")
+    yield _one_second(pipeline)
 
 
 def _packages() -> Finding:
@@ -54,6 +57,16 @@ def _packages() -> Finding:
     return Finding("packages", not missing, detail)
 
 
+def _face_finder() -> Finding:
+    """MediaPipe needs system libraries that a bare machine may lack."""
+    started = time.perf_counter()
+    try:
+        with FaceMesh():
+            return Finding("face finder", True, f"started in {time.perf_counter() - started:.1f} s")
+    except (ImportError, OSError, RuntimeError) as error:
+        return Finding("face finder", False, f"MediaPipe does not start: {error}")
+
+
 def _one_second(pipeline: Pipeline) -> Finding:
     """Draw one second of a hum on a plain face-coloured picture: no photo is shipped with the package."""
     side = 256
@@ -64,6 +77,9 @@ def _one_second(pipeline: Pipeline) -> Finding:
     t = np.arange(16_000) / 16_000
     hum = 0.3 * np.sin(2 * np.pi * 140 * t) * (1 + np.sin(2 * np.pi * 4 * t)) / 2
     started = time.perf_counter()
-    frames = sum(1 for _ in pipeline.stream(portrait, Speech.from_samples(hum.astype(np.float32), 16_000)))
+    try:
+        frames = sum(1 for _ in pipeline.stream(portrait, Speech.from_samples(hum.astype(np.float32), 16_000)))
+    except KptalkError as error:
+        return Finding("one second drawn", False, str(error))
     seconds = time.perf_counter() - started
     return Finding("one second drawn", frames == 25, f"{frames} frames in {seconds:.1f} s")
