@@ -27,7 +27,7 @@ LENGTH = 64  # frames in a window
 HELD = 10  # frames of a window that repeat the window before
 LOOKAHEAD = 6  # frames at a window's end that are drawn again by the next window
 POSE = 7  # tokens; the other 63 are the expression
-REFERENCE_LIMIT = 3.0  # standard deviations; a portrait's own face may be stranger than any in the training data
+MEAN_PRIOR = 50.0  # frames of speech that the mean expression counts for in a stream's own mean
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,9 @@ class GeneratorState:
     """Where a stream stands.
 
     ``windows`` (n, 80, 16) are the mel windows from the first frame of the next motion window on; the level has
-    heard ``heard`` of them. ``tokens`` (HELD + 1, 70) are the last ones given out (before the first window (1, 70), the
-    portrait's own); ``noise`` (HELD + LOOKAHEAD, 70) is the noise that the next window shares with the last one.
+    heard ``heard`` of them. ``tokens`` (2, HELD + 1, 70) are the last ones of the two motions (before the first window
+    (2, 1, 70)); ``noise`` (HELD + LOOKAHEAD, 70) is the noise that the next window shares with the last one;
+    ``expression_sum`` (63,) over ``spoken`` frames is the mean face so far.
     """
 
     source: FaceMeshSource
@@ -69,6 +70,8 @@ class GeneratorState:
     level: level.LevelState
     tokens: Array
     noise: Array
+    expression_sum: Array
+    spoken: float
     rng: np.random.Generator
 
 
@@ -88,15 +91,20 @@ class MotionGenerator:
         return MotionGenerator(self.space, self.encoder, self.denoiser, self.prior, config)
 
     def start(self, source: FaceMeshSource, seed: int) -> GeneratorState:
-        """State of a stream that has heard nothing: the face is the portrait's own."""
-        own = np.clip(self.space.tokens(source.motion, source.motion), -REFERENCE_LIMIT, REFERENCE_LIMIT)
+        """State of a stream that has heard nothing; the head is as in the photo."""
+        mean = np.array(self.config.mean_expression, np.float32)
+        # Not the photo's own expression: from pressed lips or a broad smile the denoiser would conclude how this person
+        # speaks. Control eases from the photo's face into the motion.
+        own = np.concatenate([np.zeros(POSE, np.float32), mean])
         return GeneratorState(
             source=source,
             windows=np.zeros((0, 80, 16), np.float32),
             heard=0,
             level=level.start(self.prior),
-            tokens=own[None].repeat(2, 0),
+            tokens=np.tile(own, (2, 1, 1)),
             noise=np.zeros((0, N_TOKEN), np.float32),
+            expression_sum=mean * MEAN_PRIOR,
+            spoken=MEAN_PRIOR,
             rng=np.random.default_rng(seed),
         )
 
@@ -112,7 +120,8 @@ class MotionGenerator:
         while len(state.windows) >= LENGTH:
             held, first, keep = state.tokens.shape[1] - 1, LENGTH - LOOKAHEAD - HELD, LENGTH - LOOKAHEAD
             tokens, activity, noise, heard = self._window(state)
-            parts.append((tokens[:, held:keep], activity[held:keep]))
+            given, state = self._given_out(tokens[:, held:keep], activity[held:keep], state)
+            parts.append((given, activity[held:keep]))
             state = replace(
                 state,
                 windows=state.windows[first:],
@@ -131,7 +140,8 @@ class MotionGenerator:
         silence = np.full((LENGTH - remaining, *state.windows.shape[1:]), SILENCE, np.float32)
         padded = replace(state, windows=np.concatenate([state.windows, silence]))
         tokens, activity, _, _ = self._window(padded)
-        return self._join([(tokens[:, held:remaining], activity[held:remaining])], state)
+        given, state = self._given_out(tokens[:, held:remaining], activity[held:remaining], state)
+        return self._join([(given, activity[held:remaining])], state)
 
     def _window(self, state: GeneratorState) -> tuple[Array, Array, Array, level.LevelState]:
         """Draw one window twice: tokens (2, 64, 70), speech (64,), the noise used, and the level heard by then."""
@@ -160,14 +170,27 @@ class MotionGenerator:
             )
         return out.cpu().numpy(), speech_activity(windows, heard), noise, heard
 
+    def _given_out(self, drawn: Array, activity: Array, state: GeneratorState) -> tuple[Array, GeneratorState]:
+        """Face of the first and pose of the second motion (2, n, 70), at their full amplitude: (n, 70), and the state.
+
+        The mouth is amplified about the stream's own running mean, which is moved to the usual one: else a voice for which
+        the denoiser expects small movements would end in a mouth that never opens.
+        """
+        face, head = drawn
+        expression, usual = face[:, POSE:], np.array(self.config.mean_expression, np.float32)
+        before = state.expression_sum / state.spoken
+        state = replace(
+            state, expression_sum=state.expression_sum + activity @ expression, spoken=state.spoken + activity.sum()
+        )
+        share = np.linspace(0, 1, len(expression), dtype=np.float32)[:, None]
+        mean = (1 - share) * before + share * (state.expression_sum / state.spoken)
+        amplified = self.config.mouth_gain * (expression - mean) + usual
+        mouth = self.space.mouth_tokens(amplified - expression)
+        return np.concatenate([self.config.pose_gain * head[:, :POSE], expression + mouth], 1), state
+
     def _join(self, parts: list[tuple[Array, Array]], state: GeneratorState) -> tuple[Motion, Array]:
-        empty = np.zeros((2, 0, N_TOKEN), np.float32)
-        face, head = np.concatenate([empty, *(part[0] for part in parts)], 1)
+        tokens = np.concatenate([np.zeros((0, N_TOKEN), np.float32), *(part[0] for part in parts)])
         activity = np.concatenate([np.zeros(0, np.float32), *(part[1] for part in parts)])
-        expression = face[:, POSE:]
-        mean = np.array(self.config.mean_expression, np.float32)
-        expression = expression + (self.config.mouth_gain - 1) * self.space.mouth_tokens(expression - mean)
-        tokens = np.concatenate([self.config.pose_gain * head[:, :POSE], expression], 1)
         return self.space.motion(tokens, state.source.motion), activity
 
     def _tensor(self, array: Array) -> torch.Tensor:
