@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kptalk.audio import level
 from kptalk.audio.mel import SILENCE
+from kptalk.face.indices import LID_PAIRS, LIPS_INNER
 from kptalk.motion.generate import (
     HELD,
     LENGTH,
@@ -140,9 +141,8 @@ def test_the_second_reference_is_the_frame_before_the_held_ones(space, source):
     maker = MotionGenerator(space, FakeEncoder(), Spy(), np.zeros(80, np.float32), SamplerConfig(steps=1))
     motion, _ = made(maker, source, sound(LENGTH + STRIDE))
     tokens = space.tokens(motion, source.motion)
-    own = space.tokens(source.motion, source.motion)[0]
     for drawn in references[0]:
-        assert np.allclose(drawn, [space.canonical_token(source.canonical), own.clip(-3, 3)], atol=1e-5)
+        assert np.allclose(drawn, [space.canonical_token(source.canonical), np.zeros(70)], atol=1e-5)
     assert np.allclose(references[1][:, 0], references[0][:, 0])
     assert np.allclose(given_out(references[1][:, 1]), tokens[STRIDE - 1], atol=1e-3)
 
@@ -187,3 +187,27 @@ def test_activity_is_one_in_speech_and_zero_in_silence():
 def test_activity_of_silence_alone_is_zero():
     windows = np.full((80, 80, 16), SILENCE, np.float32)
     assert not speech_activity(windows, level.start(np.full(80, -1.2, np.float32))).any()
+
+
+def drawn_with(space, source, length, **numbers):
+    maker = fake_generator(space, SamplerConfig(steps=2, **numbers))
+    return space.tokens(made(maker, source, sound(length))[0], source.motion)
+
+
+def test_the_mouth_is_amplified_and_the_rest_is_left(space, source):
+    plain, loud = (drawn_with(space, source, 200, mouth_gain=gain) for gain in (1, 2))
+    assert np.allclose(plain[:, :POSE], loud[:, :POSE], atol=1e-4)
+    change = loud[:, POSE:] - plain[:, POSE:]
+    moved = np.abs(space.decode((change @ space.unwhiten).reshape(-1, 21, 3))).max((0, 2))
+    assert moved[LIPS_INNER].mean() > 1e-3
+    assert moved[LID_PAIRS.ravel()].mean() < 0.2 * moved[LIPS_INNER].mean()
+    # No step where one window ends and the next begins.
+    steps = np.abs(np.diff(change, axis=0)).max(1)
+    joins = np.arange(LENGTH - LOOKAHEAD - 1, len(steps), STRIDE)
+    assert steps[joins].max() < 3 * np.quantile(steps, 0.95) + 1e-4
+
+
+def test_pose_gain_scales_the_pose_alone(space, source):
+    plain, wide = (drawn_with(space, source, 100, pose_gain=gain) for gain in (1, 1.5))
+    assert np.allclose(wide[:, :POSE], 1.5 * plain[:, :POSE], atol=1e-3)
+    assert np.allclose(wide[:, POSE:], plain[:, POSE:], atol=1e-3)

@@ -173,8 +173,8 @@ class MotionGenerator:
     def _given_out(self, drawn: Array, activity: Array, state: GeneratorState) -> tuple[Array, GeneratorState]:
         """Face of the first and pose of the second motion (2, n, 70), at their full amplitude: (n, 70), and the state.
 
-        The mouth is amplified about the stream's own running mean, which is moved to the usual one: else a voice for which
-        the denoiser expects small movements would end in a mouth that never opens.
+        The mouth is amplified about the stream's own running mean, which is moved to the usual one: else a voice for
+        which the denoiser expects small movements would end in a mouth that never opens.
         """
         face, head = drawn
         expression, usual = face[:, POSE:], np.array(self.config.mean_expression, np.float32)
