@@ -201,10 +201,10 @@ def test_the_mouth_is_amplified_and_the_rest_is_left(space, source):
     moved = np.abs(space.decode((change @ space.unwhiten).reshape(-1, 21, 3))).max((0, 2))
     assert moved[LIPS_INNER].mean() > 1e-3
     assert moved[LID_PAIRS.ravel()].mean() < 0.2 * moved[LIPS_INNER].mean()
-    # No step where one window ends and the next begins.
-    steps = np.abs(np.diff(change, axis=0)).max(1)
+    # Where windows meet, the mean that it is amplified about goes on: no step that was not there before.
+    steps, before = (np.abs(np.diff(tokens, axis=0)).max(1) for tokens in (change, plain[:, POSE:]))
     joins = np.arange(LENGTH - LOOKAHEAD - 1, len(steps), STRIDE)
-    assert steps[joins].max() < 3 * np.quantile(steps, 0.95) + 1e-4
+    assert (steps[joins] < 1.5 * before[joins] + 1e-3).all()
 
 
 def test_pose_gain_scales_the_pose_alone(space, source):
