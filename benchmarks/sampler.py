@@ -1,4 +1,4 @@
-"""Chooses the sampling numbers on people held out of the training clips: steps, noise of expression and pose, mouth gain.
+"""Chooses the sampling numbers on people held out of training: steps, noise of expression and pose, mouth gain.
 
     python benchmarks/sampler.py --data SHARDS --weights DIR
 
@@ -72,7 +72,16 @@ def main() -> None:
             out = tokens_of(trial, clip, seed)
             made, real = out[:, 7:] @ lips, clip.tokens[:, 7:] @ lips
             moved = np.abs(np.diff(out[:, 1:4], axis=0)).mean() / np.abs(np.diff(clip.tokens[:, 1:4], axis=0)).mean()
-            rows.append([np.corrcoef(made, real)[0, 1], made.std(), real.std(), *out[:, 1:4].std(0), *clip.tokens[:, 1:4].std(0), moved])
+            rows.append(
+                [
+                    np.corrcoef(made, real)[0, 1],
+                    made.std(),
+                    real.std(),
+                    *out[:, 1:4].std(0),
+                    *clip.tokens[:, 1:4].std(0),
+                    moved,
+                ]
+            )
         mean = np.array(rows).mean(0)
         pose_ratio = mean[3:6] / mean[6:9]
         values = [mean[0], mean[1] / mean[2], *pose_ratio, mean[9]]

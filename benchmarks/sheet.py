@@ -1,6 +1,6 @@
 """A contact sheet to look at: portraits in rows, the photo first, then frames of the talking video.
 
-    python benchmarks/sheet.py OUT.png SPEECH PORTRAIT... [--first N --every N --columns N --zoom mouth|face]
+python benchmarks/sheet.py OUT.png SPEECH PORTRAIT... [--first N --every N --columns N --zoom mouth|face]
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def main() -> None:
         box = found[0].box if found else (0.0, 0.0, float(photo.shape[1]), float(photo.shape[0]))
         rows.append(np.concatenate([part(frame, arguments.zoom, box, arguments.side) for frame in shown], 1))
     widest = max(row.shape[1] for row in rows)
-    Image.fromarray(
-        np.concatenate([np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows])
-    ).save(arguments.sheet)
+    Image.fromarray(np.concatenate([np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows])).save(
+        arguments.sheet
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Lip sync on people that training never saw: each val clip's first frame as portrait, its own sound, FaceMesh as judge.
+"""Lip sync on people that training never saw: each val clip's first frame as portrait, its own sound, FaceMesh judges.
 
     python benchmarks/sync.py [--weights DIR] [--clips DIR] [--sheet OUT.png]
 
 Prints, for every clip and in the mean with a bootstrap interval over clips: the Pearson correlation of the inner-lip
-opening in the generated and in the real video at lag 0, the best lag, the ratio of their spreads, the correlation of the
-mouth's width, the same correlation when another clip's sound is used, and the landmark jerk at window joins against
-inside windows. All of it is measured on the pictures, not on the motion.
+opening in the generated and in the real video at lag 0, the best lag, the ratio of their spreads, the correlation of
+the mouth's width, the same correlation when another clip's sound is used, and the landmark jerk at window joins
+against inside windows. All of it is measured on the pictures, not on the motion.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Makes speech.mp3 anew; needs the espeak-ng executable, which nothing else here does.
 
-    apt-get install espeak-ng && python examples/make_speech.py
+apt-get install espeak-ng && python examples/make_speech.py
 """
 
 import subprocess
