@@ -202,9 +202,9 @@ def test_the_mouth_is_amplified_and_the_rest_is_left(space, source):
     assert moved[LIPS_INNER].mean() > 1e-3
     assert moved[LID_PAIRS.ravel()].mean() < 0.2 * moved[LIPS_INNER].mean()
     # Where windows meet, the mean that it is amplified about goes on: no step that was not there before.
-    steps, before = (np.abs(np.diff(tokens, axis=0)).max(1) for tokens in (change, plain[:, POSE:]))
+    steps, before = (np.abs(np.diff(tokens @ space.lip_tokens())) for tokens in (change, plain[:, POSE:]))
     joins = np.arange(LENGTH - LOOKAHEAD - 1, len(steps), STRIDE)
-    assert (steps[joins] < 1.5 * before[joins] + 1e-3).all()
+    assert (steps[joins] < 1.2 * before[joins] + 1e-4).all()
 
 
 def test_pose_gain_scales_the_pose_alone(space, source):
