@@ -32,7 +32,7 @@ endif
 # Debian's Python may come without ensurepip: then the system's pip puts pip into .venv.
 # The list is complete, so nothing is left to resolve; see its head for why --no-deps.
 $(READY): constraints.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 12) else "kptalk needs Python 3.10 to 3.12: make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 12) else "the pinned versions are for Python 3.11 and 3.12: make PYTHON=python3.11")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv || \
 		{ $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install pip; }
 	$(PIP) install --constraint constraints.txt "$(TORCH)"
