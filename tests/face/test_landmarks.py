@@ -1,7 +1,9 @@
 """The landmark network behind its small interface: quiet, in pixels, for pictures and videos."""
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from media_shared import clip_landmarks
 from skimage import data
 
-from kptalk.face.landmarks import FaceMesh, detect_boxes
+from kptalk.face.landmarks import FaceMesh, detect_boxes, native_stderr_silenced
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +73,14 @@ def test_nothing_is_written_to_the_terminal():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("", "")
+
+
+def test_two_threads_that_silence_leave_the_error_stream_open(capfd):
+    def silence(_):
+        with native_stderr_silenced():
+            os.write(2, b"noise")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(silence, range(200)))
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -19,19 +20,46 @@ from kptalk.types import Array, Face, Image
 N_LANDMARKS = 478
 
 
+class _Silence:
+    """Counts who wants quiet: the first one silences, the last one to leave restores."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.wanted = 0
+        self.saved = -1
+
+    def begin(self) -> None:
+        with self.lock:
+            if not self.wanted:
+                sys.stderr.flush()
+                self.saved = os.dup(2)
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, 2)
+                os.close(null)
+            self.wanted += 1
+
+    def end(self) -> None:
+        with self.lock:
+            self.wanted -= 1
+            if not self.wanted:
+                os.dup2(self.saved, 2)
+                os.close(self.saved)
+
+
+_silence = _Silence()
+
+
 @contextmanager
-def _native_stderr_silenced() -> Iterator[None]:
-    """MediaPipe's C++ threads write notices to file descriptor 2 while a graph starts and at its first face."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
+def native_stderr_silenced() -> Iterator[None]:
+    """Throw away what is written to file descriptor 2 meanwhile; threads may do so at the same time.
+
+    MediaPipe's C++ threads write notices there while a graph starts and at its first face.
+    """
+    _silence.begin()
     try:
-        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
+        _silence.end()
 
 
 class FaceMesh:
@@ -44,7 +72,7 @@ class FaceMesh:
     """
 
     def __init__(self, *, video: bool = False, max_faces: int = 1, confidence: float = 0.5) -> None:
-        with _native_stderr_silenced():
+        with native_stderr_silenced():
             from mediapipe.python.solutions.face_mesh import FaceMesh as Graph
 
             self._graph: Any = Graph(
@@ -70,7 +98,7 @@ class FaceMesh:
         if self._seen_a_face:
             result = self._graph.process(image)
         else:
-            with _native_stderr_silenced():
+            with native_stderr_silenced():
                 result = self._graph.process(image)
             self._seen_a_face = bool(result.multi_face_landmarks)
         height, width = image.shape[:2]
@@ -89,7 +117,7 @@ def detect_boxes(image: Image, confidence: float = 0.5) -> Array:
     """
     height, width = image.shape[:2]
     boxes: list[tuple[float, float, float, float, float]] = []
-    with _native_stderr_silenced():
+    with native_stderr_silenced():
         from mediapipe.python.solutions.face_detection import FaceDetection
 
         for model in (1, 0):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptalk.face.indices import OVAL
-from kptalk.face.landmarks import _native_stderr_silenced
+from kptalk.face.landmarks import native_stderr_silenced
 from kptalk.types import Array, Image
 
 REACH = 60.0  # pixels of a 512-pixel photo: how far lines of the background are continued behind the person
@@ -62,7 +62,7 @@ def _alpha(image: Image, landmarks: Array) -> Array:
 
 def _segment(image: Image) -> Array:
     """MediaPipe's selfie segmentation: probability of person (h, w) float32."""
-    with _native_stderr_silenced():
+    with native_stderr_silenced():
         from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
         with SelfieSegmentation(model_selection=0) as graph:
