@@ -84,7 +84,7 @@ def test_memory_of_a_stream_does_not_grow(space, source):
     for _ in range(12):
         _, _, state = maker.step(sound(25), state)
         assert len(state.windows) < LENGTH
-        assert state.tokens.shape[1] <= HELD + 1
+        assert state.tokens.shape[1] <= 1 + HELD + LOOKAHEAD
 
 
 @pytest.mark.parametrize("length", [1, 30, 64, 65, 100, 112, 130])

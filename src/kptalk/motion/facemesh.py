@@ -169,11 +169,11 @@ class FaceMeshSpace:
         """
         mesh = source.neutral + source.gain * self.decode(head_expression(motion))
         own = source.neutral + source.gain * self.decode(head_expression(source.motion))[0]
-        for upper, lower in [*LIP_PAIRS, *LID_PAIRS.reshape(-1, 2)]:
-            allowed = min(0.0, float(own[lower, 1] - own[upper, 1]))
-            crossing = np.maximum(allowed - (mesh[:, lower, 1] - mesh[:, upper, 1]), 0)
-            mesh[:, upper, 1] -= crossing / 2
-            mesh[:, lower, 1] += crossing / 2
+        upper, lower = np.concatenate([LIP_PAIRS, LID_PAIRS.reshape(-1, 2)]).T
+        allowed = np.minimum(own[lower, 1] - own[upper, 1], 0)
+        crossing = np.maximum(allowed - (mesh[:, lower, 1] - mesh[:, upper, 1]), 0)
+        mesh[:, upper, 1] -= crossing / 2
+        mesh[:, lower, 1] += crossing / 2
         posed = motion.scale[:, None] * (mesh @ rotation_matrix(motion.rotation)) + motion.translation[:, None]
         meshes: Array = (source.origin + source.unit * posed).astype(np.float32)
         return meshes

@@ -1,8 +1,8 @@
 """Speech to motion: windows of 64 frames, one after the other, as a stream (KDTalker, section 3.4).
 
 Where the reference joins windows at one frame and pads the last one with the beginning of the clip, these windows
-overlap: the first frames of a window are held to the last ones of the window before, the last frames of a window, which
-have not heard what comes next, are thrown away and drawn again by the next window, and after the end there is silence.
+overlap. The first frames of a window are held to the last ones of the window before. The last frames of a window, which
+have not heard what comes next, are drawn again by the next window and blended into it. After the end there is silence.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kptalk.types import Array, Motion
 FPS = Fraction(25)  # the rate the denoiser was trained at; motion is resampled to the video's rate afterwards
 LENGTH = 64  # frames in a window
 HELD = 10  # frames of a window that repeat the window before
-LOOKAHEAD = 6  # frames at a window's end that are drawn again by the next window
+LOOKAHEAD = 6  # frames at a window's end that are drawn again by the next window, and blended into it
 POSE = 7  # tokens; the other 63 are the expression
 MEAN_PRIOR = 50.0  # frames of speech that the mean expression counts for in a stream's own mean
 
@@ -59,8 +59,8 @@ class GeneratorState:
     """Where a stream stands.
 
     ``windows`` (n, 80, 16) are the mel windows from the first frame of the next motion window on; the level has
-    heard ``heard`` of them. ``tokens`` (2, HELD + 1, 70) are the last ones of the two motions (before the first window
-    (2, 1, 70)); ``noise`` (HELD + LOOKAHEAD, 70) is the noise that the next window shares with the last one;
+    heard ``heard`` of them. ``tokens`` (2, 1 + HELD + LOOKAHEAD, 70) are the last ones of the two motions (before the
+    first window (2, 1, 70)); ``noise`` (HELD + LOOKAHEAD, 70) is what the next window's noise shares with the last one's;
     ``expression_sum`` (63,) over ``spoken`` frames is the mean face so far.
     """
 
@@ -117,8 +117,9 @@ class MotionGenerator:
         """
         state = replace(state, windows=np.concatenate([state.windows, windows]))
         parts: list[tuple[Array, Array]] = []
+        first, keep = LENGTH - LOOKAHEAD - HELD, LENGTH - LOOKAHEAD
         while len(state.windows) >= LENGTH:
-            held, first, keep = state.tokens.shape[1] - 1, LENGTH - LOOKAHEAD - HELD, LENGTH - LOOKAHEAD
+            held = 0 if state.heard == 0 else HELD
             tokens, activity, noise, heard = self._window(state)
             given, state = self._given_out(tokens[:, held:keep], activity[held:keep], state)
             parts.append((given, activity[held:keep]))
@@ -127,14 +128,14 @@ class MotionGenerator:
                 windows=state.windows[first:],
                 heard=LENGTH - first,
                 level=heard,
-                tokens=tokens[:, first - 1 : keep],
+                tokens=tokens[:, first - 1 :],
                 noise=noise[first:],
             )
         return (*self._join(parts, state), state)
 
     def finish(self, state: GeneratorState) -> tuple[Motion, Array]:
         """Motion and speech of the frames that remain; silence is heard after the end."""
-        held, remaining = state.tokens.shape[1] - 1, len(state.windows)
+        held, remaining = 0 if state.heard == 0 else HELD, len(state.windows)
         if remaining <= held:
             return self._join([], state)
         silence = np.full((LENGTH - remaining, *state.windows.shape[1:]), SILENCE, np.float32)
@@ -145,7 +146,7 @@ class MotionGenerator:
 
     def _window(self, state: GeneratorState) -> tuple[Array, Array, Array, level.LevelState]:
         """Draw one window twice: tokens (2, 64, 70), speech (64,), the noise used, and the level heard by then."""
-        held = state.tokens.shape[1] - 1
+        held = 0 if state.heard == 0 else HELD
         windows = state.windows[:LENGTH]
         heard = level.hear(windows[state.heard :], state.level)
         fresh = state.rng.standard_normal((LENGTH - len(state.noise), N_TOKEN), np.float32)
@@ -156,7 +157,7 @@ class MotionGenerator:
         known = None
         if held:
             frames = np.zeros((2, LENGTH, N_TOKEN), np.float32)
-            frames[:, :held] = state.tokens[:, 1:]
+            frames[:, :held] = state.tokens[:, 1 : 1 + held]
             known = Known(self._tensor(frames), torch.arange(LENGTH, device=self.device) < held)
         with torch.inference_mode():
             features = self.encoder(self._tensor(level.centre(windows, heard)))
@@ -168,7 +169,12 @@ class MotionGenerator:
                 self.config.steps,
                 known,
             )
-        return out.cpu().numpy(), speech_activity(windows, heard), noise, heard
+        tokens = out.cpu().numpy()
+        if held:  # from what the last window drew beyond its own frames to what this one draws
+            share = (np.arange(1, LOOKAHEAD + 1, dtype=np.float32) / (LOOKAHEAD + 1))[:, None]
+            seam = slice(held, held + LOOKAHEAD)
+            tokens[:, seam] = share * tokens[:, seam] + (1 - share) * state.tokens[:, 1 + held :]
+        return tokens, speech_activity(windows, heard), noise, heard
 
     def _given_out(self, drawn: Array, activity: Array, state: GeneratorState) -> tuple[Array, GeneratorState]:
         """Face of the first and pose of the second motion (2, n, 70), at their full amplitude: (n, 70), and the state.
