@@ -12,6 +12,7 @@ TURNED = 12.0  # degrees of yaw from which a photo hides one cheek
 HIDDEN = 8.0  # degrees a turned photo may be turned towards the side it hides
 SCALE = 0.2  # relative
 SHIFT = 0.5  # face units
+EASE = 0.85  # of a limit: poses up to here are left as they are
 
 
 def clamp_pose(source: FaceMeshSource, motion: Motion) -> Motion:
@@ -38,8 +39,8 @@ def clamp_pose(source: FaceMeshSource, motion: Motion) -> Motion:
 
 
 def _soft(x: Array, low: Array, high: Array) -> Array:
-    """Identity up to 70 % of the limit, then a smooth approach to it."""
+    """Identity up to a share of the limit, then a smooth approach to it."""
     limit = np.where(x < 0, -low, high)
     part = np.abs(x) / limit
-    eased = np.where(part < 0.7, part, 0.7 + 0.3 * np.tanh((part - 0.7) / 0.3))
+    eased = np.where(part < EASE, part, EASE + (1 - EASE) * np.tanh((part - EASE) / (1 - EASE)))
     return np.asarray(np.sign(x) * limit * eased)

@@ -84,9 +84,10 @@ class MeshRenderer:
                 f"motion of the space {motion.space!r} cannot be drawn by the mesh; expected {self.space.id!r}"
             )
         motion = clamp_pose(state.source, motion)
-        faces = self.space.vertices(state.source, motion)
         frames = np.empty((len(motion), *state.portrait.image.shape), np.uint8)
-        for i, face in enumerate(faces):
+        for i in range(len(motion)):
+            # One frame at a time: a product over many frames rounds otherwise, and chunks would differ.
+            face = self.space.vertices(state.source, motion[i : i + 1])[0]
             matrix, offset = rigid_motion(state.source, motion, i)
             frames[i] = draw_vertices(state, face, matrix, offset)
         return frames

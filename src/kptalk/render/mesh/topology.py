@@ -26,7 +26,7 @@ RINGS = (1.06, 1.14, 1.26, 1.42)  # of the oval, about its centre
 GRID = 17  # points along the longer side of the picture, outside the rings
 EDGE_FADE = (0.04, 0.14)  # of the shorter side: how far from an edge motion fades, of background and of person
 HEAD_BACK = 0.9  # how much deeper hair and ears lie than the outline, per relative distance from it, in eye distances
-STEEPEST = 3.0  # slope of the face's depth near its outline
+STEEPEST = 3.5  # slope of the face's depth near its outline
 JAW_REACH = 0.55  # of the face's radius: how far the outline's own deformation (the jaw) reaches into the neck
 
 EYE_LOOPS = np.array(
