@@ -60,7 +60,7 @@ class GeneratorState:
 
     ``windows`` (n, 80, 16) are the mel windows from the first frame of the next motion window on; the level has
     heard ``heard`` of them. ``tokens`` (2, 1 + HELD + LOOKAHEAD, 70) are the last ones of the two motions (before the
-    first window (2, 1, 70)); ``noise`` (HELD + LOOKAHEAD, 70) is what the next window's noise shares with the last one's;
+    first window (2, 1, 70)); ``noise`` (HELD + LOOKAHEAD, 70) is the noise shared with the next window;
     ``expression_sum`` (63,) over ``spoken`` frames is the mean face so far.
     """
 
