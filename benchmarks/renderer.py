@@ -226,7 +226,7 @@ def tears(renderer: MeshRenderer, state: MeshState, turn: Array) -> tuple[int, i
     columns, rows, unfilled = sampling_map(state, face, *rigid_motion(state.source, moved, 0))
     # A fold: the map runs backwards over more than two pixels, where it does not jump to a part that lies in front.
     across, along = np.gradient(columns), np.gradient(rows)
-    steep = np.max([np.abs(g) for g in (*across, *along)], 0) > JUMP / 2
+    steep = np.max([np.abs(g) for g in (*across, *along)], 0) > JUMP - 1
     backwards = (across[1] * along[0] - across[0] * along[1] < 0) & ~cv2.dilate(
         steep.astype(np.uint8), np.ones((5, 5), np.uint8)
     ).astype(bool)

@@ -26,9 +26,15 @@ class Known(NamedTuple):
 
 
 def noise_loss(
-    denoiser: Predictor, references: Tensor, frames: Tensor, audio: Tensor, t: Tensor, noise: Tensor
+    denoiser: Predictor,
+    references: Tensor,
+    frames: Tensor,
+    audio: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """Mean squared error of the predicted noise, all channels alike.
+    """Mean squared error of the predicted noise.
 
     Args:
         denoiser: predicts epsilon.
@@ -37,9 +43,11 @@ def noise_loss(
         audio: (B, T, audio_dim).
         t: (B,) int64 steps, 0 to 999.
         noise: epsilon, standard normal, shaped as ``frames``.
+        weight: of each squared error, broadcast to ``frames``; None counts all channels alike, as the paper does.
     """
     predicted = _predict(denoiser, references, add_noise(frames, noise, t), audio, t)
-    return F.mse_loss(predicted, noise)
+    error = (predicted.float() - noise) ** 2
+    return (error if weight is None else error * weight).mean()
 
 
 @torch.inference_mode()

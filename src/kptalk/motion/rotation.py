@@ -15,17 +15,13 @@ def rotation_matrix(angles: Floats) -> Floats:
 
     R = (Rz(roll) Ry(yaw) Rx(pitch))^T, as in LivePortrait and KDTalker.
     """
-    yaw, pitch, roll = np.moveaxis(np.radians(angles), -1, 0)
-    zero, one = np.zeros_like(yaw), np.ones_like(yaw)
-
-    def stack(*rows: tuple[Floats, Floats, Floats]) -> Floats:
-        return np.stack([np.stack(row, -1) for row in rows], -2)
-
-    cos, sin = np.cos, np.sin
-    rx = stack((one, zero, zero), (zero, cos(pitch), -sin(pitch)), (zero, sin(pitch), cos(pitch)))
-    ry = stack((cos(yaw), zero, sin(yaw)), (zero, one, zero), (-sin(yaw), zero, cos(yaw)))
-    rz = stack((cos(roll), -sin(roll), zero), (sin(roll), cos(roll), zero), (zero, zero, one))
-    return np.swapaxes(rz @ ry @ rx, -1, -2)
+    radians = np.moveaxis(np.radians(angles), -1, 0)
+    (cy, cp, cr), (sy, sp, sr) = np.cos(radians), np.sin(radians)
+    rows = [cr * cy, sr * cy, -sy]
+    rows += [cr * sy * sp - sr * cp, sr * sy * sp + cr * cp, cy * sp]
+    rows += [cr * sy * cp + sr * sp, sr * sy * cp - cr * sp, cy * cp]
+    matrix: Floats = np.stack(rows, -1).reshape(*angles.shape[:-1], 3, 3)
+    return matrix
 
 
 def rotation_angles(matrix: Floats) -> Floats:

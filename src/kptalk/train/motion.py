@@ -18,8 +18,8 @@ from kptalk.audio import level
 from kptalk.audio.encoder import AudioEncoder
 from kptalk.errors import DatasetError
 from kptalk.motion.denoiser import Denoiser, DenoiserConfig
-from kptalk.motion.diffusion import sample
-from kptalk.motion.schedule import N_STEPS, add_noise, alphas_cumprod
+from kptalk.motion.diffusion import noise_loss, sample
+from kptalk.motion.schedule import N_STEPS, alphas_cumprod
 from kptalk.train.audio import correlation
 from kptalk.train.data import TrainingClip, augment_mel, mel_windows
 from kptalk.types import Array
@@ -86,7 +86,8 @@ def motion_loss(
     bank: FeatureBank, mirror: Array, importance: Array
 ) -> Callable[[nn.Module, np.random.Generator], Tensor]:
     """Weighted squared error of the predicted noise on one batch of windows."""
-    weight = torch.from_numpy(np.concatenate([np.full(7, POSE_WEIGHT), importance]).astype(np.float32))
+    shares = np.concatenate([np.full(7, POSE_WEIGHT), importance])
+    channels = torch.from_numpy((shares / shares.mean()).astype(np.float32))
     cumulative = alphas_cumprod()
 
     def loss(model: nn.Module, rng: np.random.Generator) -> Tensor:
@@ -98,13 +99,9 @@ def motion_loss(
         # The reference is a generated frame when windows are chained: not a perfect one.
         references[:, 1] += 0.1 * torch.randn_like(references[:, 1])
         t = torch.from_numpy(rng.integers(0, N_STEPS, BATCH)).to(device)
-        noise = torch.randn_like(frames)
-        x = torch.cat([references, add_noise(frames, noise, t)], 1)
+        weight = channels.to(device) / cumulative.to(device)[t, None, None]
         with torch.autocast(device.type, torch.bfloat16):
-            epsilon = model(x, t, nn.functional.pad(audio, (0, 0, 2, 0)))[:, 2:]
-        error = ((epsilon.float() - noise) ** 2 * weight.to(device)).sum(-1).mean(1)
-        total: Tensor = (error / cumulative.to(device)[t]).mean()
-        return total
+            return noise_loss(model, references, frames, audio, t, torch.randn_like(frames), weight)
 
     return loss
 

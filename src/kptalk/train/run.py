@@ -23,7 +23,7 @@ from kptalk.train.space import align_clip, fit_space, fit_template
 from kptalk.weights.store import load_model, read_header, save_model
 
 NETWORKS = ("facemesh", "audio", "motion")
-AUDIO_STEPS, MOTION_STEPS = 800, 8000
+AUDIO_STEPS, MOTION_STEPS = 1600, 4000
 MOUTH_GAIN, POSE_GAIN = 2.3, 1.7  # measured on held-out people by benchmarks/sampler.py
 VERSIONS = 8  # augmented versions of every clip's sound that the denoiser hears
 

@@ -49,13 +49,15 @@ class Rasterizer:
         target = vertices[self.mesh.triangles]
         area = doubled_area(target[:, :, :2])
         affine = self._affine(target[:, :, :2], area)
-        depth = target[:, :, 2].sum(1)
+        depth = target[:, 0, 2] + target[:, 1, 2] + target[:, 2, 2]
         depth[area * self.mesh.orientation < SQUEEZED * self.area] += 1e6
         order = np.argsort(-depth, kind="stable")
         order = order[np.abs(area[order]) > LEAST_AREA]
 
         # Around the face; where nothing is drawn, nothing moves.
-        moves = np.abs(vertices - self.mesh.source)[self.mesh.triangles, :2].max((1, 2)) > STILL
+        moved = np.abs(vertices[:, :2] - self.mesh.source[:, :2]) > STILL
+        moves = (moved[:, 0] | moved[:, 1])[self.mesh.triangles]
+        moves = moves[:, 0] | moves[:, 1] | moves[:, 2]
         moves[: self.mesh.n_face] = False
         ids = np.full(self.coarse_rows.shape, -1, np.int32)
         self._fill(ids, (target[:, :, :2] - (COARSE - 1) / 2) / COARSE, order[moves[order]])
@@ -65,7 +67,8 @@ class Rasterizer:
             planes.append(cv2.resize(plane, shape, interpolation=cv2.INTER_LINEAR)[: self.height, : self.width])
 
         x0, y0, x1, y1 = fine
-        low, high = target[:, :, :2].min(1), target[:, :, :2].max(1)
+        a, b, c = target[:, 0, :2], target[:, 1, :2], target[:, 2, :2]
+        low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
         near = ((low[:, 0] < x1) & (high[:, 0] > x0 - 1) & (low[:, 1] < y1) & (high[:, 1] > y0 - 1))[order]
         ids = np.full((y1 - y0, x1 - x0), -1, np.int32)
         self._fill(ids, target[:, :, :2] - np.array([x0, y0], np.float32), order[near])
@@ -93,10 +96,10 @@ class Rasterizer:
         return np.ascontiguousarray(table.T, np.float32)
 
     def _fill(self, ids: NDArray[np.int32], points: Array, order: NDArray[np.int64]) -> None:
-        corners = np.rint(points * (1 << SUBPIXEL)).astype(np.int32)
+        corners = np.rint(points[order] * (1 << SUBPIXEL)).astype(np.int32)
         fill = cv2.fillConvexPoly
-        for number in order.tolist():
-            fill(ids, corners[number], number, 8, SUBPIXEL)
+        for number, triangle in zip(order.tolist(), corners, strict=True):
+            fill(ids, triangle, number, 8, SUBPIXEL)
 
     @staticmethod
     def _lookup(affine: Array, ids: NDArray[np.int32], columns: Array, rows: Array) -> list[Array]:
