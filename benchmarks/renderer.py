@@ -219,14 +219,14 @@ def rows_6_7_10(renderer: MeshRenderer, states: dict[str, MeshState], rows: set[
 def tears(renderer: MeshRenderer, state: MeshState, turn: Array) -> tuple[int, int]:
     """Pixels in the middle of folds, and pixels of the face that no triangle covers."""
     from kptalk.render.mesh.pose import clamp_pose
-    from kptalk.render.mesh.renderer import JUMP, rigid_motion, sampling_map
+    from kptalk.render.mesh.renderer import rigid_motion, sampling_map
 
     moved = clamp_pose(state.source, motion(state.source, turn))
     face = renderer.space.vertices(state.source, moved)[0]
     columns, rows, unfilled = sampling_map(state, face, *rigid_motion(state.source, moved, 0))
     # A fold: the map runs backwards over more than two pixels, where it does not jump to a part that lies in front.
     across, along = np.gradient(columns), np.gradient(rows)
-    steep = np.max([np.abs(g) for g in (*across, *along)], 0) > JUMP - 1
+    steep = np.max([np.abs(g) for g in (*across, *along)], 0) > 3
     backwards = (across[1] * along[0] - across[0] * along[1] < 0) & ~cv2.dilate(
         steep.astype(np.uint8), np.ones((5, 5), np.uint8)
     ).astype(bool)

@@ -14,7 +14,7 @@ import numpy as np
 
 from kptalk.face.indices import EYE_CORNERS, IRISES, LID_PAIRS, lid_opening
 from kptalk.render.mesh.matte import push_pull
-from kptalk.render.mesh.topology import smoothstep
+from kptalk.render.mesh.topology import pixels_in_frame, smoothstep
 from kptalk.types import Array, Image
 
 LASH = 0.05  # of the eye's width: half thickness of the lash line of a closed eye
@@ -118,11 +118,9 @@ def _prepare(image: Image, landmarks: Array, number: int) -> Eye:
     x1, y1 = np.minimum(np.ceil(middle + 1.1 * width).astype(int) + 1, [columns, height])
     photo = image[y0:y1, x0:x1].copy()
 
-    grid = np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), -1).astype(np.float32)
-    at = _local(grid, origin, along, across)
-    top, bottom = _curve(upper, at[..., 0]), _curve(lower, at[..., 0])
-    inside = np.minimum(at[..., 1] - top, bottom - at[..., 1])
-    beside = np.maximum(-at[..., 0], at[..., 0] - 1)
+    u, v = pixels_in_frame((x0, y0, x1, y1), origin, along, across)
+    inside = np.minimum(v - _curve(upper, u), _curve(lower, u) - v)
+    beside = np.maximum(-u, u - 1)
     distance = np.maximum(-inside, beside)  # from the eye, in its widths
     known = smoothstep((distance - 0.10) / 0.06)
     skin = _skin(photo, known, distance, width)
@@ -182,9 +180,7 @@ def _draw(frame: Image, eye: Eye, face: Array, vertical: float) -> None:
     if x1 - x0 < 3 or y1 - y0 < 3:
         return
     patch = frame[y0:y1, x0:x1]
-    grid = np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), -1).astype(np.float32)
-    at = _local(grid, origin, along, across)
-    u, v = at[..., 0], at[..., 1]
+    u, v = pixels_in_frame((x0, y0, x1, y1), origin, along, across)
     pixel = 1 / width
     top, bottom = _curve(upper, u), _curve(lower, u)
     was_top, was_bottom = _curve(eye.upper, u), _curve(eye.lower, u)

@@ -15,7 +15,7 @@ import numpy as np
 
 from kptalk.face.indices import LIP_PAIRS
 from kptalk.render.mesh import teeth
-from kptalk.render.mesh.topology import smoothstep
+from kptalk.render.mesh.topology import pixels_in_frame, smoothstep
 from kptalk.types import Array, Image
 
 CORNERS = (78, 308)  # of the inner lips
@@ -23,6 +23,7 @@ UPPER_EDGE = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)  # outer line of 
 LOWER_EDGE = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 SEALED, AJAR = 0.03, 0.08  # lip gap in mouth widths: drawn as closed below, as it is above
 OPEN = 0.2  # lip gap from which no part of the lips counts as closed
+GAPING = 0.03  # lip gap of a photo from which its lips need a seam when they close
 BEHIND = 0.16  # mouth widths from the lips to the teeth
 
 
@@ -222,16 +223,16 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, matrix: Array, offset: A
     if share == 0:
         return
     outer = [_line((face[list(line), :2] - a) @ to) for line in (UPPER_EDGE, LOWER_EDGE)]
-    loop = np.concatenate([upper, lower, *outer]) @ np.stack([along, across]) + a
-    pad = 0.12 * width
+    # The lips themselves are drawn only where they close a mouth that is open in the photo.
+    redrawn = mouth.gap > GAPING
+    loop = np.concatenate([upper, lower, *outer] if redrawn else [upper, lower]) @ np.stack([along, across]) + a
+    pad = 0.12 * width if redrawn else 2
     x0, y0 = np.maximum(np.floor(loop.min(0) - pad).astype(int), 0)
     x1, y1 = np.minimum(np.ceil(loop.max(0) + pad).astype(int) + 1, [frame.shape[1], frame.shape[0]])
     if x1 - x0 < 3 or y1 - y0 < 3:
         return
     patch = frame[y0:y1, x0:x1]
-    grid = np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), -1).astype(np.float32)
-    at = (grid - a) @ to
-    u, v = at[..., 0], at[..., 1]
+    u, v = pixels_in_frame((x0, y0, x1, y1), a, along, across)
     top = np.interp(u, upper[:, 0], upper[:, 1]).astype(np.float32)
     bottom = np.interp(u, lower[:, 0], lower[:, 1]).astype(np.float32)
     open_by = np.maximum(bottom - top, 0)
@@ -256,7 +257,7 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, matrix: Array, offset: A
     if mouth.gap > OPEN:
         edges = [np.interp(u, line[:, 0], line[:, 1]).astype(np.float32) for line in outer]
         colour = _lips(colour, mouth, u, v, (edges[0], top, bottom, edges[1]), widest)
-    if mouth.gap > 0.03 and widest < OPEN:
+    if redrawn and widest < OPEN:
         colour = _seam(colour, mouth, u, v, top, bottom, open_by, share)
     patch[...] = np.clip(np.rint(colour), 0, 255).astype(np.uint8)
 

@@ -54,11 +54,17 @@ class Rasterizer:
         order = np.argsort(-depth, kind="stable")
         order = order[np.abs(area[order]) > LEAST_AREA]
 
+        x0, y0, x1, y1 = fine
+        a, b, c = target[:, 0, :2], target[:, 1, :2], target[:, 2, :2]
+        low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+
         # Around the face; where nothing is drawn, nothing moves.
         moved = np.abs(vertices[:, :2] - self.mesh.source[:, :2]) > STILL
         moves = (moved[:, 0] | moved[:, 1])[self.mesh.triangles]
         moves = moves[:, 0] | moves[:, 1] | moves[:, 2]
         moves[: self.mesh.n_face] = False
+        margin = 2 * COARSE
+        moves &= ~((low > (x0 + margin, y0 + margin)) & (high < (x1 - margin, y1 - margin))).all(1)
         ids = np.full(self.coarse_rows.shape, -1, np.int32)
         self._fill(ids, (target[:, :, :2] - (COARSE - 1) / 2) / COARSE, order[moves[order]])
         shape = (self.coarse_rows.shape[1] * COARSE, self.coarse_rows.shape[0] * COARSE)
@@ -66,9 +72,6 @@ class Rasterizer:
         for plane in self._lookup(affine, ids, self.coarse_columns, self.coarse_rows):
             planes.append(cv2.resize(plane, shape, interpolation=cv2.INTER_LINEAR)[: self.height, : self.width])
 
-        x0, y0, x1, y1 = fine
-        a, b, c = target[:, 0, :2], target[:, 1, :2], target[:, 2, :2]
-        low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
         near = ((low[:, 0] < x1) & (high[:, 0] > x0 - 1) & (low[:, 1] < y1) & (high[:, 1] > y0 - 1))[order]
         ids = np.full((y1 - y0, x1 - x0), -1, np.int32)
         self._fill(ids, target[:, :, :2] - np.array([x0, y0], np.float32), order[near])

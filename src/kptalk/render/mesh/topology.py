@@ -96,6 +96,14 @@ def smoothstep(x: Any) -> Any:
     return x * x * (3 - 2 * x)
 
 
+def pixels_in_frame(box: tuple[int, int, int, int], origin: Array, along: Array, across: Array) -> tuple[Array, Array]:
+    """The pixels of ``box`` (x0, y0, x1, y1) in a frame of two axes: how far along and across, both (h, w)."""
+    to = np.linalg.inv(np.stack([along, across]).astype(np.float64)).astype(np.float32)
+    x = np.arange(box[0], box[2], dtype=np.float32) - np.float32(origin[0])
+    y = (np.arange(box[1], box[3], dtype=np.float32) - np.float32(origin[1]))[:, None]
+    return x * to[0, 0] + y * to[1, 0], x * to[0, 1] + y * to[1, 1]
+
+
 def build(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edge] = ()) -> Mesh:
     """The mesh of a photo.
 
