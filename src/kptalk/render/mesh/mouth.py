@@ -251,7 +251,7 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, matrix: Array, offset: A
         shade = (
             1 - 0.36 * np.exp(-np.clip(v - top, 0, None) / 0.045) - 0.20 * np.exp(-np.clip(bottom - v, 0, None) / 0.03)
         )
-        shade = (shade * (0.60 + 0.40 * smoothstep(open_by / 0.12)))[..., None]
+        shade = (shade * (0.2 + 0.8 * smoothstep((open_by - 0.01) / 0.1)))[..., None]
         inside = inside * shade + (1 - shade) * 0.45 * mouth.lips.mean(0)  # the shadow is as red as the lips
         colour = colour + (share * mask)[..., None] * (inside - colour)
     if mouth.gap > OPEN:
@@ -325,6 +325,10 @@ def _seam(
     taper = smoothstep(np.minimum(u, 1 - u) / 0.10)
     band = 0.055 + 0.24 * u * (1 - u) * min(max(mouth.gap - 0.2, 0.0) / 0.3, 1.0)  # wide open lips are thin lips
     near = np.exp(-(((v - line) / np.maximum(band, 0.02)) ** 4)) * closed * taper * share * min(1.0, mouth.gap / 0.06)
+    # What shows between the lips is there or hidden, not seen through them.
+    between = np.clip(np.minimum(v - top, bottom - v) * mouth.width + 0.5, 0, 1)
+    shown = 1 - between * smoothstep((open_by - 0.008) / 0.025)
+    near, closed = near * shown, closed * shown
     side = smoothstep((v - line + 0.01) / 0.02)[..., None]
     lips = mouth.lips[0] * (1 - side) + mouth.lips[1] * side
     colour = colour + (0.85 * near)[..., None] * (lips - colour)
