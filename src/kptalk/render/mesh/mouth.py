@@ -331,6 +331,8 @@ def _seam(
     near, closed = near * shown, closed * shown
     side = smoothstep((v - line + 0.01) / 0.02)[..., None]
     lips = mouth.lips[0] * (1 - side) + mouth.lips[1] * side
-    colour = colour + (0.85 * near)[..., None] * (lips - colour)
+    # Some of the skin's grain stays, but nothing of teeth that are lighter than the lips.
+    lighter = smoothstep((colour - lips).max(-1) / 30)
+    colour = colour + ((0.85 + 0.15 * lighter) * near)[..., None] * (lips - colour)
     dark = 0.42 * np.exp(-(((v - line) / 0.018) ** 2)) * closed * smoothstep(np.minimum(u, 1 - u) / 0.25) * share
     return np.asarray(colour * (1 - dark * min(1.0, mouth.gap / 0.06))[..., None])
