@@ -48,6 +48,17 @@ def test_three_networks_one_after_the_other_talk(shards, tmp_path):
 
 
 @pytest.mark.usefixtures("small")
+def test_clips_that_travel_train_without_the_shards(shards, tmp_path):
+    folder = tmp_path / "weights"
+    train_network("facemesh", store(shards, tmp_path / "data"), folder)
+    clips = folder / "clips.safetensors"
+    assert train_network("audio", clips, folder, steps=1).is_file()
+    clips.write_bytes(clips.read_bytes()[:1000])
+    with pytest.raises(DatasetError, match=r"clips\.safetensors"):
+        train_network("audio", clips, folder, steps=1)
+
+
+@pytest.mark.usefixtures("small")
 def test_same_seed_same_weights(shards, tmp_path):
     data = store(shards, tmp_path / "data")
     written = []

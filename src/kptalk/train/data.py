@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from scipy.signal import savgol_filter
 
 from kptalk.audio.mel import FRAME_RATE, SILENCE, mel_spectrogram
+from kptalk.errors import DatasetError
 from kptalk.face.indices import gaze, lid_opening
 from kptalk.motion.facemesh import FaceMeshSpace
 from kptalk.train.space import align_clip, mirrored, relative_pose
@@ -64,6 +69,36 @@ def training_clip(space: FaceMeshSpace, landmarks: Array, sound: Array, identity
     count = min(len(tokens), (len(mel) - 1) * 25 // FRAME_RATE)
     canonical = space.canonical_token(aligned.neutral[space.vertices_of_control])
     return TrainingClip(tokens[:count], canonical, mel, identity)
+
+
+def save_clips(clips: Sequence[TrainingClip], path: Path) -> None:
+    """Write clips as one small file of float16: all that the networks need, without the landmarks and the sound."""
+    tensors = {}
+    for number, clip in enumerate(clips):
+        for name in ("tokens", "canonical", "mel"):
+            tensors[f"{number}.{name}"] = np.ascontiguousarray(getattr(clip, name), np.float16)
+    save_file(tensors, path, metadata={"kptalk": "clips", "people": json.dumps([clip.identity for clip in clips])})
+
+
+def load_clips(path: Path) -> list[TrainingClip]:
+    """Read clips that ``save_clips`` wrote.
+
+    Raises:
+        DatasetError: the file is absent, damaged or something else.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            people = json.loads((file.metadata() or {})["people"])
+
+            def tensor(number: int, name: str) -> Array:
+                return np.asarray(file.get_tensor(f"{number}.{name}"), np.float32)
+
+            return [
+                TrainingClip(tensor(i, "tokens"), tensor(i, "canonical"), tensor(i, "mel"), identity)
+                for i, identity in enumerate(people)
+            ]
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise DatasetError(f"cannot read training clips {path}: {error}") from error
 
 
 def mirror_tokens(space: FaceMeshSpace) -> Array:

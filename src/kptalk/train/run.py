@@ -16,15 +16,16 @@ from kptalk.errors import DatasetError, OptionError
 from kptalk.motion.facemesh import FaceMeshSpace
 from kptalk.motion.generate import SamplerConfig
 from kptalk.train import audio, motion
-from kptalk.train.data import mirror_tokens, split_fold, training_clip
+from kptalk.train.data import TrainingClip, load_clips, mirror_tokens, save_clips, split_fold, training_clip
 from kptalk.train.loop import LoopConfig, Progress, fit
-from kptalk.train.prepare import load_shards
+from kptalk.train.prepare import Shard, load_shards
 from kptalk.train.space import align_clip, fit_space, fit_template
 from kptalk.weights.store import load_model, read_header, save_model
 
 NETWORKS = ("facemesh", "audio", "motion")
 AUDIO_STEPS, MOTION_STEPS = 1600, 4000
 MOUTH_GAIN, POSE_GAIN = 2.3, 1.7  # measured on held-out people by benchmarks/sampler.py
+CLIPS = "clips.safetensors"
 VERSIONS = 8  # augmented versions of every clip's sound that the denoiser hears
 
 
@@ -45,7 +46,8 @@ def train_network(
 
     Args:
         name: ``facemesh``, ``audio`` or ``motion``.
-        data: folder of shards.
+        data: folder of shards; for ``audio`` and ``motion`` also the file of clips that ``facemesh`` wrote,
+            small enough to travel to another machine.
         folder: where the weights go, with ``NAME.log`` folders for resuming.
         steps: optimiser steps.
         seed: of batches and initial weights.
@@ -68,14 +70,15 @@ def train_network(
     set_threads()
     where = str(pick_device(device))
     folder.mkdir(parents=True, exist_ok=True)
-    shards = load_shards(data)
     path = folder / f"{name}.safetensors"
     if name == "facemesh":
+        shards = load_shards(data)
         template = fit_template([shard.landmarks for shard in shards])
         save_file(fit_space([align_clip(shard.landmarks, template) for shard in shards], template), path)
+        save_clips(_clips(FaceMeshSpace.load(path), shards), folder / CLIPS)
         return path
     space = FaceMeshSpace.load(folder / "facemesh.safetensors")
-    clips = [training_clip(space, shard.landmarks, shard.sound, shard.identity) for shard in shards]
+    clips = load_clips(data) if data.is_file() else _clips(space, load_shards(data))
     kept, held = split_fold(clips)
     if not kept or not held:
         raise DatasetError("training needs clips of at least two people, one of them to choose the weights by")
@@ -121,3 +124,7 @@ def train_network(
     )
     save_model(path, denoiser, denoiser.config, {"sampler": json.dumps(asdict(sampler))}, half=True)
     return path
+
+
+def _clips(space: FaceMeshSpace, shards: list[Shard]) -> list[TrainingClip]:
+    return [training_clip(space, shard.landmarks, shard.sound, shard.identity) for shard in shards]
