@@ -152,7 +152,7 @@ def _skin(photo: Image, known: Array, distance: Array, width: float) -> Array:
     if near.sum() < 10:
         return colours
     # Brows, lashes and glasses are much darker than skin: they do not count.
-    floor = 0.6 * np.median(light[near])
+    floor = 0.85 * np.median(light[near])
     weight = known * (light > floor) * np.exp(-np.clip(distance - 0.1, 0, None) / 0.08)
     filled = push_pull(colours, np.clip(weight, 0, 1))
     filled = cv2.GaussianBlur(filled, (0, 0), max(0.8, 0.05 * width))
@@ -216,8 +216,8 @@ def _draw(frame: Image, eye: Eye, face: Array, vertical: float) -> None:
         skin = cv2.remap(eye.skin, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         drop = np.maximum(top - was_top, 0)
         rise = np.clip((v - was_top) / np.maximum(drop, 1e-3), 0, 1)  # 0 at the crease, 1 at the lashes
-        shade = 1 - 0.10 * (1 - rise) ** 2 - 0.10 * rise**4
-        cover = smoothstep((v - was_top + 0.05) / 0.12) * np.clip((top - 0.035 - v) / (1.5 * pixel) + 0.5, 0, 1)
+        shade = 1 - 0.16 * (1 - rise) ** 2 - 0.06 * rise**4
+        cover = smoothstep((v - was_top + 0.07) / 0.18) * np.clip((top - 0.035 - v) / (1.5 * pixel) + 0.5, 0, 1)
         cover = cover * smoothstep(drop / 0.06)
         colour = colour + cover[..., None] * (skin * shade[..., None] - colour)
         strength = 0.85 * smoothstep(np.float32((closing - 0.45) / 0.45))
