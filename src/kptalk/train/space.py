@@ -106,6 +106,7 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
     values, vectors = np.linalg.eigh((both * weights).T @ (both * weights) / len(both))
     std = np.sqrt(values[::-1][:N_COMPONENTS])
     components = vectors[:, ::-1][:, :N_COMPONENTS]  # (1434, 63)
+    components = components * np.sign(components[np.abs(components).argmax(0), range(N_COMPONENTS)])  # eigh's is any
     basis = (components / weights[:, None]).T  # (63, 1434) coordinates to displacements
     project = weights[:, None] * components  # (1434, 63) displacements to coordinates
 
