@@ -1,6 +1,7 @@
 """The whole system with small stand-ins for the models: counts, lengths, seeds, errors, memory, interruption."""
 
 import itertools
+import json
 import math
 import tracemalloc
 from fractions import Fraction
@@ -319,6 +320,24 @@ def test_options_that_make_no_sense(bad):
         Options(**bad)
 
 
+RATES_AS_WRITTEN = [(30, "30"), (29.97, "2997/100"), (30000 / 1001, "30000/1001"), (Fraction("29.123456789"), None)]
+
+
+@pytest.mark.parametrize(("fps", "kept"), RATES_AS_WRITTEN)
+def test_any_number_is_a_frame_rate(pipeline, portrait, tmp_path, fps, kept):
+    options = Options(fps=fps)
+    assert kept in (str(options.fps), None)
+    path = pipeline.animate(portrait, speech(16_000), options=options).save(tmp_path / "out.mp4")
+    frames, pictures, _, _ = streams(path)
+    assert frames == math.ceil(fps)
+    assert pictures == pytest.approx(frames / float(fps), rel=1e-4)
+
+
+def test_a_seed_of_numpy_is_a_seed(pipeline, portrait, tmp_path):
+    path = pipeline.animate(portrait, speech(8000), options=Options(seed=np.int64(7))).save(tmp_path / "out.mp4")
+    assert json.loads(streams(path)[3]["description"])["seed"] == 7
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2**63 - 1])
 def test_every_seed_works(pipeline, portrait, seed):
     assert count(pipeline.animate(portrait, speech(8000), options=Options(seed=seed))) == 13
@@ -338,10 +357,10 @@ def test_pose_of_a_motion_file(pipeline, portrait, tmp_path):
     driver = random_motion(60, 4, Fraction(30))
     driver.save(tmp_path / "driver.safetensors")
     pose = pipeline.read_pose(tmp_path / "driver.safetensors")
-    assert pose.fps == 25
-    options = Options(control=Control(pose=pose, ease=False))
-    motion = Motion.concatenate(list(pipeline.animate(portrait, speech(32_000), options=options).motion()))
-    assert np.allclose(motion.rotation[:40] - motion.rotation[0], pose.rotation[:40] - pose.rotation[0], atol=1e-3)
+    options = Options(fps=Fraction(30), control=Control(pose=pose, ease=False))
+    motion = Motion.concatenate(list(pipeline.animate(portrait, speech(24_000), options=options).motion()))
+    turned, wanted = motion.rotation - motion.rotation[0], driver.rotation - driver.rotation[0]
+    assert np.allclose(turned[:40:6], wanted[:40:6], atol=1e-3)  # every sixth frame is also one at 25 fps
 
 
 def test_pose_of_another_space_is_refused(pipeline, tmp_path):

@@ -44,6 +44,7 @@ from kptalk.version import __version__
 from kptalk.weights.store import embedded_path, load_model, read_header
 
 DEFAULT_FPS = Fraction(25)
+FINEST_FPS = 1001  # largest denominator of a frame rate: that of 30000/1001; FFmpeg's rationals have 32 bits
 DRAWN_AT_ONCE = 8  # frames; bounds memory
 STAGES = ("motion", "drawing", "encoding")
 WAITING = 4  # drawn pieces that may wait for the encoder
@@ -58,7 +59,7 @@ class Options:
 
     Attributes:
         seed: fixes the motion; the same seed gives the same bytes on one machine.
-        fps: frames a second of the video.
+        fps: frames a second of the video; any number, kept as the nearest fraction that containers can hold.
         size: longest side of the video in pixels; None for the photo's own (at most 1280), or 512 with ``crop``.
         output: ``full`` for the whole photo, ``crop`` for the square around the face.
         steps: denoising steps; None for what suits the weights.
@@ -75,6 +76,8 @@ class Options:
     def __post_init__(self) -> None:
         if not 1 <= self.fps <= 120:
             raise OptionError(f"fps is {self.fps}: give 1 to 120")
+        object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(FINEST_FPS))
+        object.__setattr__(self, "seed", int(self.seed))  # NumPy's integers are none for JSON
         if self.size is not None and not 64 <= self.size <= 4096:
             raise OptionError(f"size is {self.size}: give 64 to 4096 pixels")
         if self.output not in ("full", "crop"):
@@ -271,7 +274,7 @@ class Pipeline:
         motion = Motion.load(path)
         if motion.space != self.space.id:
             raise MotionError(f"{path} is a motion of the space {motion.space!r}, these weights use {self.space.id!r}")
-        return resample.whole(motion, generate.FPS)
+        return motion
 
     def stream(
         self, portrait: PortraitLike, speech: SpeechLike, *, face: int | None = None, options: Options | None = None

@@ -77,6 +77,12 @@ def test_video_as_speech(tmp_path, suffix):
     assert abs(len(mono(Speech.open(path))) - 16000) < 800  # AAC's first and last frames
 
 
+@pytest.mark.parametrize("kind", [float, np.int64])
+def test_a_whole_rate_of_any_type(kind):
+    wave = tone(16000, 0.2)[0]
+    np.testing.assert_array_equal(mono(Speech.from_samples(wave, kind(16000))), wave)
+
+
 def test_chunks_join_to_the_same_whole_and_can_be_read_again(tmp_path):
     speech = Speech.from_samples(tone(44100, 1.3)[0], 44100)
     parts = list(speech.chunks(0.1))

@@ -1,6 +1,7 @@
 """Control of motion: every knob by itself, blinks as often as asked, ease from and to the photo, any chunks."""
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_shared import portrait_of
 
-from kptalk.errors import OptionError
+from kptalk.errors import MotionError, OptionError
 from kptalk.face.indices import LID_PAIRS, gaze, lid_opening, lip_opening
 from kptalk.motion.control import BLINK, Control, Controller, blink_of
 from kptalk.motion.facemesh import head_expression
@@ -224,6 +225,18 @@ def test_pose_of_a_motion_runs_there_and_back(space, source):
     assert np.allclose(out.scale, source.motion.scale * driver.scale[order] / driver.scale[:1], atol=1e-5)
     mouths = [mouth_and_rest(space, m)[0] for m in (out, motion)]
     assert np.abs(mouths[0] - mouths[1]).max() < 3e-3
+
+
+def test_pose_of_a_motion_at_another_frame_rate_keeps_its_speed(space, source):
+    turning = random_motion(80, 8, Fraction(50))
+    out = controlled(space, source, random_motion(40, 9), Control(pose=turning, ease=False))
+    wanted = source.motion.rotation + turning.rotation[::2] - turning.rotation[:1]
+    assert np.allclose(out.rotation, wanted, atol=1e-3)
+
+
+def test_pose_of_another_motion_space_is_refused(space, source):
+    with pytest.raises(MotionError, match=r"'liveportrait'.*'facemesh'"):
+        Controller(space, source, Control(pose=random_motion(5, space="liveportrait")))
 
 
 def test_pose_of_one_frame_holds(space, source, moved):

@@ -93,13 +93,14 @@ class Speech:
         columns = samples.reshape(len(samples), -1)
         if columns.shape[1] > len(columns):
             raise AudioError(f"samples of shape {samples.shape} have more channels than samples: give (N, C)")
+        rate = int(rate)
         _check_rate("samples", rate)
 
         def blocks() -> Iterator[Array]:
             for start in range(0, len(columns), rate):
                 yield _unit(columns[start : start + rate].T)
 
-        return cls("samples", blocks, int(rate), f"{columns.shape[1]} channels", Fraction(len(columns), int(rate)))
+        return cls("samples", blocks, rate, f"{columns.shape[1]} channels", Fraction(len(columns), rate))
 
     def chunks(self, seconds: float = 1.0) -> Iterator[Array]:
         """The speech for the models: mono (the mean of the channels), 16 kHz, in [-1, 1], no NaN.

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.errors import OptionError
+from kptalk.errors import MotionError, OptionError
 from kptalk.face.indices import LID_PAIRS
+from kptalk.motion import resample
 from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace, head_expression
 from kptalk.motion.rotation import rotation_matrix
 from kptalk.types import Array, Motion
 
+FPS = Fraction(25)
 EASE_SECONDS = 0.28  # from the photo's own face into the speech, and back at the end
 BLINKS_A_MINUTE = 17.0
 BLINK = (0.3, 0.8, 1.0, 0.85, 0.5, 0.25, 0.08)  # how far the lids are closed, frame by frame at 25 fps: 0.28 s
@@ -93,7 +96,13 @@ class Controller:
     """Applies a ``Control`` to the motion of one portrait, at 25 frames a second."""
 
     def __init__(self, space: FaceMeshSpace, source: FaceMeshSource, control: Control) -> None:
+        """Take the portrait and the knobs.
+
+        Raises:
+            MotionError: the pose is a motion of another motion space.
+        """
         self.space, self.source, self.control = space, source, control
+        self.driver = _driver(control.pose, space) if isinstance(control.pose, Motion) else None
         self.own = head_expression(source.motion)[0]
         self.blink = blink_of(space, source)
         self.ease_frames = round(EASE_SECONDS * 25) if control.ease else 0
@@ -151,9 +160,9 @@ class Controller:
                 rotation=np.repeat(own.rotation, n, 0),
                 translation=np.repeat(own.translation, n, 0),
             )
-        elif isinstance(control.pose, Motion):
-            frames = _ping_pong(np.arange(first, first + n), len(control.pose))
-            driver = control.pose
+        elif self.driver is not None:
+            driver = self.driver
+            frames = _ping_pong(np.arange(first, first + n), len(driver))
             motion = motion.with_fields(
                 scale=own.scale * driver.scale[frames] / driver.scale[:1],
                 rotation=own.rotation + driver.rotation[frames] - driver.rotation[:1],
@@ -227,6 +236,13 @@ def blink_of(space: FaceMeshSpace, source: FaceMeshSource) -> Array:
     shut = open_still[1:] <= SHUT
     blink: Array = strengths[shut.argmax() if shut.any() else -1] * space.blink
     return blink
+
+
+def _driver(pose: Motion, space: FaceMeshSpace) -> Motion:
+    """A motion whose pose is taken, at the controller's frame rate."""
+    if pose.space != space.id:
+        raise MotionError(f"pose is a motion of the space {pose.space!r}, these weights use {space.id!r}")
+    return resample.whole(pose, FPS)
 
 
 def _smooth(x: Array) -> Array:
