@@ -269,6 +269,22 @@ def test_motion_that_cannot_be_saved_is_refused_before_any_work(pipeline, portra
     assert not pipeline.renderer.drawn
 
 
+@pytest.mark.parametrize("name", ["photo.png", "old.safetensors"])
+def test_a_motion_never_replaces_another_file_unasked(pipeline, portrait, tmp_path, name):
+    (tmp_path / name).write_bytes(b"mine")
+    with pytest.raises(OutputError, match=name):
+        pipeline.animate(portrait, speech(16_000)).save(tmp_path / "out.mp4", save_motion=tmp_path / name)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]
+    assert not pipeline.renderer.drawn
+
+
+def test_an_old_motion_is_replaced_where_told(pipeline, portrait, tmp_path):
+    saved = tmp_path / "old.safetensors"
+    saved.write_bytes(b"mine")
+    pipeline.animate(portrait, speech(16_000)).save(tmp_path / "out.mp4", save_motion=saved, overwrite=True)
+    assert len(Motion.load(saved)) == 25
+
+
 def test_existing_output_is_kept_unless_told(pipeline, portrait, tmp_path):
     path = tmp_path / "out.mp4"
     path.write_bytes(b"mine")

@@ -105,17 +105,20 @@ def animate(
     expression_scale: Annotated[float, typer.Option(help="Size of the rest of the face's movement.")] = 1.0,
     blink: Annotated[str, typer.Option(help="'auto', 'off', or blinks a minute.")] = "auto",
     device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")] = "auto",
-    save_motion: Annotated[Path | None, typer.Option(help="Also write the motion, as safetensors.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    save_motion: Annotated[Path | None, typer.Option(help="Also write the motion, a .safetensors file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")] = False,
 ) -> None:
     """Make a talking video from one photo and one recording."""
     started = time.perf_counter()
+    from kptalk.media.audio import Speech
     from kptalk.media.video import check_output, partial_path
     from kptalk.motion.control import BLINKS_A_MINUTE, Control
-    from kptalk.pipeline import Options, Pipeline
+    from kptalk.pipeline import Options, Pipeline, check_motion_output
 
     check_output(output, overwrite)
+    if save_motion:
+        check_motion_output(save_motion, overwrite)
     rates = {"auto": BLINKS_A_MINUTE, "off": 0.0}
     blinks = rates[blink] if blink in rates else _number(blink, "blink", "auto, off or blinks a minute")
     control = Control(
@@ -134,9 +137,10 @@ def animate(
             pipeline = Pipeline.from_pretrained(weights, device)
             tell("loading the models", 1, 1)
             loaded = time.perf_counter()
-            driver = pose if pose in ("auto", "still") else pipeline.read_pose(pose)
+            sound = Speech.open(speech)
+            driver = pose if pose in ("auto", "still") else pipeline.read_pose(pose, sound.duration_hint, tell)
             options = replace(options, control=replace(control, pose=driver))
-            animation = pipeline.animate(portrait, speech, face=face, options=options)
+            animation = pipeline.animate(portrait, sound, face=face, options=options)
             animation.save(output, overwrite=overwrite, save_motion=save_motion, progress=tell)
     except KeyboardInterrupt:
         partial = partial_path(output)

@@ -45,6 +45,7 @@ from kptalk.weights.store import embedded_path, load_model, read_header
 
 DEFAULT_FPS = Fraction(25)
 FINEST_FPS = 1001  # largest denominator of a frame rate: that of 30000/1001; FFmpeg's rationals have 32 bits
+MOTION_SUFFIX = ".safetensors"
 DRAWN_AT_ONCE = 8  # frames; bounds memory
 STAGES = ("motion", "drawing", "encoding")
 WAITING = 4  # drawn pieces that may wait for the encoder
@@ -143,8 +144,8 @@ class Animation:
 
         Args:
             path: the file, ending in .mp4.
-            overwrite: whether an existing file is replaced.
-            save_motion: also write the motion there, as safetensors.
+            overwrite: whether existing files are replaced.
+            save_motion: also write the motion there, to a .safetensors file.
             progress: told of the frames done, stage by stage.
 
         Raises:
@@ -152,8 +153,8 @@ class Animation:
             AudioError: the speech is shorter than one frame.
         """
         check_output(path, overwrite)
-        if save_motion and not Path(save_motion).parent.is_dir():
-            raise OutputError(f"folder {Path(save_motion).parent} of the motion file does not exist: create it")
+        if save_motion:
+            check_motion_output(save_motion, overwrite)
         total = self._expected_frames()
         kept: list[Motion] | None = [] if save_motion else None
         encoded = 0
@@ -262,15 +263,22 @@ class Pipeline:
         stage = (crop_stage if options.output == "crop" else full_stage)(portrait, options.size)
         return Animation(self, stage, sound, options)
 
-    def read_pose(self, path: str | PathLike[str]) -> Motion:
+    def read_pose(
+        self, path: str | PathLike[str], seconds: Fraction | None = None, progress: Progress | None = None
+    ) -> Motion:
         """A motion whose pose may drive ``Control.pose``: from a motion file (.safetensors), or from a video.
+
+        Args:
+            path: the file.
+            seconds: of a video, no more is looked at; None for all of it.
+            progress: told of the frames looked at.
 
         Raises:
             MotionError: the motion file is unreadable or of another motion space.
             InputError: the video cannot be read, or has no face.
         """
-        if Path(path).suffix != ".safetensors":
-            return pose_of_video(self.space, path)
+        if Path(path).suffix.lower() != MOTION_SUFFIX:
+            return pose_of_video(self.space, path, seconds, progress and partial(progress, "reading the pose"))
         motion = Motion.load(path)
         if motion.space != self.space.id:
             raise MotionError(f"{path} is a motion of the space {motion.space!r}, these weights use {self.space.id!r}")
@@ -330,6 +338,21 @@ def animate(
     To make several videos, load the models once with ``Pipeline.from_pretrained`` and call its ``animate``.
     """
     return Pipeline.from_pretrained().animate(portrait, speech, face=face, options=options)
+
+
+def check_motion_output(path: str | PathLike[str], overwrite: bool = False) -> None:
+    """Make sure that a motion can be written to ``path``, before any work is done.
+
+    Raises:
+        OutputError: not a .safetensors file, the folder is absent, or the file exists already.
+    """
+    path = Path(path)
+    if path.suffix.lower() != MOTION_SUFFIX:
+        raise OutputError(f"{path}: a motion file is needed, give a name that ends in {MOTION_SUFFIX}")
+    if not path.parent.is_dir():
+        raise OutputError(f"folder {path.parent} of the motion file does not exist: create it")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise OutputError(f"{path} exists already: allow overwriting, or give another name")
 
 
 def _checked(image: Image) -> Image:

@@ -48,6 +48,14 @@ def test_frames_without_a_face_hold_the_pose(space, face, tmp_path):
     assert np.array_equal(motion.rotation[5:9], np.repeat(motion.rotation[4:5], 4, 0))
 
 
+def test_no_more_is_looked_at_than_wanted(space, face, tmp_path):
+    told = []
+    path = write(tmp_path / "long.mp4", [np.zeros_like(face)] * 3 + [face] * 12)
+    motion = pose_of_video(space, path, Fraction(1, 5), lambda *row: told.append(row))
+    assert len(motion) == 5
+    assert told == [(0, 5)] * 3 + [(n, 5) for n in range(1, 6)]
+
+
 def test_video_without_a_face(space, tmp_path):
     with pytest.raises(FaceNotFound, match=r"black\.mp4"):
         pose_of_video(space, write(tmp_path / "black.mp4", [np.zeros((64, 64, 3), np.uint8)] * 3))
