@@ -70,6 +70,13 @@ def test_small_face_in_a_big_picture(head, pixels, height, width, x, y):
     assert np.linalg.norm(face.landmarks[:, :2] - expected, axis=1).mean() < 0.1 * eyes(face)
 
 
+@pytest.mark.parametrize(("height", "width", "x", "y"), [(200, 4000, 2700, 0), (3000, 210, 5, 1700)])
+def test_a_face_in_a_panorama(head, height, width, x, y):
+    small = cv2.resize(head, (200, 200), interpolation=cv2.INTER_AREA)
+    box = np.array(find_portrait(on_canvas(small, height, width, x, y)).face.box)
+    assert np.abs(box - (np.array(find_portrait(head).face.box) * 200 / 512 + (x, y, x, y))).max() < 12
+
+
 def test_faces_side_by_side_are_numbered_from_the_left(shared_data):
     names = ["hallo_7", "liveportrait_s9", "sadtalker_people_0"]
     sizes = [300, 420, 300]

@@ -14,6 +14,7 @@ from kptalk.types import Array, Face, Image, Portrait
 SMALLEST = 64  # pixels of a face's longer side; below it there is nothing to animate
 DETECTION_SIDE = 1280  # the detectors look at less than 200 pixels; more than this only costs time
 TILES = (1, 2, 3)  # the photo whole, then in 2 x 2 and 3 x 3 overlapping tiles, until a face is found
+LONGEST_ROW = 10  # times as many tiles along a panorama's long side, at most
 ROOM = 2.4  # side of the crop given to FaceMesh, in sides of the detected box
 
 
@@ -66,13 +67,20 @@ def _side(face: Face) -> float:
 
 
 def _boxes(image: Image, tiles: int) -> Array:
-    """Detected boxes (N, 4) in pixels of the photo, looking at ``tiles`` x ``tiles`` parts that overlap by half."""
+    """Detected boxes (N, 4) in pixels of the photo, looking at ``tiles`` x ``tiles`` parts that overlap by half.
+
+    A panorama has more parts along its long side: the detectors would squeeze it until no face is left.
+    """
     height, width = image.shape[:2]
-    tile_h, tile_w = (int(np.ceil(2 * side / (tiles + 1))) for side in (height, width))
+    rows, columns = (
+        tiles * max(1, min(LONGEST_ROW, round(side / (2 * other))))
+        for side, other in ((height, width), (width, height))
+    )
+    tile_h, tile_w = int(np.ceil(2 * height / (rows + 1))), int(np.ceil(2 * width / (columns + 1)))
     found = []
-    for row in range(tiles):
-        for column in range(tiles):
-            y, x = row * (height - tile_h) // max(tiles - 1, 1), column * (width - tile_w) // max(tiles - 1, 1)
+    for row in range(rows):
+        for column in range(columns):
+            y, x = row * (height - tile_h) // max(rows - 1, 1), column * (width - tile_w) // max(columns - 1, 1)
             tile = image[y : y + tile_h, x : x + tile_w]
             factor = min(1.0, DETECTION_SIDE / max(tile.shape[:2]))
             small = cv2.resize(tile, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else tile
