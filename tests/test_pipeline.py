@@ -220,6 +220,12 @@ def test_pieces_to_draw_are_small(pipeline, portrait):
     assert max(pipeline.renderer.drawn) <= 8
 
 
+@pytest.mark.parametrize(("size", "most"), [(2000, 3), (4096, 1)])
+def test_pieces_of_large_frames_are_smaller(pipeline, portrait, size, most):
+    assert count(pipeline.animate(portrait, speech(3200), options=Options(size=size))) == 5
+    assert max(pipeline.renderer.drawn) == most
+
+
 class Interrupted:
     """A renderer that is stopped in the middle of the work."""
 

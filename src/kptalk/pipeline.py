@@ -46,7 +46,8 @@ from kptalk.weights.store import embedded_path, load_model, read_header
 DEFAULT_FPS = Fraction(25)
 FINEST_FPS = 1001  # largest denominator of a frame rate: that of 30000/1001; FFmpeg's rationals have 32 bits
 MOTION_SUFFIX = ".safetensors"
-DRAWN_AT_ONCE = 8  # frames; bounds memory
+DRAWN_AT_ONCE = 8  # frames, fewer of large ones; bounds memory
+DRAWN_BYTES = 40_000_000  # in them, at most: 8 frames of 1280 x 1280
 STAGES = ("motion", "drawing", "encoding")
 WAITING = 4  # drawn pieces that may wait for the encoder
 Progress = Callable[[str, int, int | None], None]  # stage, frames done, frames in all if known
@@ -116,6 +117,7 @@ class Animation:
             kept: where given, the motion is collected there.
         """
         total = self._expected_frames()
+        at_once = max(1, min(DRAWN_AT_ONCE, DRAWN_BYTES // self.stage.photo.nbytes))
         pieces, known, drawn = self.motion(), 0, 0
         while (piece := self._timed("motion", partial(next, pieces, None))) is not None:
             known += len(piece)
@@ -123,8 +125,8 @@ class Animation:
                 kept.append(piece)
             if progress:
                 progress("motion", known, total)
-            for first in range(0, len(piece), DRAWN_AT_ONCE):
-                part = piece[first : first + DRAWN_AT_ONCE]
+            for first in range(0, len(piece), at_once):
+                part = piece[first : first + at_once]
                 yield self._timed("drawing", partial(self._draw, part))
                 drawn += len(part)
                 if progress:
