@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from kptalk.errors import ImageError
 from kptalk.media.image import read_image
@@ -58,6 +58,29 @@ def test_exif_rotation_is_applied(tmp_path, orientation):
 def test_broken_exif_does_not_matter(tmp_path):
     path = save(tmp_path / "a.jpg", GRADIENT, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f garbage")
     assert read_image(path).shape == GRADIENT.shape
+
+
+def swapped_profile(description: str) -> bytes:
+    """An sRGB profile whose red and blue primaries have changed places."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = data.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+    return data.replace("sRGB".encode("utf-16-be"), description.encode("utf-16-be"))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colour_profile_is_applied(tmp_path, mode):
+    path = tmp_path / "wide.png"
+    Image.new(mode, (32, 32), (250, 20, 20, 255)[: len(mode)]).save(path, icc_profile=swapped_profile("test"))
+    assert np.abs(read_image(path).astype(int) - (20, 20, 250)).max() <= 3
+
+
+def test_pixels_with_an_srgb_profile_are_kept(tmp_path):
+    path = save(tmp_path / "a.png", GRADIENT, icc_profile=swapped_profile("sRGB"))
+    np.testing.assert_array_equal(read_image(path), GRADIENT)
+
+
+def test_broken_colour_profile_does_not_matter(tmp_path):
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", GRADIENT, icc_profile=b"nonsense")), GRADIENT)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from kptalk.errors import ImageError
 
@@ -21,11 +22,11 @@ SIXTEEN_BIT = 65535
 def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
     """Read a photo as it is meant to be seen.
 
-    EXIF rotation is applied, transparency is laid on white, CMYK, grey, palette and 16-bit pictures become RGB, and
-    of an animation the first frame is taken.
+    EXIF rotation and an embedded colour profile are applied, transparency is laid on white, CMYK, grey, palette and
+    16-bit pictures become RGB, and of an animation the first frame is taken.
 
     Returns:
-        (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 sRGB.
 
     Raises:
         ImageError: the file is absent, not an image, damaged, or far too small or too large.
@@ -40,7 +41,7 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
             with Image.open(path) as image:
                 _check_header(path, image)
                 image.load()
-                return np.array(_as_rgb(_upright(image)))
+                return np.array(_as_rgb(_in_srgb(_upright(image))))
     except ImageError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -80,6 +81,21 @@ def _check_header(path: Path, image: Image.Image) -> None:
 def _upright(image: Image.Image) -> Image.Image:
     with contextlib.suppress(Exception):  # unreadable EXIF is no reason to refuse readable pixels
         return ImageOps.exif_transpose(image) or image
+    return image
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """Colours of wide-gamut phone photos and of print files as they are meant; without a profile they are sRGB."""
+    data = image.info.get("icc_profile")
+    if not data or image.mode not in ("RGB", "RGBA", "CMYK"):
+        return image
+    with contextlib.suppress(Exception):  # a damaged profile is no reason to refuse readable pixels
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        if "sRGB" in ImageCms.getProfileDescription(profile):  # the pixels are right to the bit
+            return image
+        mode = "RGB" if image.mode == "CMYK" else image.mode
+        converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode=mode)
+        return converted or image
     return image
 
 
