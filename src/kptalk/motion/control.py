@@ -27,7 +27,7 @@ BLINK = (0.3, 0.8, 1.0, 0.85, 0.5, 0.25, 0.08)  # how far the lids are closed, f
 LIDS_SHUT = 1.25  # the tracker rarely reads quite closed lids, so the learned direction stops short of them
 SHUT = 0.1  # of the photo's own opening: lids that have met
 STRONGEST_BLINK = 2.0  # times the mean person's
-SHORTEST_GAP = 1.0  # seconds between two blinks
+SHORTEST_GAP = 1.0  # seconds between two blinks; less where so many are wanted that there is no room for it
 FOLLOW = np.array([0.012, -0.012], np.float32)  # gaze units a degree of yaw and pitch: the eyes stay on the viewer
 SACCADE = (0.05, 0.025)  # spread of where the eyes rest, to the side and up or down, in gaze units
 
@@ -194,8 +194,9 @@ class Controller:
                 lids[i] = LIDS_SHUT * BLINK[phase]
                 phase += 1
                 if phase == len(BLINK):
-                    mean = 60 / self.control.blinks - SHORTEST_GAP - len(BLINK) / 25
-                    phase, next_blink = -1, frame + int(25 * (SHORTEST_GAP + rng.gamma(3, max(mean, 0.1) / 3)))
+                    mean = 60 / self.control.blinks - len(BLINK) / 25  # seconds of open eyes
+                    gap = min(SHORTEST_GAP, 0.8 * mean)
+                    phase, next_blink = -1, frame + round(25 * (gap + rng.gamma(3, (mean - gap) / 3)))
         turned = rotation[:, :2] - self.source.motion.rotation[:, :2]
         look = look + np.clip(FOLLOW * turned, -0.25, 0.25)
         return (
