@@ -1,6 +1,7 @@
 """The training loop: goes on where it stopped, keeps the best, notices when it diverges."""
 
 import csv
+import dataclasses
 import itertools
 
 import numpy as np
@@ -101,6 +102,17 @@ def test_the_best_by_score_is_kept(tmp_path):
         return [0.1, 0.9, 0.2, 0.3][len(seen) - 1]
 
     assert equal(weights(fit(model(), loss, scored, tmp_path, CONFIG)), seen[1])
+
+
+def test_later_weights_within_the_tolerance_are_preferred(tmp_path):
+    seen = []
+
+    def scored(network):
+        seen.append(weights(network))
+        return [0.1, 0.9, 0.85, 0.3][len(seen) - 1]
+
+    config = dataclasses.replace(CONFIG, tolerance=0.1)
+    assert equal(weights(fit(model(), loss, scored, tmp_path, config)), seen[2])
 
 
 def test_the_log_has_a_row_for_every_score(tmp_path):

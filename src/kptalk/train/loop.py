@@ -31,6 +31,8 @@ class LoopConfig:
         weight_decay: of AdamW.
         ema: decay of the moving average that is scored and kept.
         score_every: steps between scores on the people held out.
+        tolerance: weights that score this much below the best are still preferred to earlier ones: the score, of a few
+            people, is noisy, and does not see everything that goes on getting better.
         seed: fixes the batches and the initial weights.
         minutes: stop (resumably) when a call has lasted this long; 0 for no limit.
     """
@@ -41,6 +43,7 @@ class LoopConfig:
     warmup: int = 100
     ema: float = 0.995
     score_every: int = 100
+    tolerance: float = 0.0
     seed: int = 0
     minutes: float = 0
 
@@ -54,7 +57,7 @@ def fit(
     progress: Progress | None = None,
     device: str = "cpu",
 ) -> Model:
-    """Train a model and return its best moving average by ``score`` (higher is better).
+    """Train a model and return its best moving average by ``score`` (higher is better), see ``tolerance``.
 
     ``loss(model, rng)`` draws a batch with the generator and returns a scalar. Everything needed to go on is written to
     ``folder/state.pt`` at every score; a second call with the same folder goes on from there and gives the same
@@ -71,7 +74,7 @@ def fit(
     plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
-    best, best_weights, first, spent = -math.inf, copy.deepcopy(average.state_dict()), 0, 0.0
+    best, kept, first, spent = -math.inf, copy.deepcopy(average.state_dict()), 0, 0.0
     state_file = folder / "state.pt"
     if state_file.exists():
         try:
@@ -79,7 +82,7 @@ def fit(
             model.load_state_dict(state["model"])
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
-            best, best_weights, first, spent = state["best"], state["best_weights"], state["step"], state["seconds"]
+            best, kept, first, spent = state["best"], state["kept"], state["step"], state["seconds"]
         except Exception as error:  # a damaged pickle raises anything
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise WeightsError(f"cannot go on from {state_file}: {reason}; delete it to start anew") from error
@@ -106,17 +109,18 @@ def fit(
         running = 0.0
         with torch.inference_mode():
             result = score(average)
-        if result > best:
-            best, best_weights = result, copy.deepcopy(average.state_dict())
+        best = max(best, result)
+        if result >= best - config.tolerance:
+            kept = copy.deepcopy(average.state_dict())
         seconds = spent + time.monotonic() - begun
         row = {"step": float(done), "loss": mean_loss, "score": result, "seconds": round(seconds, 1)}
         _log(folder / "log.csv", row)
-        _save(state_file, done, model, average, optimiser, best, best_weights, seconds)
+        _save(state_file, done, model, average, optimiser, best, kept, seconds)
         if progress:
             progress(done, config.steps, row)
         if config.minutes and time.monotonic() - begun > 60 * config.minutes:
             break
-    average.load_state_dict(best_weights)
+    average.load_state_dict(kept)
     return average
 
 
@@ -150,7 +154,7 @@ def _save(
     average: nn.Module,
     optimiser: torch.optim.Optimizer,
     best: float,
-    best_weights: dict[str, Tensor],
+    kept: dict[str, Tensor],
     seconds: float,
 ) -> None:
     state = {
@@ -159,7 +163,7 @@ def _save(
         "average": average.state_dict(),
         "optimiser": optimiser.state_dict(),
         "best": best,
-        "best_weights": best_weights,
+        "kept": kept,
         "seconds": seconds,
     }
     partial = path.with_suffix(".partial")

@@ -24,7 +24,7 @@ from kptalk.weights.store import load_model, read_header, save_model
 
 NETWORKS = ("facemesh", "audio", "motion")
 AUDIO_STEPS, MOTION_STEPS = 1600, 4000
-MOUTH_GAIN, POSE_GAIN = 2.3, 1.7  # measured on held-out people by benchmarks/sampler.py
+MOUTH_GAIN, POSE_GAIN = 2.5, 2.0  # measured on held-out people by benchmarks/sampler.py
 CLIPS = "clips.safetensors"
 VERSIONS = 8  # augmented versions of every clip's sound that the denoiser hears
 
@@ -107,7 +107,13 @@ def train_network(
     prior = np.array(json.loads(read_header(folder / "audio.safetensors")["speech_prior"]), np.float32)
     bank = motion.FeatureBank(chosen, encoder, prior, VERSIONS, seed)
     config = LoopConfig(
-        steps or MOTION_STEPS, learning_rate=6e-4, ema=0.999, score_every=250, seed=seed, minutes=minutes
+        steps or MOTION_STEPS,
+        learning_rate=6e-4,
+        ema=0.999,
+        score_every=250,
+        tolerance=0.02,
+        seed=seed,
+        minutes=minutes,
     )
     denoiser = fit(
         motion.compact_denoiser(),
