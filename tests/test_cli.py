@@ -217,9 +217,25 @@ def test_a_file_that_is_not_there(animate, tmp_path, flag, name):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_motion_that_cannot_be_written(animate, tmp_path):
+    assert refused(animate("--save-motion", "/proc/motion.safetensors"), "/proc/motion.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("argv", [["animate"], ["animate", "a.jpg", "b.wav"], ["sing"], ["--loud"], ["train", "opera"]])
 def test_a_command_without_sense(kptalk, argv):
     assert refused(kptalk(*argv))
+
+
+def test_videos_that_all_are_useless_are_bad_input(kptalk, inputs, tmp_path):
+    status, out, err = kptalk("prepare", inputs / "face.png", "-o", tmp_path / "shards")
+    assert (status, err) == (2, "")
+    assert "at least 40" in out
+
+
+def test_shards_that_cannot_be_written(kptalk, inputs, tmp_path):
+    (tmp_path / "taken").touch()
+    assert refused(kptalk("prepare", inputs / "face.png", "-o", tmp_path / "taken"), str(tmp_path / "taken"))
 
 
 def test_unknown_weights_are_no_bad_input(kptalk, inputs, tmp_path):

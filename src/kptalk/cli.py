@@ -182,6 +182,8 @@ def prepare(
         if reason is not None:
             _output.print(f"left out {path}: {reason}")
     _output.print(f"{kept} clips are in {output}")
+    if not kept:
+        raise typer.Exit(BAD_INPUT)
 
 
 @app.command()

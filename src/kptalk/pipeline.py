@@ -19,6 +19,7 @@ from fractions import Fraction
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TypeVar
 
 import numpy as np
@@ -346,7 +347,7 @@ def check_motion_output(path: str | PathLike[str], overwrite: bool = False) -> N
     """Make sure that a motion can be written to ``path``, before any work is done.
 
     Raises:
-        OutputError: not a .safetensors file, the folder is absent, or the file exists already.
+        OutputError: not a .safetensors file, the folder is absent or cannot be written to, or the file exists already.
     """
     path = Path(path)
     if path.suffix.lower() != MOTION_SUFFIX:
@@ -355,6 +356,11 @@ def check_motion_output(path: str | PathLike[str], overwrite: bool = False) -> N
         raise OutputError(f"folder {path.parent} of the motion file does not exist: create it")
     if path.is_dir() or (path.exists() and not overwrite):
         raise OutputError(f"{path} exists already: allow overwriting, or give another name")
+    try:
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _checked(image: Image) -> Image:

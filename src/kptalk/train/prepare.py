@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from kptalk.audio.mel import SAMPLE_RATE
-from kptalk.errors import DatasetError, InputError
+from kptalk.errors import DatasetError, InputError, OutputError
 from kptalk.face.find import SMALLEST
 from kptalk.face.landmarks import N_LANDMARKS, FaceMesh
 from kptalk.media.audio import Speech
@@ -50,13 +50,17 @@ def prepare_videos(
 
     Raises:
         DatasetError: there are no videos, or the CSV cannot be read.
+        OutputError: the folder cannot be made.
     """
     names = _identities(people) if people else {}
     files = [file for video in videos for file in _files(video)]
     if not files:
         places, endings = ", ".join(map(str, videos)), ", ".join(sorted(VIDEO_ENDINGS))
         raise DatasetError(f"no videos in {places}: give files or folders of {endings}")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}; give another one") from error
     taken: set[str] = set()
     for file in files:
         shard = folder / f"{file.stem}.safetensors"
