@@ -5,7 +5,7 @@ import pytest
 from fakes import plain_portrait
 from safetensors.numpy import load_file, save_file
 
-from kptalk.errors import DatasetError, OptionError, WeightsError
+from kptalk.errors import DatasetError, OptionError, OutputError, WeightsError
 from kptalk.media.audio import Speech
 from kptalk.pipeline import Pipeline
 from kptalk.train.run import NETWORKS, train_network
@@ -80,6 +80,12 @@ def test_unknown_network(tmp_path):
 def test_no_steps(tmp_path, steps):
     with pytest.raises(OptionError, match="steps"):
         train_network("audio", tmp_path, tmp_path, steps=steps)
+
+
+def test_weights_that_cannot_be_written(tmp_path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(OutputError, match="taken"):
+        train_network("facemesh", tmp_path, tmp_path / "taken")
 
 
 def test_no_shards(tmp_path):

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.device import pick_device, set_threads
-from kptalk.errors import DatasetError, OptionError
+from kptalk.errors import DatasetError, OptionError, OutputError
 from kptalk.motion.facemesh import FaceMeshSpace
 from kptalk.motion.generate import SamplerConfig
 from kptalk.train import audio, motion
@@ -62,6 +62,7 @@ def train_network(
         OptionError: no such network, or no steps.
         DatasetError: the shards cannot be used.
         WeightsError: the networks before are missing.
+        OutputError: the folder cannot be made.
     """
     if name not in NETWORKS:
         raise OptionError(f"network is {name!r}: give one of {', '.join(NETWORKS)}")
@@ -69,7 +70,10 @@ def train_network(
         raise OptionError(f"steps is {steps}: give 1 or more")
     set_threads()
     where = str(pick_device(device))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}; give another one") from error
     path = folder / f"{name}.safetensors"
     if name == "facemesh":
         shards = load_shards(data)
@@ -124,7 +128,7 @@ def train_network(
         progress,
         where,
     )
-    mean = np.concatenate([clip.tokens[:, 7:] for clip in chosen]).mean(0)
+    mean = motion.speaking_face(chosen, prior)
     sampler = SamplerConfig(
         mouth_gain=MOUTH_GAIN, pose_gain=POSE_GAIN, mean_expression=tuple(round(float(x), 4) for x in mean)
     )
