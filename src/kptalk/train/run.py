@@ -128,7 +128,7 @@ def train_network(
         progress,
         where,
     )
-    mean = motion.speaking_face(chosen, prior)
+    mean = np.concatenate([clip.tokens[:, 7:] for clip in chosen]).mean(0)
     sampler = SamplerConfig(
         mouth_gain=MOUTH_GAIN, pose_gain=POSE_GAIN, mean_expression=tuple(round(float(x), 4) for x in mean)
     )
