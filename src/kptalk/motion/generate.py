@@ -24,10 +24,10 @@ from kptalk.types import Array, Motion
 
 FPS = Fraction(25)  # the rate the denoiser was trained at; motion is resampled to the video's rate afterwards
 LENGTH = 64  # frames in a window
-HELD = 10  # frames of a window that repeat the window before
+HELD = 14  # frames of a window that repeat the window before
 LOOKAHEAD = 6  # frames at a window's end that are drawn again by the next window, and blended into it
 POSE = 7  # tokens; the other 63 are the expression
-MEAN_PRIOR = 50.0  # frames of speech that the mean expression counts for in a stream's own mean
+MEAN_PRIOR = 12.0  # frames of speech that the mean expression counts for in a stream's own mean
 
 
 @dataclass(frozen=True)
@@ -184,12 +184,14 @@ class MotionGenerator:
         """
         face, head = drawn
         expression, usual = face[:, POSE:], np.array(self.config.mean_expression, np.float32)
-        before = state.expression_sum / state.spoken
+        first, before = state.spoken == MEAN_PRIOR, state.expression_sum / state.spoken
         state = replace(
             state, expression_sum=state.expression_sum + activity @ expression, spoken=state.spoken + activity.sum()
         )
-        share = np.linspace(0, 1, len(expression), dtype=np.float32)[:, None]
-        mean = (1 - share) * before + share * (state.expression_sum / state.spoken)
+        after = state.expression_sum / state.spoken
+        # From one window's mean to the next without a step; the first window is heard before any of it is given out.
+        share = np.linspace(1 if first else 0, 1, len(expression), dtype=np.float32)[:, None]
+        mean = (1 - share) * before + share * after
         amplified = self.config.mouth_gain * (expression - mean) + usual
         mouth = self.space.mouth_tokens(amplified - expression)
         return np.concatenate([self.config.pose_gain * head[:, :POSE], expression + mouth], 1), state
