@@ -372,6 +372,8 @@ def _checked(image: Image) -> Image:
 def _weights_file(weights: str | PathLike[str], name: str) -> Path:
     if str(weights) == "embedded":
         return embedded_path(name)
+    if str(weights) == "official":
+        raise WeightsError("the official weights are not supported by this version: use the embedded ones or a folder")
     path = Path(weights) / f"{name}.safetensors"
     if not path.is_file():
         raise WeightsError(f"no {name}.safetensors in {weights}: give 'embedded' or a folder that kptalk train filled")

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from kptalk.errors import MotionError, OutputError
 
@@ -94,7 +95,8 @@ class Motion:
         """
         header = {"kptalk": "motion", "fps": str(self.fps), "space": self.space}
         try:
-            save_file({name: np.ascontiguousarray(getattr(self, name)) for name in FIELDS}, path, metadata=header)
+            fields = {name: np.ascontiguousarray(getattr(self, name)) for name in FIELDS}
+            Path(path).write_bytes(save(fields, metadata=header))  # save_file would make it readable by the owner alone
         except (OSError, SafetensorError) as error:
             raise OutputError(f"cannot write motion file {path}: {error}") from error
 

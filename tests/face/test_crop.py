@@ -99,6 +99,11 @@ def test_size_is_the_longest_side(size, expected):
     assert np.allclose(landmarks, portrait(400, 300, 100, 120, 80).face.landmarks * factor, atol=0.01)
 
 
+def test_a_face_that_a_large_photo_leaves_few_pixels_is_warned_of():
+    with pytest.warns(UserWarning, match="--output crop"):
+        full_stage(portrait(400, 4000, 100, 120, 100))
+
+
 def test_large_photos_are_reduced():
     stage = full_stage(portrait(1500, 2000, 900, 600, 300))
     assert stage.photo.shape[:2] == (960, LONGEST_FULL)

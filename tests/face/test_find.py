@@ -12,6 +12,7 @@ from kptalk.errors import FaceNotFound, FaceTooSmall, OptionError
 from kptalk.face.find import SMALLEST, find_faces, find_portrait
 from kptalk.face.indices import EYE_CORNERS
 from kptalk.media.image import read_image
+from kptalk.types import Face
 
 
 def eyes(face):
@@ -124,6 +125,15 @@ def test_face_of_too_few_pixels(head):
     small = cv2.resize(head, (70, 70), interpolation=cv2.INTER_AREA)
     with pytest.raises(FaceTooSmall, match=f"at least {SMALLEST}"):
         find_portrait(on_canvas(small, 300, 300, 100, 100))
+
+
+def test_a_face_on_its_head_is_told_to_be_turned(head, monkeypatch):
+    face = find_portrait(head).face
+    height, width = head.shape[:2]
+    flipped = np.array([width, height, 0], np.float32) + face.landmarks * np.array([-1, -1, 1], np.float32)
+    monkeypatch.setattr("kptalk.face.find.find_faces", lambda image: [Face(flipped)])
+    with pytest.raises(FaceNotFound, match="rotate the photo"):
+        find_portrait(np.ascontiguousarray(head[::-1, ::-1]))
 
 
 def test_same_picture_same_landmarks(head):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 from kptalk.types import Face, Image, Portrait
 
 ROOM = 2.4  # side of the square around a face, in sides of the face: hair, neck and shoulders
+SMALLEST_DRAWN = 64  # pixels of a face's longer side, below which a reduced photo is worth a warning
 LONGEST_FULL = 1280  # pixels; a larger photo is reduced to this for the video unless the user wants another size
 CROP_SIZE = 512  # pixels, the papers' size
 Edge = Literal["left", "right", "top", "bottom"]
@@ -52,10 +54,20 @@ def square_around(face: Face, width: int, height: int) -> tuple[int, int, int]:
 
 
 def full_stage(portrait: Portrait, size: int | None = None) -> Stage:
-    """The whole photo is the picture; ``size`` is its longest side in pixels (None: its own, at most 1280)."""
+    """The whole photo is the picture; ``size`` is its longest side in pixels (None: its own, at most 1280).
+
+    Warns if a photo that is larger than that leaves fewer than 64 pixels of the face.
+    """
     longest = max(portrait.image.shape[:2])
     scaled = _scaled(portrait, (size or min(longest, LONGEST_FULL)) / longest)
     height, width = scaled.image.shape[:2]
+    x0, y0, x1, y1 = scaled.face.box
+    if size is None and longest > LONGEST_FULL and (drawn := max(x1 - x0, y1 - y0)) < SMALLEST_DRAWN:
+        warnings.warn(
+            f"the face is only {drawn:.0f} pixels large in a video of {width}x{height}: "
+            "choose --output crop, or a larger --size",
+            stacklevel=2,
+        )
     x, y, side = square_around(scaled.face, width, height)
     own: dict[Edge, bool] = {"left": x == 0, "top": y == 0, "right": x + side == width, "bottom": y + side == height}
     free = frozenset(edge for edge, outermost in own.items() if outermost)

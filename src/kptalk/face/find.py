@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 
 from kptalk.errors import FaceNotFound, FaceTooSmall, OptionError
+from kptalk.face.indices import EYE_CORNERS
 from kptalk.face.landmarks import FaceMesh, detect_boxes
 from kptalk.types import Array, Face, Image, Portrait
 
+MOST_TILT = 60.0  # degrees; a face on its side would be drawn with its neck where its cheek is
 SMALLEST = 64  # pixels of a face's longer side; below it there is nothing to animate
 DETECTION_SIDE = 1280  # the detectors look at less than 200 pixels; more than this only costs time
 TILES = (1, 2, 3)  # the photo whole, then in 2 x 2 and 3 x 3 overlapping tiles, until a face is found
@@ -54,11 +56,21 @@ def find_portrait(image: Image, number: int | None = None) -> Portrait:
                 stacklevel=2,
             )
     face = faces[number - 1]
+    if abs(_tilt(face)) > MOST_TILT:
+        raise FaceNotFound(
+            f"the face is turned by {_tilt(face):.0f} degrees in the picture: rotate the photo until it is upright"
+        )
     if _side(face) < SMALLEST:
         raise FaceTooSmall(
             f"the face is {_side(face):.0f} pixels large, at least {SMALLEST} are needed: use a larger photo"
         )
     return Portrait(image, face)
+
+
+def _tilt(face: Face) -> float:
+    """Degrees by which the line between the eyes is turned in the picture, clockwise."""
+    left, right = face.landmarks[EYE_CORNERS, :2].mean(1)
+    return float(np.degrees(np.arctan2(right[1] - left[1], right[0] - left[0])))
 
 
 def _side(face: Face) -> float:

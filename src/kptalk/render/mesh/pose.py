@@ -10,6 +10,8 @@ from kptalk.types import Array, Motion
 YAW, PITCH, ROLL = 25.0, 20.0, 20.0  # degrees from the photo's own pose
 TURNED = 12.0  # degrees of yaw from which a photo hides one cheek
 HIDDEN = 8.0  # degrees a turned photo may be turned towards the side it hides
+PROFILE = 35.0  # degrees of yaw from the camera beyond which the far eye and cheek are crushed
+AWAY = 5.0  # degrees that a photo may always be turned further away
 SCALE = 0.2  # relative
 SHIFT = 0.5  # face units
 EASE = 0.85  # of a limit: poses up to here are left as they are
@@ -19,17 +21,15 @@ def clamp_pose(source: FaceMeshSource, motion: Motion) -> Motion:
     """Hold a motion's pose within what the photo can show; small motions are left as they are.
 
     Towards its limit a pose slows down smoothly. A photo that is turned by more than 12 degrees is not turned back by
-    more than 8: the cheek that would come into sight is not in the picture.
+    more than 8: the cheek that would come into sight is not in the picture. No photo is turned to a profile.
     """
     own = source.motion
     away = motion.rotation - own.rotation
     low, high = np.array([-YAW, -PITCH, -ROLL]), np.array([YAW, PITCH, ROLL])
     yaw = float(own.rotation[0, 0])
     towards = HIDDEN + (YAW - HIDDEN) * float(np.clip((TURNED + 4 - abs(yaw)) / 4, 0, 1))
-    if yaw > 0:
-        low[0] = -towards
-    else:
-        high[0] = towards
+    further = float(np.clip(PROFILE - abs(yaw), AWAY, YAW))
+    low[0], high[0] = (-towards, further) if yaw > 0 else (-further, towards)
     rotation = own.rotation + _soft(away, low, high)
     scale = own.scale * (1 + _soft(motion.scale / own.scale - 1, np.array([-SCALE]), np.array([SCALE])))
     limit = np.array([SHIFT] * 3)
