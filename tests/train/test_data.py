@@ -76,16 +76,6 @@ def test_blinks_are_taken_out(space, clips, shards):
             assert lids.min() > 0.6 * np.median(lids)
 
 
-@pytest.mark.parametrize("lag", [-3, 0, 4])
-def test_lag_moves_the_sound(space, shards, lag):
-    shard = shards[0]
-    clip = training_clip(space, shard.landmarks, shard.sound, "a", lag)
-    plain = training_clip(space, shard.landmarks, shard.sound, "a")
-    frames = np.arange(15, 40)
-    moved, still = mel_windows(clip.mel, frames), mel_windows(plain.mel, frames + lag)
-    assert np.corrcoef(moved.mean((1, 2)), still.mean((1, 2)))[0, 1] > 0.97
-
-
 def test_mirror_of_tokens_is_the_mirrored_face(space, clips):
     matrix = mirror_tokens(space)
     tokens = clips[0].tokens

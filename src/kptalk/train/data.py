@@ -37,7 +37,7 @@ class TrainingClip:
     identity: str
 
 
-def training_clip(space: FaceMeshSpace, landmarks: Array, sound: Array, identity: str, lag: int = 0) -> TrainingClip:
+def training_clip(space: FaceMeshSpace, landmarks: Array, sound: Array, identity: str) -> TrainingClip:
     """Tokens and mel of one tracked clip at 25 fps.
 
     Blinks and gaze are taken out of the expression: they do not follow from the speech, and control draws them.
@@ -47,12 +47,7 @@ def training_clip(space: FaceMeshSpace, landmarks: Array, sound: Array, identity
         landmarks: (T, 478, 3) pixels.
         sound: (N,) float32 at 16 kHz.
         identity: name of the person.
-        lag: video frames by which the sound comes later than the lips.
     """
-    if lag > 0:
-        sound = sound[lag * 640 :]
-    elif lag < 0:
-        sound = np.concatenate([np.zeros(-lag * 640, np.float32), sound])
     aligned = align_clip(landmarks, space.template)
     expression = space.encode(aligned.meshes - aligned.neutral)
     opening, own = lid_opening(aligned.meshes).mean(-1), lid_opening(aligned.neutral).mean()
