@@ -30,7 +30,7 @@ ORDER = {
     "doctor": 7,
     "cli": 8,
 }
-OUTSIDE = {"cli.py", "device.py"}  # and weights/
+OUTSIDE = {"cli", "device", "weights"}
 
 
 def part_of(path: Path) -> str:
@@ -83,9 +83,9 @@ def names_used(path: Path) -> set[str]:
 def test_only_a_few_files_touch_the_world(path):
     used = names_used(path)
     assert not used & {".cuda", "breakpoint", "eval", "exec"}
-    if path.name != "cli.py":
+    if part_of(path) != "cli":
         assert "print" not in used
-    if path.name not in OUTSIDE and part_of(path) != "weights":
+    if part_of(path) not in OUTSIDE:
         world = {"os.environ", "os.getenv", "os.getcwd", "Path.cwd", "os.chdir", "sys.argv", "Path.home", ".expanduser"}
         assert not used & world
 
@@ -98,7 +98,7 @@ def test_files_hold_one_concept(path):
 
 
 def test_the_package_stays_small():
-    assert sum(len(path.read_text().splitlines()) for path in FILES) <= 9000
+    assert sum(len(path.read_text().splitlines()) for path in FILES) <= 12_000
 
 
 def test_exported_members():

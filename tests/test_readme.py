@@ -134,7 +134,7 @@ def test_install_commands(tmp_path, monkeypatch, capfd):
     (install,), (doctor,) = commands("pip"), commands("kptalk doctor")
     argv = [sys.executable, "-m", *shlex.split(install), "--no-deps", "--no-index", "--no-build-isolation"]
     subprocess.run([*argv, "--target", tmp_path], cwd=ROOT, check=True, capture_output=True)
-    assert (tmp_path / "kptalk" / "cli.py").is_file()
+    assert (tmp_path / "kptalk" / "cli" / "__init__.py").is_file()
     run_here(doctor, monkeypatch)
     assert "one second drawn" in capfd.readouterr().out
 

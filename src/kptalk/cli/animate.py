@@ -1,0 +1,107 @@
+"""``kptalk animate``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kptalk.cli import show as cli
+from kptalk.errors import OptionError
+
+
+def animate(
+    portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="The photo: any image file.")],
+    speech: Annotated[
+        Path, typer.Argument(metavar="SPEECH", help="The recording: any sound file, or a video with sound.")
+    ],
+    output: Annotated[Path, typer.Option("--output-file", "-o", help="The video to write, an .mp4 file.")],
+    weights: Annotated[str, typer.Option(help="'embedded', or a folder that 'kptalk train' filled.")] = "embedded",
+    steps: Annotated[int | None, typer.Option(help="Denoising steps; the weights know a good number.")] = None,
+    seed: Annotated[int, typer.Option(help="Fixes the head's motion: same seed, same bytes.")] = 0,
+    fps: Annotated[str, typer.Option(help="Frames a second, such as 25, 29.97 or 30000/1001.")] = "25",
+    size: Annotated[int | None, typer.Option(help="Longest side in pixels: photo's own up to 1280; crop 512.")] = None,
+    show: Annotated[
+        str, typer.Option("--output", help="'full': the whole photo; 'crop': the square round the face.")
+    ] = "full",
+    face: Annotated[int | None, typer.Option(help="Which of several faces, 1 is the leftmost.")] = None,
+    pose: Annotated[str, typer.Option(help="'auto', 'still', a motion file or a video to take it from.")] = "auto",
+    pose_scale: Annotated[float, typer.Option(help="Size of the head's movement.")] = 1.0,
+    yaw: Annotated[float, typer.Option(help="Degrees to turn the head by.")] = 0.0,
+    pitch: Annotated[float, typer.Option(help="Degrees to nod the head by.")] = 0.0,
+    roll: Annotated[float, typer.Option(help="Degrees to tilt the head by.")] = 0.0,
+    mouth_scale: Annotated[float, typer.Option(help="Size of the mouth's movement.")] = 1.0,
+    expression_scale: Annotated[float, typer.Option(help="Size of the rest of the face's movement.")] = 1.0,
+    blink: Annotated[str, typer.Option(help="'auto', 'off', or blinks a minute.")] = "auto",
+    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")] = "auto",
+    save_motion: Annotated[Path | None, typer.Option(help="Also write the motion, a .safetensors file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")] = False,
+) -> None:
+    """Make a talking video from one photo and one recording."""
+    started = time.perf_counter()
+    from kptalk.media.audio import Speech
+    from kptalk.media.video import check_output, partial_path
+    from kptalk.motion.control import BLINKS_A_MINUTE, Control
+    from kptalk.pipeline import Options, Pipeline, check_motion_output
+
+    check_output(output, overwrite)
+    if save_motion:
+        check_motion_output(save_motion, overwrite)
+    rates = {"auto": BLINKS_A_MINUTE, "off": 0.0}
+    blinks = rates[blink] if blink in rates else _number(blink, "blink", "auto, off or blinks a minute")
+    control = Control(
+        pose_scale=pose_scale,
+        mouth_scale=mouth_scale,
+        expression_scale=expression_scale,
+        yaw=yaw,
+        pitch=pitch,
+        roll=roll,
+        blinks=blinks,
+    )
+    options = Options(fps=_fps(fps), seed=seed, size=size, output=show, steps=steps, control=control)
+    try:
+        with cli.stages(quiet) as tell:
+            tell("loading the models", 0, 1)
+            pipeline = Pipeline.from_pretrained(weights, device)
+            tell("loading the models", 1, 1)
+            loaded = time.perf_counter()
+            sound = Speech.open(speech)
+            driver = pose if pose in ("auto", "still") else pipeline.read_pose(pose, sound.duration_hint, tell)
+            options = replace(options, control=replace(control, pose=driver))
+            animation = pipeline.animate(portrait, sound, face=face, options=options)
+            animation.save(output, overwrite=overwrite, save_motion=save_motion, progress=tell)
+    except KeyboardInterrupt:
+        partial = partial_path(output)
+        cli.say("stopped", f"what was done so far is in {partial}" if partial.exists() else "nothing was written")
+        raise typer.Exit(cli.INTERRUPTED) from None
+    if not quiet:
+        _report(output, {"loading": loaded - started, **animation.seconds}, time.perf_counter() - started)
+
+
+def _fps(text: str) -> Fraction:
+    """A frame rate as users write it: 29.97 means 30000/1001."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise OptionError(f"fps is {text!r}: give a number such as 25, 29.97 or 30000/1001") from None
+    broadcast = round(rate * Fraction(1001, 1000))
+    ntsc = Fraction(broadcast * 1000, 1001)
+    return ntsc if rate.denominator != 1 and abs(rate - ntsc) < Fraction(1, 100) else rate
+
+
+def _number(text: str, name: str, wanted: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(f"{name} is {text!r}: give {wanted}") from None
+
+
+def _report(path: Path, seconds: dict[str, float], total: float) -> None:
+    """Where the video is and what took how long; drawing and encoding run side by side, so the parts exceed the sum."""
+    spent = ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items())
+    cli.output.print(f"{path}  ({spent}; {total:.1f} s in all)")
