@@ -1,0 +1,5 @@
+"""``python -m kptalk.cli``."""
+
+from kptalk.cli import main
+
+main()

@@ -1,0 +1,52 @@
+"""``kptalk prepare`` and ``kptalk train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kptalk.cli.show import BAD_INPUT, output
+
+
+def prepare(
+    videos: Annotated[
+        list[Path], typer.Argument(metavar="VIDEOS...", help="Videos of one talking person each, or folders of them.")
+    ],
+    folder: Annotated[Path, typer.Option("--output-file", "-o", help="Folder for the training shards.")],
+    people: Annotated[
+        Path | None, typer.Option(help="CSV with the columns file and identity; without it every video is a person.")
+    ] = None,
+) -> None:
+    """Make training shards of videos; every video that is left out is named with the reason."""
+    from kptalk.train.prepare import prepare_videos
+
+    kept = 0
+    for path, reason in prepare_videos(videos, folder, people):
+        kept += reason is None
+        if reason is not None:
+            output.print(f"left out {path}: {reason}")
+    output.print(f"{kept} clips are in {folder}")
+    if not kept:
+        raise typer.Exit(BAD_INPUT)
+
+
+def train(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="'facemesh', 'audio' or 'motion', in this order.")],
+    data: Annotated[Path, typer.Option(help="Folder that 'kptalk prepare' filled.")],
+    folder: Annotated[Path, typer.Option("--output-file", "-o", help="Folder for the weights; use with --weights.")],
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps; each network has a good number.")] = None,
+    seed: Annotated[int, typer.Option(help="Fixes the batches and the first weights.")] = 0,
+    minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on. 0: no limit.")] = 0,
+    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")] = "auto",
+) -> None:
+    """Train a network on shards; stopped at any time, the same command goes on."""
+    from kptalk.train.run import train_network
+
+    def tell(done: int, total: int, row: dict[str, float]) -> None:
+        numbers = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")
+        output.print(f"{name} {done}/{total}  {numbers}")
+
+    path = train_network(name, data, folder, steps=steps, seed=seed, minutes=minutes, device=device, progress=tell)
+    output.print(f"weights are in {path}")
