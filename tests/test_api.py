@@ -23,12 +23,12 @@ ORDER = {
     "audio": 3,
     "motion": 4,
     "render": 5,
-    "evaluate": 6,
     "pipeline": 6,
-    "train": 7,
-    "__init__": 7,
-    "doctor": 7,
-    "cli": 8,
+    "evaluate": 7,
+    "train": 8,
+    "__init__": 8,
+    "doctor": 8,
+    "cli": 9,
 }
 OUTSIDE = {"cli", "device", "weights"}
 

@@ -1,0 +1,114 @@
+"""Videos to judge, by the papers' protocol: each clip's first frame as portrait, its own sound, its first 8 seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+
+from kptalk.errors import AudioError, InputError
+from kptalk.evaluate.meter import FPS, RATE
+from kptalk.evaluate.run import Method
+from kptalk.evaluate.speed import Timing, write_timings
+from kptalk.media.audio import Speech
+from kptalk.media.clip import read_frames
+from kptalk.pipeline import Options, Pipeline
+
+PROTOCOL_SECONDS = 8.0
+
+
+def generate_videos(
+    pipeline: Pipeline,
+    clips: Sequence[Path],
+    folder: Path,
+    *,
+    name: str,
+    options: Options | None = None,
+    seconds: float | None = PROTOCOL_SECONDS,
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Method:
+    """Let every clip's first frame say what the clip says, and measure how long that takes.
+
+    A clip from which no video can be made, for example without a face in its first frame, is named in
+    ``Method.failures`` and does not stop the others.
+
+    Args:
+        pipeline: the models.
+        clips: real videos with sound.
+        folder: where the videos go, under the clips' names, with ``timing.json``; it must exist.
+        name: of the method.
+        options: how videos are made; the frame rate is always 25.
+        seconds: of every clip; None for all.
+        progress: told after every clip.
+    """
+    options = replace(options or Options(), fps=FPS)
+    timings: dict[str, Timing] = {}
+    failures: dict[str, str] = {}
+    for number, clip in enumerate(clips):
+        try:
+            timings[clip.name] = _generate(pipeline, clip, folder / clip.name, options, seconds)
+        except InputError as error:
+            failures[clip.name] = str(error)
+        else:
+            write_timings(folder, timings)
+        if progress:
+            progress("generating", number + 1, len(clips))
+    return Method(name, folder, failures)
+
+
+def _generate(pipeline: Pipeline, clip: Path, path: Path, options: Options, seconds: float | None) -> Timing:
+    begun = time.perf_counter()
+    first_drawn: list[float] = []
+    encoded = 0
+
+    def tell(stage: str, done: int, total: int | None) -> None:
+        nonlocal encoded
+        if stage == "drawing" and not first_drawn:
+            first_drawn.append(time.perf_counter() - begun)
+        if stage == "encoding":
+            encoded = done
+
+    portrait = next(read_frames(clip, FPS))
+    speech = Speech.open(clip) if seconds is None else _beginning(clip, seconds)
+    opened = time.perf_counter() - begun
+    animation = pipeline.animate(portrait, speech, options=options)
+    # A file of another container than ours keeps its name, so that the pairs of videos are found by it.
+    written = animation.save(path if path.suffix == ".mp4" else path.with_name(f"{path.name}.mp4"), progress=tell)
+    if written != path:
+        written.replace(path)
+    return Timing(
+        frames=encoded,
+        duration=float(encoded / FPS),
+        seconds=time.perf_counter() - begun,
+        first_frame=first_drawn[0],
+        peak_memory=_peak_memory(),
+        stages={"decoding": opened, **animation.seconds},
+    )
+
+
+def _beginning(clip: Path, seconds: float) -> Speech:
+    """The first seconds of a clip's sound."""
+    wanted, parts, known = ceil(seconds * RATE), [], 0
+    for chunk in Speech.open(clip).chunks():
+        parts.append(chunk[: wanted - known])
+        known += len(parts[-1])
+        if known == wanted:
+            break
+    if not known:
+        raise AudioError(f"{clip} holds no sound")
+    return Speech.from_samples(np.concatenate(parts), RATE)
+
+
+def _peak_memory() -> float:
+    """Most memory that this process has held so far, in MB; NaN where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

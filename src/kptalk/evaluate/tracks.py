@@ -1,0 +1,64 @@
+"""What the report's plots show of one video: lip opening, head rotation, where the picture moves, stills."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kptalk.evaluate.diversity import head_rotation
+from kptalk.evaluate.meter import Sight
+from kptalk.evaluate.result import Tracks
+from kptalk.face.indices import lip_opening
+
+HEAT_SIDE = 64
+STILL_SIDE = 128
+MOST_STILLS = 16
+
+
+class TrackMeter:
+    """Collects the tracks of one video; at most 16 stills are held, at even distances, however long it is."""
+
+    def __init__(self) -> None:
+        self._openings: list[float] = []
+        self._rotations: list[NDArray[np.float32]] = []
+        self._heat = np.zeros((HEAT_SIDE, HEAT_SIDE), np.float64)
+        self._before: NDArray[np.float32] | None = None
+        self._stills: list[NDArray[np.uint8]] = []
+        self._every = 1
+
+    def add(self, sight: Sight) -> None:
+        """Look at the next frame."""
+        if len(self._openings) % self._every == 0:
+            self._stills.append(_small(sight.image, STILL_SIDE))
+            if len(self._stills) > MOST_STILLS:
+                self._stills = self._stills[::2]
+                self._every *= 2
+        grey = cv2.cvtColor(_small(sight.image, HEAT_SIDE), cv2.COLOR_RGB2GRAY).astype(np.float32)
+        if self._before is not None:
+            self._heat += np.abs(grey - self._before)
+        self._before = grey
+        mesh = sight.mesh
+        height = np.nan if mesh is None else np.linalg.norm(mesh[10] - mesh[152])
+        self._openings.append(np.nan if mesh is None else float(lip_opening(mesh) / height))
+        self._rotations.append(np.full(3, np.nan, np.float32) if mesh is None else head_rotation(mesh))
+
+    def result(self) -> Tracks:
+        """The tracks; call it once, last."""
+        return Tracks(
+            opening=np.array(self._openings, np.float32),
+            rotation=np.array(self._rotations, np.float32).reshape(-1, 3),
+            heat=(self._heat / max(1, len(self._openings) - 1)).astype(np.float32),
+            stills=np.array(self._stills, np.uint8).reshape(-1, STILL_SIDE, STILL_SIDE, 3),
+        )
+
+
+def _small(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The middle square of a picture at another size."""
+    height, width = image.shape[:2]
+    edge = min(height, width)
+    top, left = (height - edge) // 2, (width - edge) // 2
+    small: NDArray[np.uint8] = cv2.resize(
+        image[top : top + edge, left : left + edge], (side, side), interpolation=cv2.INTER_AREA
+    )
+    return small
