@@ -1,0 +1,158 @@
+"""CPBD: sharpness of single pictures, 0 (all edges look blurred) to 1 (none does).
+
+Narvekar and Karam, "A No-Reference Image Blur Metric Based on the Cumulative Probability of Blur Detection (CPBD)",
+IEEE TIP 20(9), 2011. An edge of width w in a block whose just noticeable blur is w_JNB is seen as blurred with
+
+    P_blur = 1 - exp(-(w / w_JNB)^3.6),    CPBD = share of the edges with P_blur <= P_JNB = 63 %.
+
+The numbers are those of the Python package cpbd 1.0.7, which papers of this field use, with its own edge detectors:
+it compares squared Sobel strengths with twice their root mean square, and gives Canny thresholds for pictures of 0 to 1
+a picture of 0 to 255, so nearly every ridge of the gradient is an edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import convolve
+
+from kptalk.errors import MissingExtra
+from kptalk.evaluate.meter import Column, Heard, Sight
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+EVERY = 5  # frames, from the first one on: sharpness hardly changes within 0.2 s
+BLOCK = 64  # pixels a side; what is left over at the right and below does not count
+LEAST_EDGES = 0.002 * BLOCK**2  # a block with no more Canny edge pixels than this is smooth, and not looked at
+LOW_CONTRAST, JNB_LOW, JNB_HIGH = 50, 5, 3  # grey levels; just noticeable width in pixels up to that contrast, and above
+BETA = 3.6
+PERCENT_JNB = 63
+LONGEST_SIDE = 101  # pixels an edge may reach to either side
+
+
+def cpbd(grey: NDArray[np.uint8]) -> float:
+    """Sharpness of one picture (H, W) uint8; 0 where it has no edges.
+
+    Raises:
+        MissingExtra: scikit-image is not installed.
+    """
+    widths, canny = edge_widths(grey), canny_edges(grey)
+    percents = []
+    for y in range(0, grey.shape[0] - BLOCK + 1, BLOCK):
+        for x in range(0, grey.shape[1] - BLOCK + 1, BLOCK):
+            block = slice(y, y + BLOCK), slice(x, x + BLOCK)
+            if np.count_nonzero(canny[block]) > LEAST_EDGES:
+                noticeable = JNB_LOW if np.ptp(grey[block]) <= LOW_CONTRAST else JNB_HIGH
+                wide = widths[block][widths[block] > 0]
+                percents.append(np.rint(100 * (1 - np.exp(-((wide / noticeable) ** BETA)))))
+    found = np.concatenate(percents) if percents else np.zeros(0)
+    return float((found <= PERCENT_JNB).mean()) if len(found) else 0.0
+
+
+def canny_edges(grey: NDArray[np.uint8]) -> Bools:
+    """Edges that tell which blocks count, (H, W) bool from (H, W) uint8."""
+    try:
+        from skimage.feature import canny
+    except ImportError as error:
+        raise MissingExtra("CPBD needs scikit-image: pip install 'kptalk[evaluate]'") from error
+    edges: Bools = canny(grey.astype(np.float64))
+    return edges
+
+
+def sobel_edges(grey: NDArray[np.uint8]) -> Bools:
+    """Upright edges, whose widths are measured: ridges of the squared horizontal Sobel strength, (H, W) bool."""
+    kernel = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
+    strength = convolve(grey.astype(np.float64), kernel) ** 2
+    strength[strength <= 2 * np.sqrt(strength.mean())] = 0
+    around = np.pad(strength, 1)
+    across = (strength > around[1:-1, :-2]) & (strength > around[1:-1, 2:])
+    down = (strength > around[:-2, 1:-1]) & (strength > around[2:, 1:-1])
+    edges: Bools = across | down
+    return edges
+
+
+def edge_widths(grey: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Width in pixels of every upright edge, (H, W); 0 elsewhere (Marziliano et al., ICIP 2002).
+
+    Along the row, an edge reaches to the nearest turn of the brightness on either side. Edges whose gradient is more
+    than 22.5 degrees off the row have no width, but for exactly vertical gradients, which count as rising to the right.
+    """
+    image = grey.astype(np.float64)
+    gradient_y, gradient_x = np.gradient(image)
+    edges = sobel_edges(grey)
+    edges[[0, -1]] = edges[:, [0, -1]] = False
+    level = np.abs(gradient_y) < np.tan(np.pi / 8) * np.abs(gradient_x)
+    step = np.diff(image, axis=1)
+    rising = _reach(step > 0)
+    falling = _reach(step < 0)
+    return np.where(edges & (level & (gradient_x > 0) | (gradient_x == 0)), rising, 0) + np.where(
+        edges & level & (gradient_x < 0), falling, 0
+    )
+
+
+def _reach(goes: Bools) -> NDArray[np.int64]:
+    """Width of an edge at each pixel (H, W) if brightness ``goes`` (H, W - 1) its way from each pixel to the next."""
+    height, steps = goes.shape
+    index = np.arange(steps)
+    # For each step: how many in a row go this way, counted from it to the left, and to the right.
+    left = index - np.maximum.accumulate(np.where(goes, -1, index), axis=1)
+    ends = np.where(goes, steps, index)[:, ::-1]
+    right = np.minimum.accumulate(ends, axis=1)[:, ::-1] - index
+    # The two steps that touch the pixel itself count without being looked at.
+    reach = np.zeros((height, steps + 1), np.int64)
+    reach[:, 1:-1] = 2
+    reach[:, 2:] += np.minimum(left[:, :-1], LONGEST_SIDE - 1)
+    reach[:, :-2] += np.minimum(right[:, 1:], LONGEST_SIDE - 1)
+    return reach
+
+
+class CpbdJudge:
+    """CPBD of the generated frames' luminance, whole frames as the papers take them."""
+
+    columns = (
+        Column(
+            "cpbd",
+            "CPBD",
+            "",
+            "higher",
+            "sharpness of the whole frame, 0 to 1: cumulative probability of blur detection (Narvekar and Karam 2011, "
+            f"numbers of the package cpbd 1.0.7), mean over every {EVERY}th frame",
+        ),
+    )
+
+    def __init__(self) -> None:
+        canny_edges(np.zeros((8, 8), np.uint8))  # says at once if scikit-image is missing
+
+    def start(self) -> CpbdMeter:
+        """A meter for the next clip."""
+        return CpbdMeter()
+
+    def summary(self) -> Mapping[str, float]:
+        """Nothing but means over clips."""
+        return {}
+
+    def weights(self) -> Mapping[str, str]:
+        """No network."""
+        return {}
+
+
+class CpbdMeter:
+    """Mean CPBD of one clip."""
+
+    def __init__(self) -> None:
+        self._frames = 0
+        self._scores: list[float] = []
+
+    def add(self, generated: Sight, real: Sight) -> None:
+        """Look at the next frame; only every fifth one is measured."""
+        if self._frames % EVERY == 0:
+            self._scores.append(cpbd(cv2.cvtColor(generated.image, cv2.COLOR_RGB2GRAY)))
+        self._frames += 1
+
+    def result(self, heard: Heard) -> Mapping[str, float]:
+        """``cpbd``, NaN without a frame."""
+        return {"cpbd": float(np.mean(self._scores)) if self._scores else float("nan")}

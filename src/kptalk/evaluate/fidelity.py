@@ -1,0 +1,113 @@
+"""PSNR and SSIM: how near each generated frame is to the real one of the same moment (self-reenactment).
+
+    PSNR = 10 log10(255^2 / MSE) dB, MSE over the pixels and the three RGB channels of one frame
+    SSIM = mean of (2 m_x m_y + C1)(2 s_xy + C2) / ((m_x^2 + m_y^2 + C1)(s_x^2 + s_y^2 + C2)) over the picture
+
+SSIM as in Wang, Bovik, Sheikh and Simoncelli, IEEE TIP 13(4), 2004: luminance, Gaussian window of sigma 1.5 pixels,
+C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2. Both are means over frames, of the whole frame.
+A generated frame of another size is resized to the real one's first: the numbers then hold the resizing's loss too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+
+from kptalk.errors import MissingExtra
+from kptalk.evaluate.meter import Column, Heard, Image, Sight
+
+EVERY = 5  # frames, from the first one on, for SSIM, which costs ten times as much as PSNR
+CAP = 100.0  # dB; equal frames would have infinitely many, and one of them would make a clip's mean infinite
+
+
+def psnr(generated: Image, real: Image) -> float:
+    """Peak signal-to-noise ratio in dB of two pictures (H, W, 3) uint8, at most 100, which equal pictures have."""
+    error = np.mean(np.square(generated.astype(np.float32) - real.astype(np.float32)), dtype=np.float64)
+    return float(min(CAP, 10 * np.log10(255**2 / error))) if error else CAP
+
+
+def ssim(generated: Image, real: Image) -> float:
+    """Structural similarity of two pictures' luminance, (H, W, 3) uint8 of 11 pixels a side at least; 1 if equal.
+
+    Raises:
+        MissingExtra: scikit-image is not installed.
+    """
+    try:
+        from skimage.metrics import structural_similarity
+    except ImportError as error:
+        raise MissingExtra("SSIM needs scikit-image: pip install 'kptalk[evaluate]'") from error
+    x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (generated, real))
+    return float(
+        structural_similarity(x, y, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    )
+
+
+def resized(image: Image, like: Image) -> Image:
+    """A picture (H, W, 3) uint8 in the size of another one."""
+    height, width = like.shape[:2]
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = image.shape[0] * image.shape[1] > height * width
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+class FidelityJudge:
+    """PSNR and SSIM against the real frames."""
+
+    columns = (
+        Column(
+            "psnr",
+            "PSNR",
+            "dB",
+            "higher",
+            f"peak signal-to-noise ratio against the real frame, whole frame, RGB; mean over frames, {CAP:.0f} dB at most",
+        ),
+        Column(
+            "ssim",
+            "SSIM",
+            "",
+            "higher",
+            "structural similarity to the real frame, whole frame, luminance (Wang et al. 2004); "
+            f"mean over every {EVERY}th frame",
+        ),
+    )
+
+    def __init__(self) -> None:
+        flat = np.zeros((16, 16, 3), np.uint8)
+        ssim(flat, flat)  # says at once if scikit-image is missing
+
+    def start(self) -> FidelityMeter:
+        """A meter for the next clip."""
+        return FidelityMeter()
+
+    def summary(self) -> Mapping[str, float]:
+        """Nothing but means over clips."""
+        return {}
+
+    def weights(self) -> Mapping[str, str]:
+        """No network."""
+        return {}
+
+
+class FidelityMeter:
+    """Mean PSNR and SSIM of one clip."""
+
+    def __init__(self) -> None:
+        self._psnr: list[float] = []
+        self._ssim: list[float] = []
+
+    def add(self, generated: Sight, real: Sight) -> None:
+        """Compare the next frames; SSIM only at every fifth one."""
+        image = resized(generated.image, real.image)
+        if len(self._psnr) % EVERY == 0:
+            self._ssim.append(ssim(image, real.image))
+        self._psnr.append(psnr(image, real.image))
+
+    def result(self, heard: Heard) -> Mapping[str, float]:
+        """``psnr`` and ``ssim``, NaN without a frame."""
+        return {
+            key: float(np.mean(values)) if values else float("nan")
+            for key, values in (("psnr", self._psnr), ("ssim", self._ssim))
+        }

@@ -1,0 +1,70 @@
+"""Flicker: how much the picture changes back and forth from frame to frame.
+
+With Y_t the luminance of frame t (0 to 255) reduced to 64 x 64 by area means,
+
+    flicker = mean over t and pixels of |Y_(t-1) - 2 Y_t + Y_(t+1)|,    grey levels,
+
+the second difference in time: it is 0 for a still picture and for steady change, small for slow motion, and four times
+the amplitude of brightness that swings around its mean every frame. Real video has some of it (camera noise,
+compression, the lips), so its own number is what to be near: a frozen video lies below it, a trembling one above.
+The definition is ours. The reduction to cells keeps shimmering textures and pulsing light, and drops pixel noise.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kptalk.evaluate.meter import Column, Heard, Sight
+
+CELLS = 64  # a side, whatever the frame's shape
+
+
+class FlickerJudge:
+    """Flicker of the generated video, whole frame."""
+
+    columns = (
+        Column(
+            "flicker",
+            "flicker",
+            "grey levels",
+            "real",
+            f"mean absolute second difference in time of the luminance (0 to 255) in {CELLS} x {CELLS} cells",
+        ),
+    )
+
+    def start(self) -> FlickerMeter:
+        """A meter for the next clip."""
+        return FlickerMeter()
+
+    def summary(self) -> Mapping[str, float]:
+        """Nothing but means over clips."""
+        return {}
+
+    def weights(self) -> Mapping[str, str]:
+        """No network."""
+        return {}
+
+
+class FlickerMeter:
+    """Flicker of one clip."""
+
+    def __init__(self) -> None:
+        self._last: deque[NDArray[np.float32]] = deque(maxlen=3)
+        self._changes: list[float] = []
+
+    def add(self, generated: Sight, real: Sight) -> None:
+        """Look at the next frame."""
+        luminance = cv2.cvtColor(generated.image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        self._last.append(cv2.resize(luminance, (CELLS, CELLS), interpolation=cv2.INTER_AREA).astype(np.float32))
+        if len(self._last) == 3:
+            before, now, after = self._last
+            self._changes.append(float(np.abs(before - 2 * now + after).mean()))
+
+    def result(self, heard: Heard) -> Mapping[str, float]:
+        """``flicker``, NaN with fewer than three frames."""
+        return {"flicker": float(np.mean(self._changes)) if self._changes else float("nan")}
