@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from kptalk.cli.animate import animate
+from kptalk.cli.evaluate import evaluate, study
 from kptalk.cli.show import BAD_INPUT, FAILED, INTERRUPTED, output, say, show_warning
 from kptalk.cli.train import prepare, train
+from kptalk.cli.weights import app as weights
 from kptalk.errors import InputError, KptalkError
 from kptalk.version import __version__
 
@@ -83,5 +85,7 @@ def doctor() -> None:
         raise typer.Exit(FAILED)
 
 
-for command in (animate, prepare, train):
+for command in (animate, prepare, train, evaluate):
     app.command()(command)
+app.add_typer(study, name="study")
+app.add_typer(weights, name="weights")

@@ -83,7 +83,9 @@ class Judge(Protocol):
     the metric cannot be had; the evaluation then goes on without it.
     """
 
-    columns: tuple[Column, ...]
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What it measures."""
 
     def start(self) -> Meter:
         """A meter for the next clip."""

@@ -1,0 +1,100 @@
+"""From folders to a folder of reports: the table's numbers, and the files that are written while it runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kptalk.errors import OutputError
+from kptalk.evaluate.jitter import Joins
+from kptalk.evaluate.judges import open_judges
+from kptalk.evaluate.report.clip_list import write_clip_list
+from kptalk.evaluate.report.files import write_csv, write_json
+from kptalk.evaluate.report.page import write_html
+from kptalk.evaluate.result import ClipResult, Evaluation
+from kptalk.evaluate.run import Method, Progress, evaluate
+from kptalk.motion.generate import HELD, LENGTH, LOOKAHEAD
+
+REPORT = "report.json"
+GENERATED = "generated"
+OUTPUTS = (REPORT, "report.csv", "report.html", "clips.csv", "unfinished.jsonl")
+OUR_JOINS = Joins(LENGTH - LOOKAHEAD, LENGTH - LOOKAHEAD - HELD)
+
+
+def open_report(folder: Path, overwrite: bool) -> None:
+    """Make the folder of the reports; an old report in it is removed if that is allowed, other files are left alone.
+
+    Raises:
+        OutputError: it cannot be made, or holds a report and may not be overwritten.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        old = [folder / name for name in (*OUTPUTS, GENERATED) if (folder / name).exists()]
+        if old and not overwrite:
+            raise OutputError(f"{folder} holds a report already: allow overwriting, or give another folder")
+        for path in old:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write to folder {folder}: {error.strerror}") from error
+
+
+def report(
+    clips: Sequence[Path],
+    methods: Sequence[Method],
+    folder: Path,
+    *,
+    joins: Joins,
+    seconds: float | None = None,
+    arcface: Path | None = None,
+    command: str = "",
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Judge videos and write ``report.html``, ``report.csv``, ``report.json`` and the frozen list ``clips.csv``.
+
+    While it runs every clip's numbers go to ``unfinished.jsonl`` at once; the file is removed at the end.
+
+    Args:
+        clips: the real videos.
+        methods: where the generated ones are.
+        folder: of the reports; it exists.
+        joins: where the methods' windows meet.
+        seconds: only so much of every video's beginning is compared; None for all.
+        arcface: face-recognition model for CSIM, see ``open_judges``.
+        command, seed: for the record.
+        progress: told after every clip.
+
+    Raises:
+        DatasetError: a real video cannot be used, or two methods have one name.
+        OutputError: the reports cannot be written.
+    """
+    judges, unavailable = open_judges(joins, arcface)
+    journal = folder / "unfinished.jsonl"
+
+    def keep(method: str, result: ClipResult) -> None:
+        row: Mapping[str, object] = {"method": method, "clip": result.clip, **result.values}
+        with journal.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    evaluation = evaluate(
+        clips,
+        methods,
+        judges,
+        seconds=seconds,
+        unavailable=unavailable,
+        command=command,
+        seed=seed,
+        progress=progress,
+        finished=keep,
+    )
+    write_csv(evaluation, folder / "report.csv")
+    write_clip_list(evaluation.clips, folder / "clips.csv")
+    write_html(evaluation, folder / "report.html")
+    write_json(evaluation, folder / REPORT)
+    journal.unlink(missing_ok=True)
+    return evaluation

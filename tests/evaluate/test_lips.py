@@ -1,0 +1,120 @@
+"""Lip metrics: known answers for made openings, and order under growing damage of a real clip."""
+
+import numpy as np
+import pytest
+from evaluate.conftest import faceless, shifted, trembling
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kptalk.evaluate.lips import LipJudge, best_lag, closures, correlation, landmark_distance, speaking
+from kptalk.evaluate.meter import Heard, Sight
+
+CLIP, OTHER = "aoc_1", "katiehill_1"
+
+
+def test_the_real_video_against_itself_is_perfect(seen, measure):
+    sights, sound = seen(CLIP)
+    values = measure(LipJudge(), sights, sights, Heard(sound, sound))
+    assert values["lip_r"] == pytest.approx(1)
+    assert values["lip_width_r"] == pytest.approx(1)
+    assert values["lip_amplitude"] == pytest.approx(1)
+    assert values["lmd"] == pytest.approx(0, abs=1e-6)
+    assert values["lip_lag"] == 0
+    assert values["closure_recall"] == values["closure_precision"] == 1
+
+
+def test_lips_that_come_late_correlate_less_and_the_lag_says_by_how_much(seen, measure):
+    sights, sound = seen(CLIP)
+    late = [measure(LipJudge(), shifted(sights, k), sights, Heard(sound, sound)) for k in (0, 1, 2, 4)]
+    assert [values["lip_lag"] for values in late] == [0, 1, 2, 4]
+    assert np.all(np.diff([values["lip_r"] for values in late]) < 0)
+    assert np.all(np.diff([values["lmd"] for values in late]) > 0)
+
+
+def test_frozen_lips_have_no_correlation_no_amplitude_and_a_distance(seen, measure):
+    sights, sound = seen(CLIP)
+    values = measure(LipJudge(), [sights[0]] * len(sights), sights, Heard(sound, sound))
+    assert values["lip_r"] == values["lip_amplitude"] == 0
+    assert values["lmd"] > 0.5
+
+
+def test_other_words_are_no_match(seen, measure):
+    (ours, _), (theirs, sound) = seen(OTHER), seen(CLIP)
+    assert measure(LipJudge(), ours, theirs, Heard(sound, sound))["lip_r"] < 0.4
+
+
+def test_noise_in_the_landmarks_costs_correlation_and_distance_in_order(seen, measure):
+    sights, sound = seen(CLIP)
+    noisy = [measure(LipJudge(), trembling(sights, p), sights, Heard(sound, sound)) for p in (0.2, 0.6, 1.5)]
+    assert np.all(np.diff([values["lip_r"] for values in noisy]) < 0)
+    assert np.all(np.diff([values["lmd"] for values in noisy]) > 0)
+
+
+def test_the_head_s_pose_is_no_lip_distance(seen, measure):
+    """The same face turned, moved and enlarged as a rigid body."""
+    sights, _ = seen(CLIP)
+    angle = np.radians(12)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]], np.float32)
+    moved = [Sight(sight.image, 1.3 * (sight.mesh @ turn) + np.float32([20, -10, 5])) for sight in sights]
+    assert measure(LipJudge(), moved, sights)["lmd"] == pytest.approx(0, abs=1e-3)
+
+
+def test_frames_without_a_face_are_left_out_and_too_few_give_nothing(seen, measure):
+    sights, sound = seen(CLIP)
+    heard = Heard(sound, sound)
+    assert measure(LipJudge(), faceless(sights, range(20, 50)), sights, heard)["lip_r"] == pytest.approx(1)
+    assert all(np.isnan(v) for v in measure(LipJudge(), faceless(sights, range(0, 80)), sights, heard).values())
+    assert all(np.isnan(v) for v in measure(LipJudge(), [], [], heard).values())
+
+
+def test_closures_are_found_missed_and_invented():
+    real = np.ones(60)
+    real[[10, 11, 30, 31, 32]] = 0
+    always = np.ones(60, bool)
+    late, missed, invented = real.copy(), real.copy(), real.copy()
+    late[10:14], missed[10:12], invented[45:48] = (1, 1, 0, 0), 1, 0
+    assert closures(real, real, always) == (1, 1)
+    assert closures(late, real, always) == (1, 1)
+    assert closures(missed, real, always) == (0.5, 1)
+    assert closures(invented, real, always) == (1, pytest.approx(2 / 3))
+    shut = closures(np.zeros(60), real, always)
+    assert shut[0] == 1
+    assert shut[1] == 1  # one closure, as long as the clip: it does touch real ones
+    assert np.isnan(closures(real, real, ~always)).all()  # nobody speaks
+
+
+def test_one_frame_is_no_closure():
+    real = np.ones(40)
+    real[20] = 0
+    assert np.isnan(closures(real, real, np.ones(40, bool))).all()
+
+
+def test_speech_is_where_the_sound_is_loud_and_three_frames_around():
+    sound = np.zeros(40 * 640, np.float32)
+    sound[10 * 640 : 20 * 640] = 0.5
+    assert np.flatnonzero(speaking(sound, 40)).tolist() == list(range(7, 23))
+    assert not speaking(np.zeros(6400, np.float32), 10).any()
+
+
+@given(st.integers(-10, 10), st.integers(0, 2**32 - 1))
+def test_any_lag_is_found(lag, seed):
+    signal = np.random.default_rng(seed).normal(size=120)
+    assert best_lag(signal[20 - lag : 100 - lag], signal[20:100]) == lag
+
+
+@given(st.floats(0.1, 10), st.floats(-5, 5), st.integers(0, 2**32 - 1))
+def test_correlation_does_not_mind_scale_and_offset(scale, offset, seed):
+    a, b = np.random.default_rng(seed).normal(size=(2, 50))
+    assert correlation(scale * a + offset, b) == pytest.approx(correlation(a, b), abs=1e-9)
+
+
+def test_lip_distance_counts_in_percent_of_the_face_s_width(seen):
+    sights, _ = seen(CLIP)
+    from kptalk.evaluate import lips
+
+    points = np.array([sight.mesh[lips._KEPT] for sight in sights[:5]], np.float64)
+    stable = list(lips.STABLE)
+    width = np.linalg.norm(points[0, 40 + stable.index(234)] - points[0, 40 + stable.index(454)])
+    lowered = points.copy()
+    lowered[:, :40, 1] += 0.02 * width
+    assert landmark_distance(lowered, points) == pytest.approx(2, rel=0.05)
