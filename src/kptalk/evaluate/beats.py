@@ -7,7 +7,7 @@ mean speed, smoothed by a Gaussian of sigma 5 frames, has a local minimum. With 
     beat_align_reference = 1/|B^a| sum over a in B^a of exp(-min over m in B^m of (a - m)^2 / (2 sigma^2))
 
 The first is AIST++'s (Li et al., "AI Choreographer", ICCV 2021); the second, the other way round, is what KDTalker's
-``beat_align_score`` computes. That code picks 68 FaceMesh points with some of them twice, which are not known here; ours
+``beat_align_score`` computes. That code picks 68 FaceMesh points, some of them twice; which ones is not known here. Ours
 correspond to the 68 points of the iBUG 300-W scheme, each once. Frames without a face are bridged in straight lines,
 where the reference leaves them out and so moves all later beats.
 """
@@ -40,7 +40,7 @@ LANDMARKS = np.array(
 )
 
 
-def motion_beats(landmarks: NDArray[np.floating]) -> NDArray[np.int64]:
+def motion_beats(landmarks: NDArray[np.float32]) -> NDArray[np.int64]:
     """Frames at which the motion pauses: ``landmarks`` (T, N, 3), T >= 2, in any unit, to frame numbers."""
     speed = np.linalg.norm(np.diff(np.asarray(landmarks, np.float64), axis=0), axis=-1).mean(-1)
     beats: NDArray[np.int64] = argrelmin(gaussian_filter1d(speed, SMOOTHING))[0]
@@ -64,7 +64,7 @@ def audio_beats(sound: NDArray[np.float32]) -> Floats:
 
 
 def alignment(beats: Floats, others: Floats) -> float:
-    """How near, 0 to 1, each of ``beats`` is to its nearest of ``others``, both in seconds; NaN where either has none."""
+    """How near, 0 to 1, each of ``beats`` is to its nearest of ``others``, both in seconds; NaN where one has none."""
     if not len(beats) or not len(others):
         return float("nan")
     apart = np.abs(beats[:, None] - others).min(1)

@@ -28,7 +28,8 @@ Floats = NDArray[np.float64]
 EVERY = 5  # frames, from the first one on: sharpness hardly changes within 0.2 s
 BLOCK = 64  # pixels a side; what is left over at the right and below does not count
 LEAST_EDGES = 0.002 * BLOCK**2  # a block with no more Canny edge pixels than this is smooth, and not looked at
-LOW_CONTRAST, JNB_LOW, JNB_HIGH = 50, 5, 3  # grey levels; just noticeable width in pixels up to that contrast, and above
+LOW_CONTRAST = 50  # grey levels between a block's darkest and brightest pixel
+JNB_LOW, JNB_HIGH = 5, 3  # pixels: just noticeable width up to that contrast, and above it
 BETA = 3.6
 PERCENT_JNB = 63
 LONGEST_SIDE = 101  # pixels an edge may reach to either side
@@ -89,9 +90,10 @@ def edge_widths(grey: NDArray[np.uint8]) -> NDArray[np.int64]:
     step = np.diff(image, axis=1)
     rising = _reach(step > 0)
     falling = _reach(step < 0)
-    return np.where(edges & (level & (gradient_x > 0) | (gradient_x == 0)), rising, 0) + np.where(
-        edges & level & (gradient_x < 0), falling, 0
-    )
+    widths = np.zeros(grey.shape, np.int64)
+    for wide, ours in ((rising, level & (gradient_x > 0) | (gradient_x == 0)), (falling, level & (gradient_x < 0))):
+        widths[edges & ours] = wide[edges & ours]
+    return widths
 
 
 def _reach(goes: Bools) -> NDArray[np.int64]:

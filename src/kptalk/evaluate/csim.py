@@ -12,7 +12,6 @@ ArcFace's five points (Deng et al., CVPR 2019) by the least-squares similarity t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from kptalk.errors import MissingExtra, WeightsError
 from kptalk.evaluate.meter import Column, Heard, Image, Sight
+from kptalk.evaluate.watch import sha256
 from kptalk.face.indices import IRISES, MOUTH_CORNERS
 from kptalk.weights.registry import official_path
 
@@ -39,9 +39,10 @@ FIVE_POINTS = np.array([IRISES[0, 0], IRISES[1, 0], NOSE_TIP, *MOUTH_CORNERS])
 
 
 def aligned_face(image: Image, mesh: Floats) -> Image:
-    """The face of ``image`` (H, W, 3) uint8 RGB with landmarks (478, 3) as ArcFace wants it: (112, 112, 3) uint8 RGB."""
+    """The face with landmarks (478, 3) in a picture (H, W, 3) uint8 RGB as ArcFace wants it, (112, 112, 3)."""
     transform = similarity(mesh[FIVE_POINTS, :2].astype(np.float64), TEMPLATE)
-    return cv2.warpAffine(image, transform, (SIDE, SIDE), flags=cv2.INTER_LINEAR)
+    face: Image = cv2.warpAffine(image, transform, (SIDE, SIDE), flags=cv2.INTER_LINEAR)
+    return face
 
 
 def similarity(points: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -95,7 +96,7 @@ class CsimJudge:
             raise WeightsError(
                 f"{path} has {seen}; CSIM needs one input (N, 3, {SIDE}, {SIDE}) and an output (N, D), as ArcFace has"
             )
-        self._sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self._sha256 = sha256(path)
 
     def start(self) -> CsimMeter:
         """A meter for the next clip."""
@@ -116,17 +117,17 @@ class CsimJudge:
         pixels = aligned_face(sight.image, sight.mesh).transpose(2, 0, 1)[None].astype(np.float32)
         feed = {self._session.get_inputs()[0].name: (pixels - 127.5) / 127.5}
         vector: Floats = self._session.run(None, feed)[0][0]
-        return vector / np.maximum(np.linalg.norm(vector), np.float32(1e-12))
+        vector /= np.maximum(np.linalg.norm(vector), np.float32(1e-12))
+        return vector
 
 
 class CsimMeter:
-    """Mean similarity of one clip; frames without a face do not count."""
+    """Embeddings of one clip; frames without a face do not count."""
 
     def __init__(self, judge: CsimJudge) -> None:
         self._judge = judge
         self._source: Floats | None = None
-        self._waiting: list[Floats] = []  # embeddings from before the real video's first face
-        self._scores: list[float] = []
+        self._embeddings: list[Floats] = []
         self._frames = 0
 
     def add(self, generated: Sight, real: Sight) -> None:
@@ -134,12 +135,11 @@ class CsimMeter:
         if self._source is None:
             self._source = self._judge.embedding(real)
         if self._frames % EVERY == 0 and (found := self._judge.embedding(generated)) is not None:
-            self._waiting.append(found)
-        if self._source is not None:
-            self._scores += [float(vector @ self._source) for vector in self._waiting]
-            self._waiting.clear()
+            self._embeddings.append(found)
         self._frames += 1
 
     def result(self, heard: Heard) -> Mapping[str, float]:
         """``csim``; NaN where the real video, or no measured frame of the generated one, has a face."""
-        return {"csim": float(np.mean(self._scores)) if self._scores else float("nan")}
+        if self._source is None or not self._embeddings:
+            return {"csim": float("nan")}
+        return {"csim": float(np.mean(np.stack(self._embeddings) @ self._source))}

@@ -50,7 +50,8 @@ def resized(image: Image, like: Image) -> Image:
     if image.shape[:2] == (height, width):
         return image
     shrinks = image.shape[0] * image.shape[1] > height * width
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    out: Image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return out
 
 
 class FidelityJudge:
@@ -62,7 +63,7 @@ class FidelityJudge:
             "PSNR",
             "dB",
             "higher",
-            f"peak signal-to-noise ratio against the real frame, whole frame, RGB; mean over frames, {CAP:.0f} dB at most",
+            f"peak signal-to-noise ratio against the real frame, whole, RGB; at most {CAP:.0f} dB, mean over frames",
         ),
         Column(
             "ssim",
