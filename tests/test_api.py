@@ -28,6 +28,7 @@ ORDER = {
     "train": 8,
     "__init__": 8,
     "doctor": 8,
+    "official": 8,
     "cli": 9,
 }
 OUTSIDE = {"cli", "device", "weights"}

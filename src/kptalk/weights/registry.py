@@ -1,6 +1,6 @@
 """The official files that others publish: where each one is, under which terms, and where its converted form lies.
 
-Everything that may have to be corrected is in ``TABLE``. Nothing here touches the network; see ``fetch`` and ``convert``.
+Everything that may have to be corrected is in ``TABLE``. Nothing here touches the network: see ``fetch``, ``convert``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Entry:
         sha256: of the original, in hexadecimal; the first eight digits may do; None where unknown: then the first pull
             records it in the lock file.
         key: the dictionary inside the original that holds the tensors; None: the outermost.
-        prefix: what the wanted tensors' names begin with there; it is removed, other tensors are left out.
+        prefix: what the tensors' names may begin with there; it is removed.
+        part: what the wanted tensors' names begin with after that; others belong to other networks.
+        aliases: other names under which copies of the original go.
         form: what the converted file is.
     """
 
@@ -68,6 +70,8 @@ class Entry:
     sha256: str | None = None
     key: str | None = None
     prefix: str = ""
+    part: str = ""
+    aliases: tuple[str, ...] = ()
     form: Form = "safetensors"
 
     @property
@@ -98,7 +102,15 @@ TABLE = (
     _live_portrait("stitching", _STITCHING, key="retarget_shoulder", prefix="module."),
     _live_portrait("retargeting_lip", _STITCHING, key="retarget_mouth", prefix="module."),
     _live_portrait("retargeting_eye", _STITCHING, key="retarget_eye", prefix="module."),
-    Entry("kdtalker", "official", Hub("ChaolongYang/KDTalker", "ckpts/KDTalker.pth"), _CC_BY_NC, False, key="model"),
+    Entry(
+        "kdtalker",
+        "official",
+        Hub("ChaolongYang/KDTalker", "ckpts/KDTalker.pth"),
+        _CC_BY_NC,
+        False,
+        key="model",
+        prefix="point_model.model.",
+    ),
     Entry(
         "kdtalker_norm",
         "official",
@@ -114,7 +126,8 @@ TABLE = (
         "research and personal use only (Wav2Lip, trained on LRS2)",
         False,
         key="state_dict",
-        prefix="module.audio_encoder.",
+        prefix="module.",
+        part="audio_encoder.",
     ),
     Entry(
         "syncnet",
@@ -140,6 +153,7 @@ TABLE = (
         "Apache-2.0 (TensorFlow models)",
         True,
         sha256="6726825d",
+        aliases=("pt_inception-2015-12-05-6726825d.pth",),
         form="pth",  # torch_fidelity builds its network from a .pth file only
     ),
     Entry(
@@ -167,6 +181,11 @@ def entry_of(name: str) -> Entry:
     return ENTRIES[name]
 
 
+def entries_in(file_name: str) -> list[Entry]:
+    """The entries whose original goes under that file name; stitching and retargeting share one."""
+    return [entry for entry in TABLE if file_name in (entry.original, *entry.aliases)]
+
+
 def weights_folder() -> Path:
     """Where converted official weights and their lock file lie.
 
@@ -176,6 +195,11 @@ def weights_folder() -> Path:
     home = os.environ.get("KPTALK_HOME")
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home or Path(cache) / "kptalk") / "weights" / "official"
+
+
+def converted_path(entry: Entry) -> Path:
+    """Where the converted file of an entry is, or will be."""
+    return weights_folder() / entry.converted
 
 
 def official_path(name: str) -> Path:
@@ -188,7 +212,7 @@ def official_path(name: str) -> Path:
         WeightsError: no such entry, or it is not here yet; the message holds the command that gets it.
     """
     entry = entry_of(name)
-    path = weights_folder() / entry.converted
+    path = converted_path(entry)
     if not path.is_file():
         raise WeightsError(
             f"the official weights {name!r} are not here: run `kptalk weights pull {name}`, "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.resources import files
@@ -75,7 +75,7 @@ def load_model(path: str | Path, model_class: type[Model], config_class: type[Da
     with _opened(path) as file:
         model = _build(path, file.metadata() or {}, model_class, config_class)
         expected = model.state_dict()
-        _check(path, {name: file.get_slice(name).get_shape() for name in file.keys()}, expected)  # noqa: SIM118
+        check_tensors(path, {name: file.get_slice(name).get_shape() for name in file.keys()}, expected)  # noqa: SIM118
         model.load_state_dict({name: file.get_tensor(name).to(value.dtype) for name, value in expected.items()})
     return model.eval()
 
@@ -144,7 +144,12 @@ def _tupled(value: Any) -> Any:
     return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
 
 
-def _check(path: str | Path, found: dict[str, list[int]], expected: dict[str, Tensor]) -> None:
+def check_tensors(path: str | Path, found: Mapping[str, Sequence[int]], expected: Mapping[str, Tensor]) -> None:
+    """Hold the names and shapes found in a file against those of the network that it is to fill.
+
+    Raises:
+        WeightsError: a tensor is missing, surplus or misshaped; the message names the first two of each kind.
+    """
     wrong = {
         "missing": [name for name in expected if name not in found],
         "surplus": [name for name in found if name not in expected],

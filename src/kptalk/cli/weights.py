@@ -1,0 +1,92 @@
+"""``kptalk weights``: get the official files, convert, list and verify them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from kptalk.cli.show import FAILED, errors, output, say
+
+if TYPE_CHECKING:
+    from kptalk.official import Outcome
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAMES]...", help="Names that 'list' shows, or the sets 'official' and 'evaluate'."),
+]
+app = typer.Typer(no_args_is_help=True, help="The official weights: list, pull, verify, convert, where.")
+
+
+@app.command("list")
+def list_() -> None:
+    """Show every entry: what it is for, its licence, whether that allows commercial use, whether it is here."""
+    from kptalk.weights.registry import TABLE, converted_path
+
+    table = Table("name", "set", "here", "commercial", "licence", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
+    for entry in TABLE:
+        here = "yes" if converted_path(entry).is_file() else "no"
+        table.add_row(entry.name, entry.sets, here, "allowed" if entry.commercial else "no", entry.licence)
+    output.print(table)
+
+
+@app.command()
+def pull(
+    names: Names = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="I have read the licences and accept them; asked for once.")
+    ] = False,
+) -> None:
+    """Download, check and convert; without names the set 'official'. HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE count."""
+    from kptalk import official
+
+    for entry in official.chosen(names or ["official"]):
+        use = "commercial use allowed" if entry.commercial else "no commercial use"
+        errors.print(f"{entry.name}: {entry.licence}; {use}; {entry.source}")
+    _report(official.pull(names or ["official"], accept_licence))
+
+
+@app.command()
+def convert(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="An official file, or a folder that holds some.")],
+) -> None:
+    """Convert your own copies of official files; they are known by their file names."""
+    from kptalk import official
+
+    _report(official.convert(path))
+
+
+@app.command()
+def verify(names: Names = None) -> None:
+    """Compare SHA-256 digests with the lock file and load every file strictly; without names all that are here."""
+    from kptalk import official
+
+    if not _report(official.verify(names or [])):
+        output.print("no official weights are here: kptalk weights pull")
+
+
+@app.command()
+def where() -> None:
+    """Print the folder of the converted weights."""
+    from kptalk.weights.registry import weights_folder
+
+    output.print(weights_folder())
+
+
+def _report(outcomes: Iterable[Outcome]) -> int:
+    """Print each outcome as it comes; their number. Exits with 1 where one is bad."""
+    count, good = 0, True
+    for outcome in outcomes:
+        count += 1
+        good &= outcome.good
+        if outcome.good:
+            output.print(f"{outcome.name}: {outcome.detail}")
+        else:
+            say("error", f"{outcome.name}: {outcome.detail}")
+    if not good:
+        raise typer.Exit(FAILED)
+    return count

@@ -1,0 +1,104 @@
+"""The lock file beside the official weights: licences accepted, and the digest of every file at its first pull."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+
+from kptalk.errors import WeightsError
+from kptalk.weights.registry import weights_folder
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was installed under one name; sizes in bytes, digests SHA-256 in hexadecimal."""
+
+    source: str
+    original: str  # the path it was converted from; the file may be gone since
+    size: int
+    sha256: str
+    converted_sha256: str
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The whole file: licences with the day they were accepted, and a record per entry."""
+
+    licences: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Record] = field(default_factory=dict)
+
+
+def lock_path() -> Path:
+    """Where the lock file is."""
+    return weights_folder() / "lock.json"
+
+
+def read_lock() -> Lock:
+    """What is recorded; empty where nothing was installed yet.
+
+    Raises:
+        WeightsError: the file is damaged.
+    """
+    path = lock_path()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        files = {name: Record(**record) for name, record in content["files"].items()}
+        return Lock(dict(content["licences"]), files)
+    except FileNotFoundError:
+        return Lock()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} is damaged ({error}): delete it and pull again") from error
+
+
+def record_file(name: str, record: Record) -> None:
+    """Note what was installed under ``name``.
+
+    Raises:
+        WeightsError: the lock file is damaged or cannot be written.
+    """
+    lock = read_lock()
+    _write(Lock(lock.licences, {**lock.files, name: record}))
+
+
+def accept(licences: Iterable[str]) -> None:
+    """Note that the user accepted these licences today.
+
+    Raises:
+        WeightsError: the lock file is damaged or cannot be written.
+    """
+    lock = read_lock()
+    _write(Lock({**dict.fromkeys(licences, date.today().isoformat()), **lock.licences}, lock.files))
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _write(lock: Lock) -> None:
+    path = lock_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
+            whole = Path(folder) / path.name
+            whole.write_text(json.dumps(asdict(lock), indent=1, sort_keys=True), encoding="utf-8")
+            os.replace(whole, path)
+    except OSError as error:
+        raise WeightsError(f"cannot write {path}: {error.strerror}") from error
