@@ -23,7 +23,7 @@ def write_clip_list(clips: Iterable[Clip], path: str | PathLike[str]) -> None:
         OutputError: it cannot be written there.
     """
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)  # otherwise a \r would stand bare
     rows.writerow(HEADER)
     rows.writerows([clip.name, clip.sha256, clip.frames] for clip in clips)
     write_whole(path, text.getvalue())
@@ -58,7 +58,7 @@ def _problem(cells: list[str]) -> str:
     if len(cells) != len(HEADER):
         return f"{len(cells)} values, expected {len(HEADER)}"
     name, digest, frames = cells
-    if not name or Path(name).name != name or "\0" in name:
+    if name in ("", "..") or Path(name).name != name or "\0" in name:
         return f"{name!r} is not the name of a file without a folder"
     if not re.fullmatch("[0-9a-f]{64}", digest):
         return f"{digest!r} is not a sha256 in lower-case hexadecimal"

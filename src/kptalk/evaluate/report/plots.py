@@ -29,7 +29,7 @@ HEAT_MAP = "inferno"
 JPEG_QUALITY = 82
 INK, GRID = "#4a5058", "#e4e7eb"
 # Not the user's own settings; text stays text; equal figures give equal bytes.
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "kptalk",
     "font.family": "sans-serif",
@@ -59,11 +59,11 @@ def colour(method: int) -> str:
 def opening(series: Series) -> str:
     """A small plot of lip openings (T,) over seconds."""
     with _figure(2.7, 1.15) as (figure, uri):
-        axes = figure.add_axes((0.125, 0.17, 0.835, 0.79))
+        axes = figure.add_axes((0.135, 0.17, 0.825, 0.79))
         _lines(axes, series, width=0.9)
         axes.set_ylim(bottom=0)
         axes.locator_params(axis="x", nbins=5, integer=True)
-        axes.locator_params(axis="y", nbins=3)
+        axes.locator_params(axis="y", nbins=3, steps=[1, 2, 5, 10])
         return uri()
 
 

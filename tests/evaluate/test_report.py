@@ -1,0 +1,475 @@
+"""Reports of synthetic evaluations: every number arrives, nothing is dropped in silence, nothing is half written."""
+
+import csv
+import json
+import math
+from base64 import b64decode
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import BytesIO, StringIO
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from rich.console import Console
+
+from kptalk.errors import MissingExtra, OutputError
+from kptalk.evaluate.meter import Column
+from kptalk.evaluate.report import plots
+from kptalk.evaluate.report.files import write_csv, write_json
+from kptalk.evaluate.report.numbers import shown, worded
+from kptalk.evaluate.report.page import write_html
+from kptalk.evaluate.report.paired import paired
+from kptalk.evaluate.report.table import notes, paired_table, table
+from kptalk.evaluate.result import REAL, Clip, ClipResult, Evaluation, MethodResult, Tracks
+from kptalk.evaluate.statistics import Mean, bootstrap_mean
+
+NAN = math.nan
+PULL = "kptalk weights pull syncnet"
+COLUMNS = (
+    Column("lse_c", "LSE-C", "", "higher", "Confidence of SyncNet."),
+    Column("lse_d", "LSE-D", "", "lower", "Distance of SyncNet."),
+    Column("up", "Correlation", "", "higher", "More is better."),
+    Column("down", "LMD", "% of face", "lower", "Less is better."),
+    Column("pose_std", "Diversity", "degrees", "real", "Standard deviation of the head's angles."),
+    Column("fid", "FID", "", "lower", "Over all clips."),
+    Column("fps", "FPS", "frames/s", "higher", "Frames a second."),
+)
+ODD = (
+    '<script src="http://x.y/z.js">',
+    "a&b.mp4",
+    "$\\frac{x$.mp4",
+    "名前.mp4",
+    "[bold]x[/bold]",
+    "bad\udcff\n\x1b[31m.mp4",
+)
+
+
+def tracks(frames=60, seed=0, gap=0):
+    rng = np.random.default_rng(seed)
+    opening = rng.random(frames).astype(np.float32) * 0.1
+    rotation = rng.normal(0, 5, (frames, 3)).astype(np.float32)
+    opening[:gap], rotation[:gap] = NAN, NAN
+    heat = rng.random((64, 64)).astype(np.float32) * 9
+    return Tracks(opening, rotation, heat, rng.integers(0, 256, (8, 128, 128, 3), np.uint8))
+
+
+def evaluation(names=(REAL, "ours"), clips=("a.mp4", "b.mp4", "c.mp4"), values=None, frames=60):
+    """``values``: (method, clip) to numbers that replace the usual ones."""
+    listed = tuple(Clip(name, f"{place:064x}", frames) for place, name in enumerate(clips))
+    methods = []
+    for m, method in enumerate(names):
+        results = []
+        for c, clip in enumerate(clips):
+            own = {"up": 0.9 - 0.1 * m + 0.01 * c, "down": 2.0 * m, "pose_std": 3 + m, "fps": 30.0 / m if m else NAN}
+            own |= (values or {}).get((method, clip), {})
+            results.append(ClipResult(clip, f"{100 * m + c:064x}", own, frames, 0, (), tracks(frames, 10 * m + c)))
+        methods.append(MethodResult(method, tuple(results), {"fid": 12.5 * m}))
+    why = f"weights are not here: {PULL}"
+    return Evaluation(
+        COLUMNS,
+        listed,
+        tuple(methods),
+        {"lse_c": why, "lse_d": why},
+        "kptalk evaluate --real R --generated G",
+        7,
+        {"kptalk": "1.2.3"},
+        {"inception": "f" * 64},
+    )
+
+
+def with_method(whole, place, **changes):
+    methods = list(whole.methods)
+    methods[place] = replace(methods[place], **changes)
+    return replace(whole, methods=tuple(methods))
+
+
+def with_clip(whole, method, clip, **changes):
+    results = list(whole.methods[method].clips)
+    results[clip] = replace(results[clip], **changes)
+    return with_method(whole, method, clips=tuple(results))
+
+
+def drawn(renderable, width=120):
+    console = Console(width=width, file=StringIO(), color_system=None)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+# the terminal
+
+
+def test_table_has_a_row_a_metric_and_real_video_first():
+    text = drawn(table(evaluation((REAL, "ours", "theirs"))))
+    lines = text.splitlines()
+    head = next(line for line in lines if "Metric" in line)
+    assert head.index("real") < head.index("ours") < head.index("theirs")
+    row = {c.key: next(line for line in lines if f" {c.title} " in line) for c in COLUMNS}
+    assert row["lse_c"].count("—") == 3
+    assert "0.910" in row["up"]
+    assert "0.810" in row["up"]
+    assert "↑" in row["up"]
+    assert "0.900…0.920" in row["up"]  # three equally distant values: their extremes are the interval
+    assert "(% of face) ↓" in row["down"]
+    assert "≈real" in row["pose_std"]
+    assert "12.5" in row["fid"]
+    assert "25.0" in row["fid"]
+    assert "…" not in row["fid"]
+    assert row["fps"].count("—") == 1
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_table_fits_the_terminal(width):
+    text = drawn(table(evaluation((REAL, "ours", "a method with a very long name"))), width)
+    assert max(map(len, text.splitlines())) <= width
+    for number in ("0.910", "0.810", "0.710", "12.5"):
+        assert number in text
+
+
+def test_names_are_neither_markup_nor_control_characters():
+    text = drawn(table(evaluation((REAL, *ODD))), 400) + "\n".join(notes(evaluation((REAL, *ODD), ODD)))
+    assert "[bold]x[/bold]" in text
+    assert "\x1b" not in text
+    assert "\udcff" not in text
+    assert "bad\\udcff\\n\\x1b[31m.mp4" in text
+
+
+def test_one_clip_has_no_interval():
+    assert "…" not in drawn(table(evaluation(clips=("a.mp4",))))
+
+
+def test_unavailable_metrics_come_with_the_command_that_gets_them():
+    assert notes(evaluation())[0] == f"LSE-C, LSE-D: weights are not here: {PULL}"
+
+
+def test_frames_without_a_face_are_counted_for_every_method():
+    whole = with_clip(with_clip(evaluation(), 1, 0, faceless=60), 1, 2, faceless=5)
+    assert "frames without a face: real 0 of 180, ours 65 of 180 (in 2 clips)" in notes(whole)
+
+
+def test_missing_clips_and_remarks_are_told():
+    whole = evaluation(clips=tuple("abcdef"))
+    whole = with_method(whole, 1, clips=whole.methods[1].clips[:1], missing=dict.fromkeys("bcdef", "no such file"))
+    whole = with_clip(whole, 1, 0, notes=("3 frames short",))
+    lines = notes(whole)
+    assert "ours: no usable video for 5 of 6 clips: no such file: b, c, d, e and 1 more" in lines
+    assert "ours: 3 frames short: a" in lines
+
+
+def test_means_over_fewer_clips_are_told():
+    whole = evaluation(values={("ours", "b.mp4"): {"up": NAN}})
+    assert "ours: 2 of 3 clips measured for Correlation" in notes(whole)
+    assert not [line for line in notes(evaluation()) if "measured" in line]
+
+
+# numbers
+
+
+def test_a_row_has_equal_decimals():
+    means = [Mean(7.123, 6.9, 7.349, 5), Mean(-0.001, NAN, NAN, 5), Mean(NAN, NAN, NAN, 0)]
+    assert worded(means) == [("7.12", "6.90…7.35"), ("0.00", ""), ("—", "")]
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=5))
+def test_any_number_can_be_worded(numbers):
+    texts = worded([Mean(n, NAN, NAN, 1) for n in numbers])
+    assert [text != "—" for text, _ in texts] == [math.isfinite(n) for n in numbers]
+
+
+@given(st.text(st.characters(), max_size=20))
+def test_shown_names_can_be_written_anywhere(name):
+    assert shown(name).isprintable()
+    shown(name).encode()
+
+
+# two methods
+
+
+def test_paired_counts_which_is_better_in_the_metrics_own_direction():
+    names, clips = (REAL, "p", "q"), ("a", "b", "c", "d")
+    values = {}
+    for clip, (p, q) in zip(clips, [(5, 4), (5, 5), (3, 6), (9, 1)], strict=True):
+        values["p", clip] = {"up": p, "down": p, "pose_std": p}
+        values["q", clip] = {"up": q, "down": q, "pose_std": q}
+        values[REAL, clip] = {"pose_std": 4.9}
+    found = {pair.column.key: pair.result for pair in paired(evaluation(names, clips, values))}
+    assert (found["up"].wins, found["up"].losses, found["up"].ties) == (2, 1, 1)
+    assert (found["down"].wins, found["down"].losses, found["down"].ties) == (1, 2, 1)
+    # distances from 4.9: p 0.1 0.1 1.9 4.1, q 0.9 0.1 1.1 3.9
+    assert (found["pose_std"].wins, found["pose_std"].losses, found["pose_std"].ties) == (1, 2, 1)
+    assert found["up"].p == 1.0
+    assert "lse_c" not in found
+    assert "fid" not in found
+
+
+def test_paired_matches_clips_by_name_and_leaves_missing_ones_out():
+    whole = evaluation((REAL, "p", "q"))
+    whole = with_method(whole, 1, clips=whole.methods[1].clips[1:], missing={"a.mp4": "no such file"})
+    count = next(pair.result for pair in paired(whole) if pair.column.key == "up")
+    assert (count.wins, count.losses, count.ties) == (2, 0, 0)
+
+
+def test_pairs_need_two_generated_methods():
+    assert paired(evaluation()) == ()
+    assert paired_table(evaluation()) is None
+    three = paired(evaluation((REAL, "p", "q", "r")))
+    assert {(pair.first, pair.second) for pair in three} == {("p", "q"), ("p", "r"), ("q", "r")}
+    assert "3-0-0 p=0.25" in drawn(paired_table(evaluation((REAL, "p", "q"))))
+
+
+# files
+
+
+def read_csv(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_csv_has_a_row_for_every_clip_and_method(tmp_path):
+    whole = evaluation(clips=ODD, values={("ours", ODD[0]): {"up": 1 / 3, "down": NAN}})
+    whole = with_method(whole, 1, clips=whole.methods[1].clips[:-1], missing={ODD[-1]: "cannot be decoded"})
+    whole = with_clip(whole, 1, 0, notes=("short", "silent, too"), faceless=4)
+    write_csv(whole, tmp_path / "report.csv")
+    rows = read_csv(tmp_path / "report.csv")
+    keys = [column.key for column in COLUMNS]
+    assert list(rows[0]) == ["clip", "method", "sha256", "frames", "faceless", *keys, "notes"]
+    assert [(row["method"], row["clip"]) for row in rows] == [(m, shown(c)) for m in (REAL, "ours") for c in ODD]
+    first = rows[len(ODD)]
+    assert (first["up"], first["down"], first["lse_c"]) == ("0.333333", "", "")
+    assert (first["frames"], first["faceless"], first["notes"]) == ("60", "4", "short; silent, too")
+    assert first["sha256"] == whole.methods[1].clips[0].sha256
+    assert rows[-1]["notes"] == "missing: cannot be decoded"
+    assert rows[-1]["up"] == ""
+
+
+def strict_json(path):
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def test_json_holds_all_but_the_tracks(tmp_path):
+    whole = evaluation((REAL, "p", "q"), values={("p", "a.mp4"): {"up": NAN, "down": math.inf}})
+    whole = with_method(whole, 2, clips=whole.methods[2].clips[:2], missing={"c.mp4": "no such file"})
+    write_json(whole, tmp_path / "report.json")
+    content = strict_json(tmp_path / "report.json")
+    assert content["command"] == whole.command
+    assert content["seed"] == 7
+    assert content["versions"] == {"kptalk": "1.2.3"}
+    assert content["weights"] == {"inception": "f" * 64}
+    assert content["clips"][1] == {"name": "b.mp4", "sha256": f"{1:064x}", "frames": 60}
+    assert content["unavailable"].keys() == {"lse_c", "lse_d"}
+    p = content["methods"][1]
+    assert p["clips"][0]["values"]["up"] is None
+    assert p["clips"][0]["values"]["down"] is None
+    expected = bootstrap_mean([NAN, 0.81, 0.82])
+    assert p["means"]["up"] == pytest.approx({"mean": 0.815, "low": expected.low, "high": expected.high, "n": 2})
+    assert p["means"]["lse_c"] == {"mean": None, "low": None, "high": None, "n": 0}
+    assert p["means"]["fid"] == {"mean": 12.5, "low": None, "high": None, "n": 3}
+    assert content["methods"][2]["missing"] == {"c.mp4": "no such file"}
+    up = next(pair for pair in content["paired"] if pair["column"] == "up")
+    assert (up["first"], up["second"], up["wins"], up["losses"], up["ties"]) == ("p", "q", 1, 0, 0)
+
+
+@pytest.mark.parametrize("write", [write_csv, write_json, write_html])
+def test_nothing_half_written_stays(write, tmp_path, monkeypatch):
+    path = tmp_path / "report"
+    path.write_text("before")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    whole = evaluation(clips=("a.mp4",))
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", fail)
+        with pytest.raises(OutputError, match="report: No space left on device"):
+            write(whole, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["report"]
+    assert path.read_text() == "before"
+    write(whole, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["report"]
+    assert path.read_text() != "before"
+
+
+@pytest.mark.parametrize("write", [write_csv, write_json, write_html])
+def test_places_that_cannot_be_written_to_are_one_line(write, tmp_path):
+    (tmp_path / "folder").mkdir()
+    for place in (tmp_path / "absent" / "report", tmp_path / "folder"):
+        with pytest.raises(OutputError, match="cannot write") as caught:
+            write(evaluation(clips=("a.mp4",)), place)
+        assert "\n" not in str(caught.value)
+
+
+# the page
+
+
+class Page(HTMLParser):
+    """What a browser would see: texts, links, images, and whether every tag is closed in order."""
+
+    VOID = frozenset({"meta", "img", "path", "circle"})
+
+    def __init__(self, path):
+        super().__init__()
+        self.open, self.tags, self.texts, self.links, self.images = [], [], [], [], []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.close()
+        self.text = " ".join(self.texts)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        attributes = dict(attrs)
+        self.links += [value for name, value in attrs if name in ("src", "href", "action", "data", "srcset")]
+        if tag == "img":
+            self.images.append(attributes)
+
+    def handle_startendtag(self, tag, attrs):
+        assert tag in self.VOID
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+
+def page(whole, tmp_path):
+    write_html(whole, tmp_path / "page.html")
+    parsed = Page(tmp_path / "page.html")
+    assert parsed.open == []
+    return parsed
+
+
+def decoded(image):
+    kind, content = image["src"].removeprefix("data:image/").split(";base64,")
+    return kind, b64decode(content, validate=True)
+
+
+def test_page_opens_offline(tmp_path):
+    seen = page(evaluation((REAL, "p", "q")), tmp_path)
+    assert seen.links
+    assert all(link.startswith("data:image/") for link in seen.links)
+    assert "script" not in seen.tags
+    assert "link" not in seen.tags
+    assert "url(" not in seen.source
+    assert "default-src 'none'" in seen.source
+    for image in seen.images:
+        kind, content = decoded(image)
+        assert image["alt"]
+        if kind == "svg+xml":
+            assert b"<svg" in content
+            assert b"<image" not in content
+            assert b"<script" not in content
+        else:
+            assert Image.open(BytesIO(content)).format.lower() == kind
+
+
+def test_page_shows_what_the_terminal_shows(tmp_path):
+    whole = evaluation((REAL, "p", "q"))
+    whole = with_method(whole, 2, clips=whole.methods[2].clips[:2], missing={"c.mp4": "no such file"})
+    seen = page(whole, tmp_path)
+    for text in ("0.910", "0.900…0.920", "0.810", "12.5", "LSE-C, LSE-D", PULL, "no such file", whole.command, "1.2.3"):
+        assert text in seen.text
+    for digest in ("f" * 64, *(clip.sha256 for method in whole.methods for clip in method.clips)):
+        assert digest in seen.text
+    assert "3 – 0" not in seen.text
+    assert "2 – 0" in seen.text
+    assert seen.tags.count("details") == len(whole.clips) + len(whole.methods)
+    for column in COLUMNS:
+        assert column.about in seen.text
+
+
+def test_odd_names_are_text(tmp_path):
+    seen = page(evaluation((REAL, *ODD), (ODD[0], ODD[-1])), tmp_path)
+    assert "script" not in seen.tags
+    assert all(link.startswith("data:image/") for link in seen.links)
+    for name in ODD:
+        assert shown(name) in seen.text
+
+
+def test_each_clip_has_tracks_heat_maps_and_stills(tmp_path):
+    seen = page(evaluation((REAL, "p", "q")), tmp_path)
+    kinds = [decoded(image)[0] for image in seen.images]
+    clips, methods = 3, 3
+    assert kinds.count("jpeg") == clips * methods
+    assert kinds.count("png") == (methods + 1) * (clips + 1)  # heat maps and their scale, of each clip and the mean
+    assert kinds.count("svg+xml") == 2 * clips + 1  # openings, tracks, and speed against diversity
+    stills = next(Image.open(BytesIO(decoded(i)[1])) for i in seen.images if decoded(i)[0] == "jpeg")
+    assert stills.size == (8 * 128, 128)
+
+
+def test_real_video_alone_makes_a_page(tmp_path):
+    seen = page(evaluation((REAL,)), tmp_path)
+    assert "Clip by clip" not in seen.text
+    assert "Speed against diversity" not in seen.text
+    assert "0.910" in seen.text
+
+
+def test_videos_without_faces_or_frames_make_a_page(tmp_path):
+    whole = with_clip(evaluation(), 1, 0, tracks=tracks(gap=60), faceless=60, values={})
+    nothing = Tracks(*(np.zeros(s, np.float32) for s in ((0,), (0, 3), (64, 64))), np.zeros((0, 128, 128, 3), np.uint8))
+    whole = with_clip(whole, 1, 1, tracks=nothing, frames=0, values={})
+    seen = page(whole, tmp_path)
+    assert "60 of 60 frames without a face" in seen.text
+
+
+def test_a_method_with_no_clip_at_all_makes_a_page(tmp_path):
+    whole = with_method(evaluation(), 1, clips=(), summary={}, missing=dict.fromkeys(("a.mp4", "b.mp4", "c.mp4"), "no"))
+    assert "no usable video for 3 of 3 clips" in page(whole, tmp_path).text
+
+
+def test_equal_evaluations_give_equal_pages_whatever_matplotlib_is_set_to(tmp_path):
+    write_html(evaluation(), tmp_path / "a")
+    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "svg.fonttype": "path"}):
+        before = dict(matplotlib.rcParams)
+        write_html(evaluation(), tmp_path / "b")
+        assert dict(matplotlib.rcParams) == before
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_large_page_stays_light(tmp_path):
+    """Stills of noise compress worst: real ones take about a third."""
+    one = page(evaluation((REAL, "p", "q"), ("a",), frames=200), tmp_path).source
+    two = page(evaluation((REAL, "p", "q"), ("a", "b"), frames=200), tmp_path).source
+    assert 25 * (len(two) - len(one)) < 30e6
+
+
+def test_without_matplotlib_the_line_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'kptalk\[evaluate\]'"):
+        write_html(evaluation(), tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())
+
+
+# pictures
+
+
+def test_long_tracks_are_averaged_over_blocks():
+    track = np.arange(4000, dtype=np.float32)
+    track[0], track[3:6] = NAN, NAN
+    seconds, means = plots.thinned(track)
+    assert len(means) == len(seconds) == 1334
+    assert means[0] == 1.5
+    assert np.isnan(means[1])
+    assert means[2] == 7
+    assert seconds[2] == pytest.approx(7 / 25)
+    short = plots.thinned(track[:100])
+    np.testing.assert_array_equal(short[1], track[:100])
+
+
+def test_heat_is_brighter_where_more_moves():
+    values = np.zeros((64, 64), np.float32)
+    values[10, 20] = 5
+    _, content = decoded({"src": plots.heat(values, 5)})
+    pixels = np.asarray(Image.open(BytesIO(content)).convert("L"))
+    assert pixels.shape == (64, 64)
+    assert np.unravel_index(pixels.argmax(), pixels.shape) == (10, 20)
+    assert pixels[0, 0] < 10
+    assert pixels.max() > 200
