@@ -76,7 +76,7 @@ def build_study(
     """
     key = output.with_name(f"{output.name}.key.json") if output.name else output
     _check_output(output, key, overwrite)
-    title = _plain(title).strip()
+    title = _plain(" ".join(title.split()))
     if not title:
         raise OptionError("the title is empty: give the heading that participants will see")
     methods = _methods(folders)
