@@ -91,8 +91,8 @@ def _numbers(evaluation: Evaluation) -> str:
         cells = []
         for (number, interval), mean, method in zip(worded(means), means, evaluation.methods, strict=True):
             some = f"{mean.n} of {len(method.clips)} clips" if 0 < mean.n < len(method.clips) else ""
-            small = "; ".join(filter(None, [interval, some]))
-            cells.append(f'<td class="number">{number}<small>{small}</small></td>')
+            small = "".join(f"<small>{line}</small>" for line in (interval, some) if line)
+            cells.append(f'<td class="number">{number}{small}</td>')
         unit = f' <span class="unit">{_text(column.unit)} {ARROWS[column.better]}</span>'
         title = f'<th scope="row" title="{_text(column.about)}">{_text(column.title)}{unit}</th>'
         rows.append(f'<tr>{title}{"".join(cells)}<td class="chart">{_forest(means)}</td></tr>')
