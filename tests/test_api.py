@@ -99,7 +99,7 @@ def test_files_hold_one_concept(path):
 
 
 def test_the_package_stays_small():
-    assert sum(len(path.read_text().splitlines()) for path in FILES) <= 12_000
+    assert sum(len(path.read_text().splitlines()) for path in FILES) <= 16_000
 
 
 def test_exported_members():

@@ -72,6 +72,7 @@ def report(
     Raises:
         DatasetError: a real video cannot be used, or two methods have one name.
         OutputError: the reports cannot be written.
+        MissingExtra: the page cannot be drawn without the extra; the other files are written.
     """
     judges, unavailable = open_judges(joins, arcface)
     journal = folder / "unfinished.jsonl"
@@ -94,7 +95,7 @@ def report(
     )
     write_csv(evaluation, folder / "report.csv")
     write_clip_list(evaluation.clips, folder / "clips.csv")
-    write_html(evaluation, folder / "report.html")
     write_json(evaluation, folder / REPORT)
     journal.unlink(missing_ok=True)
+    write_html(evaluation, folder / "report.html")
     return evaluation
