@@ -19,7 +19,10 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
-PROGRAMS = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
+PROGRAMS = {
+    "chromium": shutil.which("chromium") or shutil.which("google-chrome"),
+    "chromedriver": shutil.which("chromedriver"),
+}
 MISSING = [name for name, path in PROGRAMS.items() if path is None]
 pytestmark = pytest.mark.skipif(
     bool(MISSING), reason=f"no {' and no '.join(MISSING)} here: apt-get install chromium chromium-driver"
