@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from kptalk.evaluate.meter import FPS, RATE
 from kptalk.evaluate.run import Method
 from kptalk.evaluate.speed import Timing, write_timings
 from kptalk.media.audio import Speech
-from kptalk.media.clip import read_frames
+from kptalk.media.clip import probe, read_frames
 from kptalk.pipeline import Options, Pipeline
 
 PROTOCOL_SECONDS = 8.0
@@ -74,7 +73,9 @@ def _generate(pipeline: Pipeline, clip: Path, path: Path, options: Options, seco
             encoded = done
 
     portrait = next(read_frames(clip, FPS))
-    speech = Speech.open(clip) if seconds is None else _beginning(clip, seconds)
+    # Sound codecs pad: what a file's sound has more than its pictures is not part of the clip.
+    lengths = [float(length) for length in (seconds, probe(clip).duration) if length is not None]
+    speech = _beginning(clip, min(lengths)) if lengths else Speech.open(clip)
     opened = time.perf_counter() - begun
     animation = pipeline.animate(portrait, speech, options=options)
     # A file of another container than ours keeps its name, so that the pairs of videos are found by it.
@@ -93,7 +94,7 @@ def _generate(pipeline: Pipeline, clip: Path, path: Path, options: Options, seco
 
 def _beginning(clip: Path, seconds: float) -> Speech:
     """The first seconds of a clip's sound."""
-    wanted, parts, known = ceil(seconds * RATE), [], 0
+    wanted, parts, known = round(seconds * RATE), [], 0
     for chunk in Speech.open(clip).chunks():
         parts.append(chunk[: wanted - known])
         known += len(parts[-1])

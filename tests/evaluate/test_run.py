@@ -1,0 +1,225 @@
+"""The evaluation itself: what is shown to the judges, what is missing, what is odd; nothing stops the rest."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from media.recordings import tone, write_clip
+
+from kptalk.errors import DatasetError
+from kptalk.evaluate.meter import Column
+from kptalk.evaluate.result import REAL, Clip
+from kptalk.evaluate.run import Method, check_clips, evaluate, find_clips
+from kptalk.evaluate.speed import Timing, write_timings
+from kptalk.evaluate.watch import listen, sha256, watch
+
+RATE = 16_000
+
+
+class Brightness:
+    """A judge whose numbers are known: mean brightness, distance from the real one, loudness, and clips in all."""
+
+    columns = tuple(
+        Column(key, key, "", "higher", "for tests") for key in ("bright", "distance", "loud", "loud_real", "clips")
+    )
+
+    def __init__(self):
+        self.clips = 0
+
+    def start(self):
+        self.clips += 1
+        return BrightnessMeter()
+
+    def summary(self):
+        counted, self.clips = self.clips, 0
+        return {"clips": float(counted)}
+
+    def weights(self):
+        return {"eye": "abc"}
+
+
+class BrightnessMeter:
+    def __init__(self):
+        self.pairs = []
+
+    def add(self, generated, real):
+        self.pairs.append((generated.image.mean(), real.image.mean()))
+
+    def result(self, heard):
+        assert len(heard.generated) == len(heard.real) == 640 * len(self.pairs)
+        ours, theirs = np.array(self.pairs).T
+        loud = [np.sqrt(np.mean(sound**2)) for sound in (heard.generated, heard.real)]
+        return {"bright": ours.mean(), "distance": abs(ours - theirs).mean(), "loud": loud[0], "loud_real": loud[1]}
+
+
+def film(path, level, frames=20, fps=25, side=64, sound=0.5):
+    pictures = np.full((frames, side, side, 3), level, np.uint8)
+    samples = None if sound is None else (2 * sound * tone(RATE, frames / fps)).astype(np.float32)
+    return write_clip(path, pictures, Fraction(fps), samples, RATE)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two real clips and a folder for generated ones."""
+    real, ours = tmp_path / "videos", tmp_path / "ours"
+    real.mkdir()
+    ours.mkdir()
+    film(real / "a.mp4", 100)
+    film(real / "b.mp4", 60)
+    return real, ours
+
+
+def judged(folders, **options):
+    real, ours = folders
+    return evaluate(find_clips(real), [Method("ours", ours)], [Brightness()], **options)
+
+
+def test_the_real_videos_come_first_and_are_their_own_pair(folders):
+    film(folders[1] / "a.mp4", 110)
+    film(folders[1] / "b.mp4", 90)
+    result = judged(folders, command="kptalk evaluate", seed=3)
+    real, ours = result.methods
+    assert (real.name, ours.name) == (REAL, "ours")
+    assert [clip.values["bright"] for clip in real.clips] == pytest.approx([100, 60], abs=2)
+    assert [clip.values["distance"] for clip in real.clips] == [0, 0]
+    assert [clip.values["distance"] for clip in ours.clips] == pytest.approx([10, 30], abs=2)
+    assert real.summary == ours.summary == {"clips": 2}
+    assert result.clips == (
+        Clip("a.mp4", sha256(folders[0] / "a.mp4"), 20),
+        Clip("b.mp4", sha256(folders[0] / "b.mp4"), 20),
+    )
+    assert (result.command, result.seed, result.weights) == ("kptalk evaluate", 3, {"eye": "abc"})
+    assert {"python", "numpy", "kptalk", "mediapipe"} <= set(result.versions)
+
+
+def test_frames_without_a_face_are_counted(folders):
+    film(folders[1] / "a.mp4", 110)
+    clip = judged(folders).methods[1].clips[0]
+    assert (clip.faceless, clip.frames) == (20, 20)
+    assert np.isnan(clip.tracks.opening).all()
+    assert clip.tracks.rotation.shape == (20, 3)
+
+
+def test_a_missing_or_broken_video_is_named_and_stops_nothing(folders):
+    film(folders[1] / "a.mp4", 110)
+    (folders[1] / "b.mp4").write_bytes(b"no video")
+    ours = judged(folders).methods[1]
+    assert [clip.clip for clip in ours.clips] == ["a.mp4"]
+    assert list(ours.missing) == ["b.mp4"]
+    assert "b.mp4" in ours.missing["b.mp4"]
+
+
+def test_a_video_that_could_not_be_made_says_why(folders):
+    film(folders[1] / "a.mp4", 110)
+    method = Method("ours", folders[1], {"b.mp4": "no face"})
+    result = evaluate(find_clips(folders[0]), [method], [Brightness()])
+    assert result.methods[1].missing == {"b.mp4": "no face"}
+
+
+def test_shorter_longer_smaller_and_silent_videos_are_noted(folders):
+    film(folders[1] / "a.mp4", 110, frames=12, side=32, sound=None)
+    film(folders[1] / "b.mp4", 90, frames=30)
+    first, second = judged(folders).methods[1].clips
+    assert (first.frames, second.frames) == (12, 20)
+    assert [word in "; ".join(first.notes) for word in ("32x32", "shorter", "12 frames", "no sound")] == [True] * 4
+    assert "longer" in "; ".join(second.notes)
+    assert first.values["loud"] == pytest.approx(first.values["loud_real"])
+
+
+def test_another_frame_rate_is_compared_at_25(folders):
+    film(folders[1] / "a.mp4", 110, frames=40, fps=50)
+    film(folders[1] / "b.mp4", 110, frames=24, fps=30)
+    assert [clip.frames for clip in judged(folders).methods[1].clips] == [20, 20]
+
+
+def test_only_the_beginning_is_compared_where_that_is_asked(folders):
+    film(folders[1] / "a.mp4", 110)
+    film(folders[1] / "b.mp4", 110)
+    result = judged(folders, seconds=0.4)
+    assert {clip.frames for method in result.methods for clip in method.clips} == {10}
+
+
+def test_timings_beside_the_videos_become_columns(folders):
+    film(folders[1] / "a.mp4", 110)
+    film(folders[1] / "b.mp4", 110)
+    timing = Timing(20, 0.8, 0.4, 0.1, 300.0, {"motion": 0.2})
+    write_timings(folders[1], {"a.mp4": timing})
+    result = judged(folders)
+    first, second = result.methods[1].clips
+    assert first.values["fps"] == pytest.approx(50)
+    assert first.values["real_time_factor"] == pytest.approx(0.5)
+    assert first.values["stage_motion"] == pytest.approx(0.25)
+    assert "fps" not in second.values
+    assert {"fps", "stage_motion", "peak_memory"} <= {column.key for column in result.columns}
+
+
+def test_unavailable_columns_stay_in_the_table_with_the_reason(folders):
+    film(folders[1] / "a.mp4", 110)
+    column = Column("fid", "FID", "", "lower", "for tests")
+    result = judged(folders, unavailable={column: "kptalk weights pull inception"})
+    assert column in result.columns
+    assert result.unavailable == {"fid": "kptalk weights pull inception"}
+
+
+def test_every_result_is_handed_over_at_once(folders):
+    film(folders[1] / "a.mp4", 110)
+    kept, told = [], []
+    judged(folders, finished=lambda *args: kept.append(args), progress=lambda *args: told.append(args))
+    assert [(method, result.clip) for method, result in kept] == [
+        ("real", "a.mp4"),
+        ("real", "b.mp4"),
+        ("ours", "a.mp4"),
+    ]
+    assert told[-1] == ("judging ours", 2, 2)
+
+
+def test_real_videos_must_be_usable(folders):
+    (folders[0] / "c.mp4").write_bytes(b"nothing")
+    with pytest.raises(DatasetError, match=r"c\.mp4"):
+        judged(folders)
+
+
+def test_real_videos_must_have_sound(folders):
+    film(folders[0] / "a.mp4", 100, sound=None)
+    with pytest.raises(DatasetError, match="no sound"):
+        judged(folders)
+
+
+def test_methods_have_names_of_their_own(folders):
+    for names in (("x", "x"), ("real",)):
+        with pytest.raises(DatasetError, match="named"):
+            evaluate(find_clips(folders[0]), [Method(name, folders[1]) for name in names], [])
+
+
+def test_a_folder_without_videos(tmp_path):
+    with pytest.raises(DatasetError, match="holds no video"):
+        find_clips(tmp_path)
+    with pytest.raises(DatasetError, match="does not exist"):
+        find_clips(tmp_path / "absent")
+
+
+def test_the_frozen_list_is_kept_to(folders):
+    clips = find_clips(folders[0])
+    listed = [Clip(path.name, sha256(path), 20) for path in reversed(clips)]
+    assert check_clips(clips, listed) == clips[::-1]
+    assert check_clips(clips, listed[:1]) == clips[1:]
+    with pytest.raises(DatasetError, match="sha256"):
+        check_clips(clips, [Clip("a.mp4", "0" * 64, 20)])
+    with pytest.raises(DatasetError, match="not there"):
+        check_clips(clips, [Clip("z.mp4", "0" * 64, 20)])
+
+
+def test_a_real_clip_is_seen_with_its_face_and_sound(shared_data):
+    path = shared_data / "clips/val/aoc_1.mp4"
+    sights = list(watch(path, 1))
+    assert len(sights) == 25
+    assert all(sight.mesh.shape == (478, 3) for sight in sights)
+    assert len(listen(path, 25)) == 16_000
+    assert np.abs(listen(path, 25)).max() > 0.01
+
+
+def test_sound_that_ends_early_is_followed_by_silence(folders):
+    path = film(folders[0] / "a.mp4", 100, frames=10)
+    sound = listen(path, 20)
+    assert len(sound) == 20 * 640
+    assert not sound[-5 * 640 :].any()
