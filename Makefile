@@ -11,18 +11,24 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test
+.PHONY: demo test browser
 
 demo: $(READY)
 	mkdir -p out
 	$(BIN)/python examples/astronaut.py out/astronaut.png
 	$(BIN)/kptalk animate out/astronaut.png examples/speech.mp3 -o out/demo.mp4 --overwrite
 
-test: $(READY)
+test: $(READY) browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
+
+# The study's page is tested in a browser; where none can be installed those tests are skipped and say so.
+browser:
+	@command -v chromedriver >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+		chromium chromium-driver; } >/dev/null 2>&1 || echo "no browser could be installed: its tests are skipped"
 
 # Where another torch is asked for, a finished .venv is brought up to it.
 ifneq ($(origin TORCH),file)
