@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # Training programs leave their settings beside the tensors. These names may occur; nothing of them is imported.
 BOOKKEEPING = re.compile(
     r"(omegaconf|config|numpy|pathlib|typing|argparse|enum)\..+|builtins\.(dict|list|tuple|int|float|str|bool|object)"
+    r"|collections\.defaultdict"
 )
 
 
@@ -114,8 +116,11 @@ def read_checkpoint(path: Path) -> Any:
         foreign = []
     if refused := sorted(name for name in foreign if not BOOKKEEPING.fullmatch(name)):
         raise WeightsError(f"{path} is not loaded: its pickle asks for {', '.join(refused[:3])}, not only for tensors")
+    stand_ins: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
+        (_empty if name == "collections.defaultdict" else _Placeholder, name) for name in foreign
+    ]
     try:
-        with torch.serialization.safe_globals([(_Placeholder, name) for name in foreign]):
+        with torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
@@ -137,6 +142,10 @@ class _Placeholder:
 
     def __setstate__(self, _: object) -> None:
         pass
+
+
+def _empty(*_: object) -> dict[object, object]:
+    return {}  # a plain one, since torch fills no other kind
 
 
 def _tensors(entry: Entry, path: Path) -> dict[str, Tensor]:
@@ -180,9 +189,9 @@ def _filled(target: Network, tensors: dict[str, Tensor], path: Path) -> nn.Modul
 def _arrays(target: Numbers, path: Path) -> dict[str, Tensor]:
     """The arrays of an ``.npz`` file as float32."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name], np.float32) for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(f"{path} is damaged or no .npz file of numbers: {error}") from error
     found = {name: torch.from_numpy(value) for name, value in arrays.items() if not re.fullmatch(target.unused, name)}
     check_tensors(path, {name: tuple(value.shape) for name, value in found.items()}, target.expected())

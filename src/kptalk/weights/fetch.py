@@ -141,6 +141,7 @@ def _from_url(entry: Entry, source: Url) -> Path:
                 part.replace(path)
                 return path
             except urllib.error.HTTPError as error:
+                error.close()
                 if error.code in (404, 410):
                     raise _absent(entry) from error
                 if error.code == 416:  # what is here is longer than what is there
