@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 CLIP = 5  # frames that the lip branch looks at, at 25 a second
