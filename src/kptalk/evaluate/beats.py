@@ -7,7 +7,7 @@ mean speed, smoothed by a Gaussian of sigma 5 frames, has a local minimum. With 
     beat_align_reference = 1/|B^a| sum over a in B^a of exp(-min over m in B^m of (a - m)^2 / (2 sigma^2))
 
 The first is AIST++'s (Li et al., "AI Choreographer", ICCV 2021); the second, the other way round, is what KDTalker's
-``beat_align_score`` computes. That code picks 68 FaceMesh points, some of them twice; which ones is not known here. Ours
+``beat_align_score`` computes. That code picks 68 FaceMesh points, some of them twice; which ones is unknown here. Ours
 correspond to the 68 points of the iBUG 300-W scheme, each once. Frames without a face are bridged in straight lines,
 where the reference leaves them out and so moves all later beats.
 """
@@ -31,7 +31,7 @@ SMOOTHING = 5  # frames
 BEAT_RATE = 22_050  # Hz, librosa's
 LEAST_SOUND = 0.5  # s, below which no beat is looked for; the tracker's windows are 0.1 s long
 LANDMARKS = np.array(
-    [127, 234, 93, 132, 58, 172, 136, 150, 152, 379, 365, 397, 288, 361, 323, 454, 356]  # jaw, left to right
+    [127, 234, 93, 132, 58, 172, 136, 149, 152, 378, 365, 397, 288, 361, 323, 454, 356]  # jaw, left to right
     + [70, 63, 105, 66, 107, 336, 296, 334, 293, 300]  # brows
     + [168, 197, 5, 4, 98, 97, 2, 326, 327]  # nose: bridge, then below the nostrils
     + [33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380]  # eyes

@@ -36,11 +36,13 @@ LONGEST_SIDE = 101  # pixels an edge may reach to either side
 
 
 def cpbd(grey: NDArray[np.uint8]) -> float:
-    """Sharpness of one picture (H, W) uint8; 0 where it has no edges.
+    """Sharpness of one picture (H, W) uint8; 0 where it has no edges, NaN where it is smaller than a block.
 
     Raises:
         MissingExtra: scikit-image is not installed.
     """
+    if min(grey.shape) < BLOCK:
+        return float("nan")
     widths, canny = edge_widths(grey), canny_edges(grey)
     percents = []
     for y in range(0, grey.shape[0] - BLOCK + 1, BLOCK):

@@ -34,7 +34,7 @@ def load_inception(path: Path) -> Inception:
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, UnpicklingError, EOFError, AttributeError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or "the file is empty").splitlines()[0]
         raise WeightsError(f"{path} does not hold the weights of FID's Inception: {reason}") from error
     return network.eval().requires_grad_(False)
 
