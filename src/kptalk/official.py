@@ -10,13 +10,16 @@ from safetensors.torch import load_file
 
 from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.errors import WeightsError
+from kptalk.evaluate.hopenet import Hopenet, HopenetConfig
+from kptalk.evaluate.inception import load_inception
 from kptalk.evaluate.syncnet import SyncNet, SyncNetConfig
+from kptalk.motion.convnext import MotionExtractor, MotionExtractorConfig
 from kptalk.motion.denoiser import Denoiser, DenoiserConfig
 from kptalk.render.liveportrait.appearance import AppearanceExtractor, AppearanceExtractorConfig
 from kptalk.render.liveportrait.decoder import SpadeDecoder, SpadeDecoderConfig, fold_spectral_norm
 from kptalk.render.liveportrait.stitching import EYE, LIP, StitchingNetwork, StitchingNetworkConfig
 from kptalk.render.liveportrait.warping import WarpingNetwork, WarpingNetworkConfig
-from kptalk.weights.convert import Network, Numbers, install, read_checkpoint
+from kptalk.weights.convert import Network, Numbers, install
 from kptalk.weights.fetch import check_licences, check_original, fetch
 from kptalk.weights.lock import Record, read_lock, sha256_of
 from kptalk.weights.registry import TABLE, Entry, converted_path, entries_in, entry_of
@@ -31,6 +34,7 @@ NORM = Numbers(
 # Entries that are not here are copied as they are, for the libraries that read them.
 TARGETS: dict[str, Network | Numbers] = {
     "appearance_extractor": Network(AppearanceExtractor, AppearanceExtractorConfig()),
+    "motion_extractor": Network(MotionExtractor, MotionExtractorConfig()),
     "warping": Network(WarpingNetwork, WarpingNetworkConfig()),
     "decoder": Network(SpadeDecoder, SpadeDecoderConfig(), fold_spectral_norm),
     "stitching": Network(StitchingNetwork, StitchingNetworkConfig()),
@@ -40,6 +44,7 @@ TARGETS: dict[str, Network | Numbers] = {
     "kdtalker_norm": NORM,
     "audio": Network(AudioEncoder, AudioEncoderConfig()),
     "syncnet": Network(SyncNet, SyncNetConfig()),
+    "hopenet": Network(Hopenet, HopenetConfig()),
 }
 
 
@@ -72,7 +77,8 @@ def pull(names: Sequence[str], accept_licence: bool = False) -> Iterator[Outcome
     Raises:
         WeightsError: a name is unknown, or a licence has not been accepted; the message holds it.
     """
-    here, wanted = [], []
+    here: list[Entry] = []
+    wanted: list[Entry] = []
     for entry in chosen(names):
         (wanted if _changed(entry) else here).append(entry)
     for entry in here:
@@ -171,5 +177,5 @@ def _load(entry: Entry) -> None:
     elif isinstance(target, Numbers):
         shapes = {name: tuple(value.shape) for name, value in load_file(path).items()}
         check_tensors(path, shapes, target.expected())
-    elif entry.form == "pth":
-        read_checkpoint(path)
+    elif entry.name == "inception":
+        load_inception(path)
