@@ -39,14 +39,13 @@ def _space() -> FaceMeshSpace:
     return FaceMeshSpace.load(embedded_path("facemesh"))
 
 
-def head_rotation(mesh: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Yaw, pitch and roll (3,) in degrees of landmarks (478, 3) in pixels; LivePortrait's signs.
+def head_rotation(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Yaw, pitch and roll (3,) float32 in degrees of landmarks (478, 3) in pixels; LivePortrait's signs.
 
     By the points that hardly move with the expression, so that speech does not turn the head.
     """
     _, rotation, _ = _space().pose(mesh[None])
-    angles: NDArray[np.float64] = rotation_angles(rotation)[0]
-    return angles
+    return rotation_angles(rotation)[0].astype(np.float32)
 
 
 def mean_std(values: Floats) -> float:
@@ -58,7 +57,7 @@ class PoseMeter:
     """Collects the head's rotation in the frames that show a face."""
 
     def __init__(self) -> None:
-        self._angles: list[NDArray[np.float64]] = []
+        self._angles: list[NDArray[np.float32]] = []
 
     def add(self, generated: Sight, real: Sight) -> None:
         """Look at the next frame of the generated video."""
