@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,7 +142,15 @@ def augment_mel(mel: Array, rng: np.random.Generator) -> Array:
     return np.clip(mel, SILENCE, -SILENCE).astype(np.float32)
 
 
-def split_fold(clips: Sequence[TrainingClip], share: float = 0.1, seed: int = 0) -> tuple[list[int], list[int]]:
+class OfPerson(Protocol):
+    """Anything that was taken from one person."""
+
+    @property
+    def identity(self) -> str:
+        """Name of the person."""
+
+
+def split_fold(clips: Sequence[OfPerson], share: float = 0.1, seed: int = 0) -> tuple[list[int], list[int]]:
     """Indices of clips to train on and, of other people, to choose by."""
     people = sorted({clip.identity for clip in clips})
     np.random.default_rng(seed).shuffle(people)

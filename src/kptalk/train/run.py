@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,20 +14,24 @@ from safetensors.numpy import save_file
 from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.device import pick_device, set_threads
 from kptalk.errors import DatasetError, OptionError, OutputError
+from kptalk.evaluate.sync_model import SyncModel
 from kptalk.motion.facemesh import FaceMeshSpace
 from kptalk.motion.generate import SamplerConfig
-from kptalk.train import audio, motion
-from kptalk.train.data import TrainingClip, load_clips, mirror_tokens, save_clips, split_fold, training_clip
+from kptalk.train import audio, motion, sync
+from kptalk.train.data import OfPerson, TrainingClip, load_clips, mirror_tokens, save_clips, split_fold, training_clip
 from kptalk.train.loop import LoopConfig, Progress, fit
 from kptalk.train.prepare import Shard, load_shards
 from kptalk.train.space import align_clip, fit_space, fit_template
 from kptalk.weights.store import load_model, read_header, save_model
 
-NETWORKS = ("facemesh", "audio", "motion")
-AUDIO_STEPS, MOTION_STEPS = 1600, 4000
+NETWORKS = ("facemesh", "audio", "motion", "syncnet")
+FILES = {"syncnet": "sync"}  # names of weights files that are not the network's; syncnet is the official one's
+AUDIO_STEPS, MOTION_STEPS, SYNC_STEPS = 1600, 4000, 600
 MOUTH_GAIN, POSE_GAIN = 2.7, 2.0  # measured on held-out people by benchmarks/sampler.py
 CLIPS = "clips.safetensors"
 VERSIONS = 8  # augmented versions of every clip's sound that the denoiser hears
+
+Clip = TypeVar("Clip", bound=OfPerson)
 
 
 def train_network(
@@ -40,12 +45,12 @@ def train_network(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Path:
-    """Train one network; the ones before it in ``NETWORKS`` must be in ``folder`` already.
+    """Train one network; but for ``syncnet``, the ones before it in ``NETWORKS`` must be in ``folder`` already.
 
     One person in ten is held out to choose the best weights by; nobody else's clips are looked at.
 
     Args:
-        name: ``facemesh``, ``audio`` or ``motion``.
+        name: ``facemesh``, ``audio`` or ``motion``; or ``syncnet``, the judge of lip sync, which needs no other.
         data: folder of shards; for ``audio`` and ``motion`` also the file of clips that ``facemesh`` wrote,
             small enough to travel to another machine.
         folder: where the weights go, with ``NAME.log`` folders for resuming.
@@ -74,7 +79,12 @@ def train_network(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}; give another one") from error
-    path = folder / f"{name}.safetensors"
+    path = folder / f"{FILES.get(name, name)}.safetensors"
+    if name == "syncnet":
+        config = LoopConfig(steps or SYNC_STEPS, learning_rate=2e-3, ema=0.99, seed=seed, minutes=minutes)
+        judge = _sync_model(load_shards(data), folder / "sync.log", config, progress, where)
+        save_model(path, judge, judge.config, half=True)
+        return path
     if name == "facemesh":
         shards = load_shards(data)
         template = fit_template([shard.landmarks for shard in shards])
@@ -83,10 +93,7 @@ def train_network(
         return path
     space = FaceMeshSpace.load(folder / "facemesh.safetensors")
     clips = load_clips(data) if data.is_file() else _clips(space, load_shards(data))
-    kept, held = split_fold(clips)
-    if not kept or not held:
-        raise DatasetError("training needs clips of at least two people, one of them to choose the weights by")
-    chosen, judges = [clips[i] for i in kept], [clips[i] for i in held]
+    chosen, judges = _split(clips)
     mirror = mirror_tokens(space)
     lips, importance = space.lip_tokens(), space.token_importance()
     torch.manual_seed(seed)
@@ -134,6 +141,24 @@ def train_network(
     )
     save_model(path, denoiser, denoiser.config, {"sampler": json.dumps(asdict(sampler))}, half=True)
     return path
+
+
+def _sync_model(
+    shards: list[Shard], log: Path, config: LoopConfig, progress: Progress | None, device: str
+) -> SyncModel:
+    points = sync.held_points(shards)
+    chosen, judges = _split(sync.with_own_offsets(sync.sync_clips(shards, points)))
+    torch.manual_seed(config.seed)
+    loss, score = sync.sync_loss(sync.SyncSampler(chosen)), sync.sync_score(judges)
+    return fit(sync.sync_model(points), loss, score, log, config, progress, device)
+
+
+def _split(clips: list[Clip]) -> tuple[list[Clip], list[Clip]]:
+    """Clips to train on, and those of the people to choose by."""
+    kept, held = split_fold(clips)
+    if not kept or not held:
+        raise DatasetError("training needs clips of at least two people, one of them to choose the weights by")
+    return [clips[i] for i in kept], [clips[i] for i in held]
 
 
 def _clips(space: FaceMeshSpace, shards: list[Shard]) -> list[TrainingClip]:
