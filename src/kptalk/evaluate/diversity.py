@@ -45,7 +45,8 @@ def head_rotation(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
     By the points that hardly move with the expression, so that speech does not turn the head.
     """
     _, rotation, _ = _space().pose(mesh[None])
-    return rotation_angles(rotation)[0].astype(np.float32)
+    angles: NDArray[np.float32] = rotation_angles(rotation)[0].astype(np.float32)
+    return angles
 
 
 def mean_std(values: Floats) -> float:
