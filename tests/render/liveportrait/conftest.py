@@ -92,3 +92,10 @@ def warped(reference, warping, volume):
     stored = reference("lp_warping_module")
     with torch.inference_mode():
         return warping(volume, stored["kp_driving"], stored["kp_source"])
+
+
+@pytest.fixture(scope="session")
+def decoded(decoder, warped):
+    """The frame's picture, (1, 3, 512, 512)."""
+    with torch.inference_mode():
+        return decoder(warped)

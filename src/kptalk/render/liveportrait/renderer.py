@@ -1,0 +1,89 @@
+"""LivePortrait's renderer: the face crop of a photo, drawn with any motion of the space ``liveportrait``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kptalk.errors import MotionError
+from kptalk.motion.liveportrait import LivePortraitSpace, crops_to_tensor, keypoints
+from kptalk.render.liveportrait.appearance import AppearanceExtractor
+from kptalk.types import Image, Motion, SourceMotion
+
+SIZE = 512  # pixels, side of a frame
+
+
+@dataclass(frozen=True)
+class LivePortraitState:
+    """Everything about one face crop that its frames need.
+
+    ``volume`` (1, 32, 16, 64, 64) is its appearance, ``keypoints`` (1, 21, 3) are x_s.
+    """
+
+    source: SourceMotion
+    volume: Tensor
+    keypoints: Tensor
+
+
+class LivePortraitRenderer:
+    """Draws motion on a face crop; holds no state of its own.
+
+    Args:
+        space: reads the crop's keypoints.
+        appearance: reads its appearance.
+        warping: (volume, driving, source keypoints) to features, see ``WarpingNetwork``.
+        decoder: features to pictures, see ``SpadeDecoder``.
+        at_once: frames drawn together; bounds memory.
+    """
+
+    def __init__(
+        self,
+        space: LivePortraitSpace,
+        appearance: AppearanceExtractor,
+        warping: nn.Module,
+        decoder: nn.Module,
+        at_once: int = 1,
+    ) -> None:
+        self.space, self.at_once = space, at_once
+        self.appearance, self.warping, self.decoder = appearance.eval(), warping.eval(), decoder.eval()
+        self.device = next(appearance.parameters()).device
+
+    @torch.inference_mode()
+    def prepare(self, crop: Image) -> LivePortraitState:
+        """Read a face crop, (256, 256, 3) uint8 RGB, once.
+
+        Raises:
+            ImageError: the crop has another shape.
+        """
+        source = self.space.extract(crop)
+        volume = self.appearance(crops_to_tensor(crop[None], self.device))
+        own = torch.from_numpy(keypoints(source.canonical, source.motion)).to(self.device)
+        return LivePortraitState(source, volume, own)
+
+    @torch.inference_mode()
+    def draw(self, state: LivePortraitState, motion: Motion) -> Image:
+        """Frames (T, 512, 512, 3) uint8 RGB.
+
+        Raises:
+            MotionError: the motion belongs to another motion space.
+        """
+        if motion.space != self.space.id:
+            raise MotionError(
+                f"motion of the space {motion.space!r} cannot be drawn by LivePortrait; expected {self.space.id!r}"
+            )
+        driving = torch.from_numpy(keypoints(state.source.canonical, motion)).to(self.device)
+        frames = np.empty((len(motion), SIZE, SIZE, 3), np.uint8)
+        for first in range(0, len(motion), self.at_once):
+            part = driving[first : first + self.at_once]
+            volume, own = (t.expand(len(part), *t.shape[1:]) for t in (state.volume, state.keypoints))
+            frames[first : first + self.at_once] = to_frames(self.decoder(self.warping(volume, part, own)))
+        return frames
+
+
+def to_frames(pictures: Tensor) -> Image:
+    """(B, 3, H, W) RGB from 0 to 1 -> (B, H, W, 3) uint8, truncated as the reference does."""
+    frames: Image = (pictures.float().clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return frames
