@@ -1,8 +1,11 @@
 """Beat alignment: the reference's beats and score, and planted beats that part in order."""
 
+import sys
+
 import numpy as np
 import pytest
 
+from kptalk.errors import MissingExtra
 from kptalk.evaluate.beats import LANDMARKS, SIGMA, BeatsJudge, alignment, audio_beats, motion_beats
 from kptalk.evaluate.meter import Heard, Sight
 
@@ -97,3 +100,9 @@ def test_a_real_clip_has_numbers(seen, measure):
     sights, sound = seen(CLIP)
     result = measure(BeatsJudge(), sights, sights, Heard(sound, sound))
     assert all(0 <= value <= 1 for value in result.values())
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "librosa", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'kptalk\[evaluate\]'"):
+        BeatsJudge()

@@ -1,5 +1,6 @@
 """CPBD: the reference's edges, widths and scores, and a score that falls as pictures blur."""
 
+import sys
 from dataclasses import replace
 
 import cv2
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from kptalk.errors import MissingExtra
 from kptalk.evaluate.cpbd import EVERY, CpbdJudge, canny_edges, cpbd, edge_widths, sobel_edges
 
 
@@ -78,3 +80,9 @@ def test_only_every_fifth_frame_counts(seen, measure):
 
 def test_no_frame_is_no_number(measure):
     assert np.isnan(measure(CpbdJudge(), [], [])["cpbd"])
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.feature", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'kptalk\[evaluate\]'"):
+        CpbdJudge()

@@ -4,6 +4,7 @@ The network of these tests is a few bytes of ONNX that averages the aligned face
 but enough to tell two people's pictures apart.
 """
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kptalk.errors import WeightsError
+from kptalk.errors import MissingExtra, WeightsError
 from kptalk.evaluate.csim import EVERY, FIVE_POINTS, TEMPLATE, CsimJudge, aligned_face, similarity
 from kptalk.evaluate.meter import Sight
 
@@ -147,3 +148,9 @@ def test_other_files_and_other_networks_are_one_line(tmp_path):
 
 def test_the_network_is_on_record(judge):
     assert len(judge.weights()["arcface"]) == 64
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'kptalk\[evaluate\]'"):
+        CsimJudge()

@@ -1,5 +1,6 @@
 """PSNR and SSIM: known values, and numbers that fall as the picture is spoilt."""
 
+import sys
 from dataclasses import replace
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from evaluate.conftest import shifted
 
+from kptalk.errors import MissingExtra
 from kptalk.evaluate.fidelity import CAP, FidelityJudge, psnr, resized, ssim
 
 CLIP = "aoc_1"
@@ -70,3 +72,9 @@ def test_another_size_is_resized_to_the_real_one(seen, measure):
 
 def test_no_frame_is_no_number(measure):
     assert np.isnan(list(measure(FidelityJudge(), [], []).values())).all()
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.metrics", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'kptalk\[evaluate\]'"):
+        FidelityJudge()
