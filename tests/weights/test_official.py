@@ -1,0 +1,297 @@
+"""A complete set in the official files' own nesting and names, filled by the weight rule, through every command."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from parity_weights import weights
+from safetensors.torch import load_file
+
+from kptalk import cli, official
+from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
+from kptalk.errors import WeightsError
+from kptalk.render.liveportrait.decoder import fold_spectral_norm
+from kptalk.weights.convert import Network
+from kptalk.weights.lock import Record, read_lock, record_file
+from kptalk.weights.registry import ENTRIES, TABLE, official_path
+from kptalk.weights.store import load_model
+
+STITCHING = ENTRIES["stitching"]
+PLAIN = {  # name: manifest, place in the official folder; state dicts without nesting
+    "appearance_extractor": (
+        "appearance_feature_extractor",
+        "pretrained_weights/liveportrait/base_models/appearance_feature_extractor.pth",
+    ),
+    "motion_extractor": ("motion_extractor", "pretrained_weights/liveportrait/base_models/motion_extractor.pth"),
+    "warping": ("warping_module", "pretrained_weights/liveportrait/base_models/warping_module.pth"),
+    "decoder": ("spade_generator", "pretrained_weights/liveportrait/base_models/spade_generator.pth"),
+    "syncnet": ("syncnet", "data/syncnet_v2.model"),
+    "hopenet": ("hopenet", "evaluation/deep-head-pose/code/hopenet_robust_alpha1.pkl"),
+}
+RETARGETING = {"stitching": "retarget_shoulder", "lip": "retarget_mouth", "eye": "retarget_eye"}
+SPREAD = {"stitching": "stitching", "lip": "retargeting_lip", "eye": "retargeting_eye"}
+
+
+def distributed(state):
+    """Names as a model has them that was trained on several cards."""
+    return {f"module.{name}": value for name, value in state.items()}
+
+
+def stitching_file(folder, parity):
+    nested = {
+        key: distributed(weights(parity, f"stitching_retargeting_module_{name}")) for name, key in RETARGETING.items()
+    }
+    path = folder / STITCHING.original
+    torch.save(nested, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def rule(parity):
+    """State dicts by the rule, under the names that our classes use."""
+    states = {name: weights(parity, manifest) for name, (manifest, _) in PLAIN.items()}
+    for name, ours in SPREAD.items():
+        states[ours] = weights(parity, f"stitching_retargeting_module_{name}")
+    states["audio"] = weights(parity, "wav2lip_audio_encoder")
+    states["kdtalker"] = weights(parity, "kdtalker_point_diffusion")
+    return states
+
+
+@pytest.fixture(scope="module")
+def published(rule, parity, tmp_path_factory):
+    """The official folder. The evaluators' files are as old ones are: no zip, no counters of batches."""
+    folder = tmp_path_factory.mktemp("published")
+    for name, (_, place) in PLAIN.items():
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        old = ENTRIES[name].sets == "evaluate"
+        state = {key: value for key, value in rule[name].items() if not (old and "num_batches" in key)}
+        torch.save(state, path, _use_new_zipfile_serialization=not old)
+    (folder / "pretrained_weights/liveportrait/retargeting_models").mkdir()
+    stitching_file(folder / "pretrained_weights/liveportrait/retargeting_models", parity)
+    (folder / "ckpts").mkdir()
+    torch.save({"model": rule["kdtalker"], "step": 5, "optimizer": {}}, folder / "ckpts/KDTalker.pth")
+    whole = {**rule["audio"], "face_encoder_blocks.0.0.conv_block.0.weight": torch.zeros(16, 6, 7, 7)}
+    torch.save({"state_dict": distributed(whole), "global_step": 3}, folder / "ckpts/wav2lip.pth")
+    (folder / "dataset_process").mkdir()
+    with np.load(parity / "fixtures/kdtalker_norm.npz") as numbers:
+        np.savez(folder / "dataset_process/norm.npz", **numbers)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(published, tmp_path_factory):
+    """A weights folder into which the official folder was converted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KPTALK_HOME", str(tmp_path_factory.mktemp("home")))
+        outcomes = list(official.convert(published))
+        yield outcomes
+
+
+class TestWholeSet:
+    def test_everything_is_converted(self, whole):
+        assert [outcome.detail for outcome in whole if not outcome.good] == []
+        assert {outcome.name for outcome in whole} == set(official.TARGETS)
+
+    @pytest.mark.parametrize("name", [name for name in official.TARGETS if name != "kdtalker_norm"])
+    def test_every_number_arrives(self, whole, rule, name):
+        target = official.TARGETS[name]
+        model = load_model(official_path(name), target.model_class, type(target.config))
+        expected = fold_spectral_norm(rule[name]) if name == "decoder" else rule[name]
+        got = model.state_dict()
+        for key, value in expected.items():
+            assert torch.equal(got[key.removeprefix("point_model.model.")], value), key
+        assert len(got) == len(expected)
+
+    def test_statistics_arrive(self, whole, parity):
+        got = load_file(official_path("kdtalker_norm"))
+        with np.load(parity / "fixtures/kdtalker_norm.npz") as numbers:
+            assert set(numbers) - set(got) == {"c_lip_mean", "c_lip_std", "c_eye_mean", "c_eye_std"}
+            for name, value in got.items():
+                np.testing.assert_array_equal(value, numbers[name])
+
+    def test_the_audio_encoder_gives_the_reference_features(self, whole, parity):
+        encoder = load_model(official_path("audio"), AudioEncoder, AudioEncoderConfig)
+        with np.load(parity / "fixtures/audio_encoder.npz") as fixture, torch.no_grad():
+            windows = torch.from_numpy(fixture["random_mel_windows"][0])
+            np.testing.assert_allclose(encoder(windows), fixture["random_embedding"][0], rtol=1e-5, atol=2.4e-5)
+
+    def test_verify_finds_them_sound(self, whole):
+        outcomes = list(official.verify())
+        assert {outcome.name for outcome in outcomes} == set(official.TARGETS)
+        assert [outcome.detail for outcome in outcomes if not outcome.good] == []
+
+
+def test_every_entry_of_tensors_has_a_network():
+    assert set(official.TARGETS) == {entry.name for entry in TABLE if entry.form == "safetensors"}
+    for target in official.TARGETS.values():
+        assert not isinstance(target, Network) or target.model_class.__doc__
+
+
+@pytest.fixture
+def stitching(home, tmp_path, parity):
+    """Stitching and retargeting, converted; gives the original."""
+    original = stitching_file(tmp_path, parity)
+    assert all(outcome.good for outcome in official.convert(original))
+    return original
+
+
+def complaint(name="stitching"):
+    (outcome,) = official.verify([name])
+    assert not outcome.good
+    assert "\n" not in outcome.detail
+    return outcome.detail
+
+
+class TestVerify:
+    def test_a_changed_converted_file(self, stitching):
+        path = official_path("stitching")
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        assert "is not what was converted" in complaint()
+        assert [outcome.good for outcome in official.verify()] == [False, True, True]
+
+    def test_a_changed_original(self, stitching):
+        stitching.write_bytes(b"something else")
+        assert "is not the file that stitching was converted from" in complaint()
+
+    def test_an_original_that_is_gone_is_no_fault(self, stitching):
+        stitching.unlink()
+        (outcome,) = official.verify(["stitching"])
+        assert outcome.good
+        assert outcome.detail.endswith("the original is gone")
+
+    def test_a_file_that_nobody_recorded(self, stitching, home):
+        (home / "lock.json").unlink()
+        assert "not in the lock file" in complaint()
+
+    def test_a_file_that_holds_another_network(self, stitching):
+        swapped = official_path("retargeting_lip").read_bytes()
+        official_path("stitching").write_bytes(swapped)
+        records = read_lock().files
+        sha256 = records["retargeting_lip"].converted_sha256
+        record_file("stitching", Record(**{**vars(records["stitching"]), "converted_sha256": sha256}))
+        assert "other architecture numbers" in complaint()
+
+    def test_a_file_that_is_not_here(self, home):
+        assert "kptalk weights pull warping" in complaint("warping")
+        assert list(official.verify()) == []
+
+
+class TestConvert:
+    def test_nothing_there(self, home, tmp_path):
+        with pytest.raises(WeightsError, match="does not exist"):
+            list(official.convert(tmp_path / "nowhere"))
+        (tmp_path / "model.pth").touch()
+        with pytest.raises(WeightsError, match=r"no official file.*wav2lip\.pth"):
+            list(official.convert(tmp_path))
+
+    def test_two_copies_are_not_chosen_between(self, home, tmp_path, parity):
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            stitching_file(tmp_path / name, parity)
+        outcomes = list(official.convert(tmp_path))
+        assert [outcome.good for outcome in outcomes] == [False] * 3
+        assert f"{tmp_path / 'a' / STITCHING.original}, {tmp_path / 'b' / STITCHING.original}" in outcomes[0].detail
+
+    def test_one_bad_file_does_not_stop_the_others(self, home, tmp_path, parity):
+        stitching_file(tmp_path, parity)
+        torch.save({"fc.weight": torch.zeros(1)}, tmp_path / "spade_generator.pth")
+        outcomes = {outcome.name: outcome for outcome in official.convert(tmp_path)}
+        assert not outcomes["decoder"].good
+        assert "missing" in outcomes["decoder"].detail
+        assert outcomes["stitching"].good
+
+
+class TestPull:
+    def test_licence_then_download_then_nothing_to_do(self, hub, tmp_path, parity):
+        hub.add(STITCHING.source, stitching_file(tmp_path, parity).read_bytes())
+        with pytest.raises(WeightsError, match=r"--accept-licence: MIT"):
+            list(official.pull(["stitching"]))
+        assert hub.requests == []
+        assert [outcome.good for outcome in official.pull(["stitching", "retargeting_lip"], True)] == [True, True]
+        assert load_model(official_path("stitching"), *network("stitching"))
+        asked = len(hub.requests)
+        assert [outcome.detail.endswith("(was here)") for outcome in official.pull(["stitching"])] == [True]
+        assert len(hub.requests) == asked
+        official_path("stitching").write_bytes(b"damaged")
+        assert [outcome.good for outcome in official.pull(["stitching"])] == [True]
+        assert [outcome.good for outcome in official.verify()] == [True, True]
+
+    def test_one_missing_file_does_not_stop_the_others(self, hub, tmp_path, parity):
+        hub.add(STITCHING.source, stitching_file(tmp_path, parity).read_bytes())
+        outcomes = {outcome.name: outcome for outcome in official.pull(["official"], True)}
+        assert {name for name, outcome in outcomes.items() if outcome.good} == set(SPREAD.values())
+        assert "404" in outcomes["decoder"].detail
+        assert set(outcomes) == {entry.name for entry in TABLE if entry.sets == "official"}
+
+    def test_unknown_names(self, home):
+        with pytest.raises(WeightsError, match="'stiching'"):
+            list(official.pull(["stiching"], True))
+
+
+def network(name):
+    target = official.TARGETS[name]
+    return target.model_class, type(target.config)
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def kptalk(self, monkeypatch, capfd):
+        """Runs the program here; gives exit code, stdout and stderr."""
+
+        def run(*argv):
+            monkeypatch.setattr(sys, "argv", ["kptalk", "weights", *map(str, argv)])
+            capfd.readouterr()
+            with pytest.raises(SystemExit) as done:
+                cli.main()
+            return (done.value.code or 0, *capfd.readouterr())
+
+        return run
+
+    def test_where_and_list(self, kptalk, stitching, home):
+        assert kptalk("where") == (0, f"{home}\n", "")
+        code, out, _ = kptalk("list")
+        assert code == 0
+        rows = {row.split()[0]: row.split() for row in out.splitlines()}
+        assert rows["stitching"][1:4] == ["official", "yes", "allowed"]
+        assert rows["audio"][1:4] == ["official", "no", "no"]
+        assert set(ENTRIES) <= set(rows)
+
+    def test_convert_and_verify(self, kptalk, home, tmp_path, parity):
+        assert kptalk("verify")[:2] == (0, "no official weights are here: kptalk weights pull\n")
+        original = stitching_file(tmp_path, parity)
+        code, out, err = kptalk("convert", original)
+        assert (code, err) == (0, "")
+        assert out.splitlines()[0] == f"stitching: {home / 'stitching.safetensors'}"
+        assert kptalk("verify", "stitching")[0] == 0
+        original.write_bytes(b"")
+        code, out, err = kptalk("verify", "stitching")
+        assert (code, out) == (1, "")
+        assert err.count("\n") == 1
+        assert err.startswith("kptalk: error: stitching: ")
+
+    def test_the_environment_counts(self, hub, home, tmp_path, parity):
+        """In a process of its own, since huggingface_hub reads its variables when it is imported."""
+        hub.add(STITCHING.source, stitching_file(tmp_path, parity).read_bytes())
+
+        def run(*argv, **more):
+            environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")} | more
+            command = [sys.executable, "-m", "kptalk.cli", "weights", *argv]
+            return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+        done = run("pull", "stitching", "--accept-licence")
+        assert (done.returncode, done.stdout) == (0, f"stitching: {home / 'stitching.safetensors'}\n")
+        assert "MIT (LivePortrait); commercial use allowed" in done.stderr
+        assert Path(read_lock().files["stitching"].original).is_relative_to(tmp_path / "hf")
+        asked = len(hub.requests)
+        done = run("pull", "retargeting_eye", "warping", HF_HUB_OFFLINE="1")
+        assert done.returncode == 1
+        assert done.stdout == f"retargeting_eye: {home / 'retargeting_eye.safetensors'}\n"
+        assert "warping_module.pth is not in the cache and HF_HUB_OFFLINE is set" in done.stderr.splitlines()[-1]
+        assert len(hub.requests) == asked
