@@ -11,11 +11,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from commands import refused
 from media.recordings import tone, write_clip, write_sound
 from PIL import Image
 from skimage import data
 
-from kptalk import cli
 from kptalk.media.clip import probe
 from kptalk.media.video import partial_path
 from kptalk.types import Motion
@@ -39,20 +39,6 @@ def inputs(tmp_path_factory):
 
 
 @pytest.fixture
-def kptalk(inputs, tmp_path, monkeypatch, capfd):
-    """Runs the program here; gives exit code, stdout, and stderr with all that native libraries write to it."""
-
-    def run(*argv):
-        monkeypatch.setattr(sys, "argv", ["kptalk", *map(str, argv)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        return (done.value.code or 0, *capfd.readouterr())
-
-    return run
-
-
-@pytest.fixture
 def animate(kptalk, inputs, tmp_path):
     """``kptalk animate`` with a good photo, recording and output, as far as others are not given."""
 
@@ -60,19 +46,6 @@ def animate(kptalk, inputs, tmp_path):
         return kptalk("animate", portrait, speech, "-o", output, *flags)
 
     return run
-
-
-def refused(result, *words, code=2):
-    """Whether the program said one line that holds the words, and nothing else."""
-    status, out, err = result
-    assert status == code, err
-    assert out == ""
-    assert err.endswith("\n")
-    assert len(err.splitlines()) == 1, err
-    assert err.startswith("kptalk: error: ")
-    for word in words:
-        assert word in err
-    return True
 
 
 def grey(path, height=200, width=300):

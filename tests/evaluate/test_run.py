@@ -111,6 +111,7 @@ def test_a_missing_or_broken_video_is_named_and_stops_nothing(folders):
 
 def test_a_video_that_could_not_be_made_says_why(folders):
     film(folders[1] / "a.mp4", 110)
+    film(folders[1] / "b.mp4", 110)  # of an earlier run
     method = Method("ours", folders[1], {"b.mp4": "no face"})
     result = evaluate(find_clips(folders[0]), [method], [Brightness()])
     assert result.methods[1].missing == {"b.mp4": "no face"}

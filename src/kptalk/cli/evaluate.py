@@ -76,7 +76,7 @@ def evaluate(
     open_report(output, overwrite)
     with cli.stages(quiet) as tell:
         if pipeline:
-            (output / GENERATED).mkdir()
+            (output / GENERATED).mkdir(exist_ok=True)
             name = f"{method} {Path(weights).name}"
             made = generate_videos(
                 pipeline, truth, output / GENERATED, name=name, options=options, seconds=limit, progress=tell

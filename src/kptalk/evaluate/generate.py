@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kptalk.errors import AudioError, InputError
+from kptalk.errors import AudioError, InputError, OptionError
 from kptalk.evaluate.meter import FPS, RATE
 from kptalk.evaluate.run import Method
 from kptalk.evaluate.speed import Timing, write_timings
@@ -39,15 +39,22 @@ def generate_videos(
     Args:
         pipeline: the models.
         clips: real videos with sound.
-        folder: where the videos go, under the clips' names, with ``timing.json``; it must exist.
+        folder: where the videos go, under the clips' names, with ``timing.json``; it must exist. What is there is
+            replaced.
         name: of the method.
         options: how videos are made; the frame rate is always 25.
         seconds: of every clip; None for all.
         progress: told after every clip.
+
+    Raises:
+        OptionError: the clips themselves are in the folder.
     """
+    if any(clip.parent.samefile(folder) for clip in clips):
+        raise OptionError(f"the videos to generate would replace the real ones in {folder}: give another folder")
     options = replace(options or Options(), fps=FPS)
     timings: dict[str, Timing] = {}
     failures: dict[str, str] = {}
+    write_timings(folder, timings)
     for number, clip in enumerate(clips):
         try:
             timings[clip.name] = _generate(pipeline, clip, folder / clip.name, options, seconds)
@@ -79,7 +86,9 @@ def _generate(pipeline: Pipeline, clip: Path, path: Path, options: Options, seco
     opened = time.perf_counter() - begun
     animation = pipeline.animate(portrait, speech, options=options)
     # A file of another container than ours keeps its name, so that the pairs of videos are found by it.
-    written = animation.save(path if path.suffix == ".mp4" else path.with_name(f"{path.name}.mp4"), progress=tell)
+    written = animation.save(
+        path if path.suffix == ".mp4" else path.with_name(f"{path.name}.mp4"), overwrite=True, progress=tell
+    )
     if written != path:
         written.replace(path)
     return Timing(

@@ -107,11 +107,13 @@ def evaluate(
         for number, real in enumerate(clips):
             generated = method.folder / real.name if method else real
             try:
+                if method and real.name in method.failures:
+                    raise InputError(method.failures[real.name])
                 result = _judge(generated, real, judges, seconds, timings.get(name, {}).get(real.name))
             except InputError as error:
                 if not method:
                     raise DatasetError(f"real video {real} cannot be used: {error}") from error
-                missing[real.name] = method.failures.get(real.name, str(error))
+                missing[real.name] = str(error)
             else:
                 judged.append(result)
                 if finished:

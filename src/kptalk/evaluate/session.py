@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,26 +18,22 @@ from kptalk.motion.generate import HELD, LENGTH, LOOKAHEAD
 
 REPORT = "report.json"
 GENERATED = "generated"
-OUTPUTS = (REPORT, "report.csv", "report.html", "clips.csv", "unfinished.jsonl")
+JOURNAL = "unfinished.jsonl"
+OUTPUTS = (REPORT, "report.csv", "report.html", "clips.csv", JOURNAL)
 OUR_JOINS = Joins(LENGTH - LOOKAHEAD, LENGTH - LOOKAHEAD - HELD)
 
 
 def open_report(folder: Path, overwrite: bool) -> None:
-    """Make the folder of the reports; an old report in it is removed if that is allowed, other files are left alone.
+    """Make the folder of the reports. Old ones in it stay until the new ones replace them; other files are left alone.
 
     Raises:
         OutputError: it cannot be made, or holds a report and may not be overwritten.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        old = [folder / name for name in (*OUTPUTS, GENERATED) if (folder / name).exists()]
-        if old and not overwrite:
+        if not overwrite and any((folder / name).exists() for name in (*OUTPUTS, GENERATED)):
             raise OutputError(f"{folder} holds a report already: allow overwriting, or give another folder")
-        for path in old:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        (folder / JOURNAL).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to folder {folder}: {error.strerror}") from error
 
@@ -75,7 +70,7 @@ def report(
         MissingExtra: the page cannot be drawn without the extra; the other files are written.
     """
     judges, unavailable = open_judges(joins, arcface)
-    journal = folder / "unfinished.jsonl"
+    journal = folder / JOURNAL
 
     def keep(method: str, result: ClipResult) -> None:
         row: Mapping[str, object] = {"method": method, "clip": result.clip, **result.values}
