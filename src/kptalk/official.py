@@ -25,13 +25,14 @@ from kptalk.weights.lock import Record, read_lock, sha256_of
 from kptalk.weights.registry import TABLE, Entry, converted_path, entries_in, entry_of
 from kptalk.weights.store import check_tensors, load_model
 
+ANIMALS = "liveportrait_animals"
 # Mean and standard deviation of each field of KDTalker's motion, (width,) each; the lip and eye openings go unused.
 _WIDTHS = {"yaw": 1, "pitch": 1, "roll": 1, "t": 3, "exp": 63, "scale": 1, "kp": 63}
 NORM = Numbers(
     {f"{field}_{kind}": (width,) for field, width in _WIDTHS.items() for kind in ("mean", "std")},
     unused=r"c_(lip|eye)_(mean|std)",
 )
-# Entries that are not here are copied as they are, for the libraries that read them.
+# Entries that are not here stay as they are published.
 TARGETS: dict[str, Network | Numbers] = {
     "appearance_extractor": Network(AppearanceExtractor, AppearanceExtractorConfig()),
     "motion_extractor": Network(MotionExtractor, MotionExtractorConfig()),
@@ -63,7 +64,7 @@ def chosen(names: Sequence[str]) -> list[Entry]:
     Raises:
         WeightsError: one is neither an entry nor a set.
     """
-    wanted = [entry for name in names for entry in ([e for e in TABLE if e.sets == name] or [entry_of(name)])]
+    wanted = [entry for name in names for entry in ([e for e in TABLE if e.set == name] or [entry_of(name)])]
     return list(dict.fromkeys(wanted))
 
 
@@ -96,7 +97,8 @@ def convert(path: Path) -> Iterator[Outcome]:
     """Convert one's own copies; one outcome for each entry found.
 
     Args:
-        path: an original file, or a folder that holds some at any depth; they are known by their file names.
+        path: an original file, or a folder that holds some at any depth; they are known by their file names. What lies
+            in a folder ``liveportrait_animals`` is passed over: those are other weights under the same names.
 
     Raises:
         WeightsError: there is nothing of that name, or nothing official in it.
@@ -106,7 +108,7 @@ def convert(path: Path) -> Iterator[Outcome]:
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     found: dict[str, list[Path]] = {}
     for file in files:
-        for entry in entries_in(file.name):
+        for entry in entries_in(file.name) if ANIMALS not in file.absolute().parts else []:
             found.setdefault(entry.name, []).append(file)
     if not found:
         known = ", ".join(dict.fromkeys(entry.original for entry in TABLE))

@@ -37,7 +37,7 @@ class Tiny(nn.Module):
 
 
 TINY = Network(Tiny, TinyConfig())
-ENTRY = Entry("tiny", "official", Hub("nobody/tiny", "tiny.pth"), "CC0-1.0", True)
+ENTRY = Entry("tiny", "official", Hub("nobody/tiny", "tiny.pth"), "https://tiny.example", "CC0-1.0", True)
 
 
 def state():

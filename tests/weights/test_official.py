@@ -68,7 +68,7 @@ def published(rule, parity, tmp_path_factory):
     for name, (_, place) in PLAIN.items():
         path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        old = ENTRIES[name].sets == "evaluate"
+        old = ENTRIES[name].set == "evaluate"
         state = {key: value for key, value in rule[name].items() if not (old and "num_batches" in key)}
         torch.save(state, path, _use_new_zipfile_serialization=not old)
     (folder / "pretrained_weights/liveportrait/retargeting_models").mkdir()
@@ -199,6 +199,15 @@ class TestConvert:
         assert [outcome.good for outcome in outcomes] == [False] * 3
         assert f"{tmp_path / 'a' / STITCHING.original}, {tmp_path / 'b' / STITCHING.original}" in outcomes[0].detail
 
+    def test_weights_for_animals_under_the_same_names_are_passed_over(self, home, tmp_path, parity):
+        for name in ("liveportrait", "liveportrait_animals"):
+            (tmp_path / name / "retargeting_models").mkdir(parents=True)
+            stitching_file(tmp_path / name / "retargeting_models", parity)
+        assert [outcome.good for outcome in official.convert(tmp_path)] == [True] * 3
+        assert "/liveportrait/" in read_lock().files["stitching"].original
+        with pytest.raises(WeightsError, match="no official file"):
+            list(official.convert(tmp_path / "liveportrait_animals"))
+
     def test_one_bad_file_does_not_stop_the_others(self, home, tmp_path, parity):
         stitching_file(tmp_path, parity)
         torch.save({"fc.weight": torch.zeros(1)}, tmp_path / "spade_generator.pth")
@@ -228,7 +237,7 @@ class TestPull:
         outcomes = {outcome.name: outcome for outcome in official.pull(["official"], True)}
         assert {name for name, outcome in outcomes.items() if outcome.good} == set(SPREAD.values())
         assert "404" in outcomes["decoder"].detail
-        assert set(outcomes) == {entry.name for entry in TABLE if entry.sets == "official"}
+        assert set(outcomes) == {entry.name for entry in TABLE if entry.set == "official"}
 
     def test_unknown_names(self, home):
         with pytest.raises(WeightsError, match="'stiching'"):

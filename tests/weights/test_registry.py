@@ -48,6 +48,7 @@ def test_the_table_is_unambiguous():
     for entry in TABLE:
         assert entry in entries_in(entry.original)
         assert entry.licence
+        assert entry.page.startswith("https://")
         assert entry.sha256 is None or re.fullmatch(r"[0-9a-f]{8}|[0-9a-f]{64}", entry.sha256)
         if isinstance(entry.source, Hub):
             assert re.fullmatch(r"[\w.-]+/[\w.-]+", entry.source.repository)

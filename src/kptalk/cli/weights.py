@@ -30,7 +30,7 @@ def list_() -> None:
     table.columns[0].no_wrap = True
     for entry in TABLE:
         here = "yes" if converted_path(entry).is_file() else "no"
-        table.add_row(entry.name, entry.sets, here, "allowed" if entry.commercial else "no", entry.licence)
+        table.add_row(entry.name, entry.set, here, "allowed" if entry.commercial else "no", entry.licence)
     output.print(table)
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from kptalk.errors import WeightsError
 from kptalk.weights.lock import accept, lock_path, read_lock, sha256_of
-from kptalk.weights.registry import Entry, Hub, Url, weights_folder
+from kptalk.weights.registry import Entry, Hub, Url, own_copy, weights_folder
 
 ATTEMPTS = 5  # of a plain download, as long as each brings nothing new
 SILENCE = 30  # seconds without a byte after which a plain download counts as cut
@@ -92,10 +92,6 @@ def _get_again(entry: Entry) -> str:
     return f"get it again with `kptalk weights pull {entry.name}`"
 
 
-def _own_copy(entry: Entry) -> str:
-    return f"or `kptalk weights convert FILE` with your own copy of {entry.original}"
-
-
 def _from_hub(entry: Entry, source: Hub) -> Path:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import (
@@ -114,7 +110,7 @@ def _from_hub(entry: Entry, source: Hub) -> Path:
         raise _unreachable(entry, constants.ENDPOINT, error.__cause__ or error) from error
     except GatedRepoError as error:
         raise WeightsError(
-            f"{source} is gated: accept its terms on its page and run `hf auth login`, {_own_copy(entry)}"
+            f"{source} is gated: accept its terms on its page and run `hf auth login`, {own_copy(entry)}"
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:
         raise _absent(entry) from error
@@ -188,17 +184,17 @@ def _continue_download(address: str, part: Path, had: int) -> None:
 
 def _offline(entry: Entry) -> WeightsError:
     return WeightsError(
-        f"{entry.original} is not in the cache and HF_HUB_OFFLINE is set: unset it to download, {_own_copy(entry)}"
+        f"{entry.original} is not in the cache and HF_HUB_OFFLINE is set: unset it to download, {own_copy(entry)}"
     )
 
 
 def _absent(entry: Entry) -> WeightsError:
-    return WeightsError(f"{entry.source} does not exist (404): get the file elsewhere and use {_own_copy(entry)[3:]}")
+    return WeightsError(f"{entry.source} does not exist (404): get the file elsewhere and use {own_copy(entry)[3:]}")
 
 
 def _unreachable(entry: Entry, where: str, reason: BaseException) -> WeightsError:
     detail = " ".join(str(reason).split())[:160]
     return WeightsError(
         f"cannot download {entry.original} from {where} ({detail}): try again later, set HF_ENDPOINT to a mirror, "
-        f"{_own_copy(entry)}"
+        f"{own_copy(entry)}"
     )

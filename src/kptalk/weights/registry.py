@@ -47,8 +47,9 @@ class Entry:
 
     Attributes:
         name: what the rest of kptalk calls it.
-        sets: for what it is pulled: ``official`` (animate, reenact) or ``evaluate``.
+        set: for what it is pulled: ``official`` (animate, reenact) or ``evaluate``.
         source: where the original is.
+        page: where its authors publish it, for those who fetch it by hand.
         licence: under which terms its authors publish it.
         commercial: whether those terms allow commercial use.
         size: bytes of the original; None where unknown.
@@ -62,8 +63,9 @@ class Entry:
     """
 
     name: str
-    sets: Literal["official", "evaluate"]
+    set: Literal["official", "evaluate"]
     source: Hub | Url
+    page: str
     licence: str
     commercial: bool
     size: int | None = None
@@ -87,12 +89,15 @@ class Entry:
 
 def _live_portrait(name: str, path: str, key: str | None = None, prefix: str = "") -> Entry:
     source = Hub("KwaiVGI/LivePortrait", f"liveportrait/{path}")
-    return Entry(name, "official", source, "MIT (LivePortrait)", True, key=key, prefix=prefix)
+    page = "https://huggingface.co/KwaiVGI/LivePortrait"
+    return Entry(name, "official", source, page, "MIT (LivePortrait)", True, key=key, prefix=prefix)
 
 
 # No file could be fetched where this was written: repositories and paths are those that the projects' own pages and
-# other projects' download scripts name. "Not verified" marks what only one such script names.
+# other projects' download scripts name. "Not verified" marks what only one such script names. Where no digest stands,
+# none was found; the first pull records it.
 _STITCHING = "retargeting_models/stitching_retargeting_module.pth"
+_KDTALKER = "https://github.com/chaolongy/KDTalker"
 _CC_BY_NC = "CC BY-NC 4.0 (KDTalker)"
 TABLE = (
     _live_portrait("appearance_extractor", "base_models/appearance_feature_extractor.pth"),
@@ -106,6 +111,7 @@ TABLE = (
         "kdtalker",
         "official",
         Hub("ChaolongYang/KDTalker", "ckpts/KDTalker.pth"),
+        _KDTALKER,
         _CC_BY_NC,
         False,
         key="model",
@@ -116,6 +122,7 @@ TABLE = (
         "official",
         # Not verified; the authors keep this file beside their code, not beside their weights.
         Url("https://raw.githubusercontent.com/chaolongy/KDTalker/main/dataset_process/norm.npz"),
+        _KDTALKER,
         _CC_BY_NC,
         False,
     ),
@@ -123,6 +130,7 @@ TABLE = (
         "audio",
         "official",
         Hub("ChaolongYang/KDTalker", "ckpts/wav2lip.pth"),
+        _KDTALKER,
         "research and personal use only (Wav2Lip, trained on LRS2)",
         False,
         key="state_dict",
@@ -132,7 +140,8 @@ TABLE = (
     Entry(
         "syncnet",
         "evaluate",
-        Hub("ByteDance/LatentSync-1.5", "auxiliary/syncnet_v2.model"),  # a copy; the authors' own server is slow
+        Hub("ByteDance/LatentSync-1.5", "auxiliary/syncnet_v2.model"),  # a copy
+        "https://www.robots.ox.ac.uk/~vgg/software/lipsync",
         "MIT (syncnet_python); trained on BBC broadcasts",
         False,
     ),
@@ -141,6 +150,7 @@ TABLE = (
         "evaluate",
         # Not verified; the authors publish it on Google Drive only, this is another project's copy.
         Hub("Sanoojan/REFace", "Other_dependencies/Hopenet_pose/hopenet_robust_alpha1.pkl"),
+        "https://github.com/natanielruiz/deep-head-pose",
         "none stated for the weights (deep-head-pose's code: Apache-2.0); trained on 300W-LP, research only",
         False,
     ),
@@ -150,16 +160,18 @@ TABLE = (
         Url(
             "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
         ),
+        "https://github.com/toshas/torch-fidelity",
         "Apache-2.0 (TensorFlow models)",
         True,
         sha256="6726825d",
         aliases=("pt_inception-2015-12-05-6726825d.pth",),
-        form="pth",  # torch_fidelity builds its network from a .pth file only
+        form="pth",
     ),
     Entry(
         "arcface",
         "evaluate",
         Hub("public-data/insightface", "models/buffalo_l/w600k_r50.onnx", "33c1063c49c785b7652d3fd529f86fa4f149392b"),
+        "https://github.com/deepinsight/insightface",
         "non-commercial research only (InsightFace buffalo_l)",
         False,
         size=174_383_860,
@@ -179,6 +191,11 @@ def entry_of(name: str) -> Entry:
     if name not in ENTRIES:
         raise WeightsError(f"no official weights {name!r}; there are: {', '.join(ENTRIES)}")
     return ENTRIES[name]
+
+
+def own_copy(entry: Entry) -> str:
+    """The end of a message: what to do where the file cannot be pulled."""
+    return f"or `kptalk weights convert FILE` with your own copy of {entry.original} (see {entry.page})"
 
 
 def entries_in(file_name: str) -> list[Entry]:
@@ -205,8 +222,8 @@ def converted_path(entry: Entry) -> Path:
 def official_path(name: str) -> Path:
     """The converted file of an official entry, for example ``syncnet``.
 
-    ``.safetensors`` as ``store.load_model`` reads it, with two exceptions that other libraries read: ``inception``
-    (``.pth``, written anew from its tensors alone) and ``arcface`` (``.onnx``, as published).
+    ``.safetensors`` as ``store.load_model`` reads it, with two exceptions that stay as published: ``inception``
+    (``.pth``, seen to hold nothing but tensors) and ``arcface`` (``.onnx``).
 
     Raises:
         WeightsError: no such entry, or it is not here yet; the message holds the command that gets it.
@@ -215,7 +232,6 @@ def official_path(name: str) -> Path:
     path = converted_path(entry)
     if not path.is_file():
         raise WeightsError(
-            f"the official weights {name!r} are not here: run `kptalk weights pull {name}`, "
-            f"or `kptalk weights convert FILE` with your own copy of {entry.original}"
+            f"the official weights {name!r} are not here: run `kptalk weights pull {name}`, {own_copy(entry)}"
         )
     return path
