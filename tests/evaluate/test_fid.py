@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from kptalk.errors import WeightsError
 from kptalk.evaluate import fid
@@ -69,6 +70,24 @@ def test_features_and_distance_are_those_of_torchmetrics(network):
     assert small[0, ::256].numpy() == pytest.approx(SMALL, rel=1e-4, abs=1e-5)
     assert large[0, ::256].numpy() == pytest.approx(LARGE, rel=1e-4, abs=1e-5)
     assert frechet_distance(summed(large), summed(small)) == pytest.approx(DISTANCE, rel=1e-4)
+
+
+def test_the_sums_are_those_of_torchmetrics():
+    """Its own network needs torchvision, which does not load beside every torch; any network will do to compare."""
+
+    class Pooled(torch.nn.Module):
+        def forward(self, batch):
+            return torch.nn.functional.adaptive_avg_pool2d(batch.float(), 3).flatten(1)
+
+    rng = torch.Generator().manual_seed(0)
+    real = torch.randint(0, 255, (60, 3, 12, 12), dtype=torch.uint8, generator=rng)
+    generated = real // 2 + torch.randint(0, 90, (60, 3, 12, 12), dtype=torch.uint8, generator=rng)
+    theirs = FrechetInceptionDistance(feature=Pooled())
+    for batch in range(0, 60, 20):
+        theirs.update(real[batch : batch + 20], real=True)
+        theirs.update(generated[batch : batch + 20], real=False)
+    ours = frechet_distance(summed(Pooled()(generated)), summed(Pooled()(real)))
+    assert ours == pytest.approx(float(theirs.compute()), rel=1e-4)
 
 
 @settings(deadline=None, max_examples=30)

@@ -21,7 +21,7 @@ from kptalk.media.clip import probe
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 LIBRARIES = (
     *("kptalk", "numpy", "scipy", "torch", "av", "mediapipe", "opencv-contrib-python-headless"),
-    *("opencv-contrib-python", "scikit-image", "torchmetrics", "librosa", "onnxruntime"),
+    *("opencv-contrib-python", "scikit-image", "librosa", "onnxruntime"),
 )
 Progress = Callable[[str, int, int | None], None]  # method, clips done, clips in all
 Finished = Callable[[str, ClipResult], None]  # method, what came out
