@@ -89,7 +89,7 @@ class TestHub:
     def test_a_file_that_changed_since_the_first_pull(self, hub):
         hub.add(DECODER.source, CONTENT)
         record_file("decoder", Record(str(DECODER.source), "gone", 1, "0" * 64, ""))
-        refused(DECODER, "lock file says 00000000", str(lock_path()))
+        refused(DECODER, "changed since the first pull", "00000000", str(lock_path()))
         record_file("decoder", Record("local file spade_generator.pth", "gone", 1, "0" * 64, ""))
         assert fetch(DECODER)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import urllib.error
 import urllib.request
@@ -50,21 +51,24 @@ def fetch(entry: Entry) -> Path:
     """
     path = _from_hub(entry, entry.source) if isinstance(entry.source, Hub) else _from_url(entry, entry.source)
     try:
-        check_original(entry, path, recorded=True)
+        digest = check_original(entry, path)
     except WeightsError:
-        path.resolve().unlink()  # a damaged file in a cache would come back for ever
-        path.unlink(missing_ok=True)
+        _remove(path)  # a damaged file in a cache would come back for ever
         raise
+    record = read_lock().files.get(entry.name)
+    if record and record.source == str(entry.source) and record.sha256 != digest:
+        raise WeightsError(
+            f"{entry.source} changed since the first pull: it has sha256 {digest[:16]}.., the lock file says "
+            f"{record.sha256[:16]}..: delete {lock_path()} to take what is there now"
+        )
     return path
 
 
-def check_original(entry: Entry, path: Path, *, recorded: bool = False) -> str:
-    """Hold a file against what is known of the original; returns its SHA-256.
+def check_original(entry: Entry, path: Path) -> str:
+    """Hold a file against the table, and against the hub's own digest where it lies in the hub's cache.
 
-    Args:
-        entry: what the file should be.
-        path: the file.
-        recorded: hold it against the hub's and the lock file's digest too, not only against the table.
+    Returns:
+        Its SHA-256 in hexadecimal.
 
     Raises:
         WeightsError: it has another size or another digest.
@@ -74,18 +78,24 @@ def check_original(entry: Entry, path: Path, *, recorded: bool = False) -> str:
         raise WeightsError(f"{path} has {size} bytes, {entry.name} has {entry.size}: {_get_again(entry)}")
     found = sha256_of(path)
     expected = {"table": entry.sha256}
-    if recorded:
-        stored = path.resolve().name  # the hub's cache names large files by the digest that the hub announced
-        expected["hub"] = stored if len(stored) == len(found) else None
-        record = read_lock().files.get(entry.name)
-        expected["lock file"] = record.sha256 if record and record.source == str(entry.source) else None
+    # There large files bear the digest that the hub announced, and the paths that it gives out are links to them.
+    if path.is_symlink() and re.fullmatch("[0-9a-f]{64}", blob := path.readlink().name):
+        expected["hub"] = blob
     for where, digest in expected.items():
         if digest is not None and not found.startswith(digest.lower()):
-            todo = f"delete {lock_path()} to take what is there now" if where == "lock file" else _get_again(entry)
             raise WeightsError(
-                f"{path} has sha256 {found[:16]}.., the {where} says {digest[:16]}.. for {entry.name}: {todo}"
+                f"{path} has sha256 {found[:16]}.., the {where} says {digest[:16]}.. for {entry.name}: "
+                f"{_get_again(entry)}"
             )
     return found
+
+
+def _remove(path: Path) -> None:
+    """Delete a file, and on the way to it every link."""
+    while path.is_symlink():
+        link, path = path, path.parent / path.readlink()
+        link.unlink()
+    path.unlink()
 
 
 def _get_again(entry: Entry) -> str:
