@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import json
 import os
 import re
 import runpy
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from evaluate.studies import ballot
 from media.recordings import write_clip, write_sound
 from PIL import Image
 from skimage.data import astronaut
@@ -31,6 +33,7 @@ RATE = 16_000
 CHEAPER = {
     "kptalk train audio": "--steps 2",
     "kptalk train motion": "--steps 2",
+    "kptalk evaluate --method": "--seconds 1",
     "benchmarks/memory.py": "--minutes 0.02",
     "benchmarks/speed.py": "--runs 1",
     "benchmarks/renderer.py": "--rows 3",
@@ -130,6 +133,22 @@ def test_training_commands(here, monkeypatch):
     assert probe(here / "mine.mp4").has_audio
 
 
+def test_evaluation_commands(here, monkeypatch, capsys):
+    shutil.copytree(here / "videos", here / "others")
+    for line in commands("kptalk evaluate"):
+        run_here(line, monkeypatch)
+        assert "lip opening r" in capsys.readouterr().out
+        assert (here / line.split()[-1] / "report.html").is_file()
+    build, count = commands("kptalk study")
+    run_here(build, monkeypatch)
+    (here / "votes").mkdir()
+    for person in ("anna", "ben"):
+        votes = ballot(here / "study.key.json", person, lambda question, number: ("generated", "others")[number % 2])
+        (here / "votes" / f"{person}.json").write_text(json.dumps(votes))
+    run_here(count, monkeypatch)
+    assert "2 participants, 3 clips" in capsys.readouterr().out
+
+
 def test_install_commands(tmp_path, monkeypatch, capfd):
     (install,), (doctor,) = commands("pip"), commands("kptalk doctor")
     argv = [sys.executable, "-m", *shlex.split(install), "--no-deps", "--no-index", "--no-build-isolation"]
@@ -148,7 +167,8 @@ def test_benchmark_commands(here, monkeypatch, capsys, line, request):
 
 
 def test_every_command_is_run_here():
-    known = ("kptalk animate", "kptalk prepare", "kptalk train", "kptalk doctor", "pip install .", "python benchmarks/")
+    known = ("kptalk animate", "kptalk prepare", "kptalk train", "kptalk evaluate", "kptalk study", "kptalk doctor")
+    known += ("pip install .", "python benchmarks/")
     for block in blocks("sh"):
         for line in block.splitlines():
             assert line.startswith(known) or line in ("make demo", "make test"), line
@@ -182,7 +202,8 @@ def test_make_demo(tmp_path):
 def test_make_test_checks_everything(tmp_path):
     """These tests are part of it, so it is not run but read."""
     lines = make(tmp_path, "--dry-run", "test").stdout
-    assert [line.split("/")[-1].split()[0] for line in lines.splitlines()] == ["ruff", "ruff", "mypy", "python"]
+    programs = [line.split()[0] for line in lines.splitlines() if line.startswith(".venv/bin/")]
+    assert [Path(program).name for program in programs] == ["ruff", "ruff", "mypy", "python"]
     assert "python -m pytest" in lines
 
 

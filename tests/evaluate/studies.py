@@ -5,10 +5,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from media.recordings import tone
 
 from kptalk.media.audio import Speech
 from kptalk.media.video import VideoWriter
-from tests.media.recordings import tone
 
 
 def write_video(path: Path, level: int, seconds: float = 0.4, sound: bool = True) -> Path:
