@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAMES]...", help="Names that 'list' shows, or the sets 'official' and 'evaluate'."),
+    typer.Argument(metavar="NAMES...", help="Names that 'list' shows, or the sets 'official' and 'evaluate'."),
 ]
 app = typer.Typer(no_args_is_help=True, help="The official weights: list, pull, verify, convert, where.")
 
