@@ -20,7 +20,7 @@ from rich.table import Table
 from kptalk import Pipeline
 from kptalk.motion import smoothing
 from kptalk.motion.facemesh import FaceMeshSource
-from kptalk.motion.generate import FPS, MotionGenerator, SamplerConfig
+from kptalk.motion.generate import FPS, POSE, MotionGenerator, SamplerConfig
 from kptalk.train.data import TrainingClip, mel_windows, split_fold, training_clip
 from kptalk.train.prepare import load_shards
 from kptalk.types import Motion
@@ -64,9 +64,9 @@ def main() -> None:
             expression_noise=expression,
             pose_noise=pose,
             mouth_gain=1.0,
-            pose_gain=1.0,
+            pose_gain=(1.0,) * POSE,
         )
-        trial = MotionGenerator(space, generator.encoder, generator.denoiser, generator.prior, config)
+        trial = MotionGenerator(space, generator.encoder, generator.denoiser, generator.prior, config, generator.lips)
         rows = []
         for seed, clip in enumerate(judges):
             out = tokens_of(trial, clip, seed)

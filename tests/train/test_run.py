@@ -24,6 +24,7 @@ def store(shards, folder):
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr("kptalk.train.audio.BATCH", 1)
+    monkeypatch.setattr("kptalk.train.lips.BATCH", 2)
     monkeypatch.setattr("kptalk.train.motion.BATCH", 2)
     monkeypatch.setattr("kptalk.train.sync.BATCH", 2)
     monkeypatch.setattr("kptalk.train.run.VERSIONS", 1)
@@ -33,12 +34,12 @@ def small(monkeypatch):
 def test_networks_one_after_the_other_talk(shards, tmp_path):
     data, folder = store(shards, tmp_path / "data"), tmp_path / "weights"
     told = []
-    for name in NETWORKS[:3]:
+    for name in NETWORKS[:4]:
         path = train_network(name, data, folder, steps=2, progress=lambda *row: told.append(row))
         assert path == folder / f"{name}.safetensors"
         assert path.is_file()
-    assert [row[:2] for row in told] == [(2, 2), (2, 2)]
-    assert {"audio.log", "motion.log"} < {entry.name for entry in folder.iterdir()}
+    assert [row[:2] for row in told] == [(2, 2)] * 3
+    assert {"audio.log", "lips.log", "motion.log"} < {entry.name for entry in folder.iterdir()}
 
     pipeline = Pipeline.from_pretrained(folder, "cpu")
     t = np.arange(24_000) / 16_000
@@ -73,7 +74,7 @@ def test_same_seed_same_weights(shards, tmp_path):
 
 
 def test_unknown_network(tmp_path):
-    with pytest.raises(OptionError, match="facemesh, audio, motion, syncnet"):
+    with pytest.raises(OptionError, match="facemesh, audio, lips, motion, syncnet"):
         train_network("mouth", tmp_path, tmp_path)
 
 
@@ -94,7 +95,7 @@ def test_no_shards(tmp_path):
         train_network("facemesh", tmp_path, tmp_path / "weights")
 
 
-@pytest.mark.parametrize("name", ["audio", "motion"])
+@pytest.mark.parametrize("name", ["audio", "lips", "motion"])
 def test_networks_before_must_be_there(shards, tmp_path, name):
     with pytest.raises(WeightsError, match="facemesh"):
         train_network(name, store(shards, tmp_path / "data"), tmp_path / "weights")

@@ -20,6 +20,7 @@ from kptalk.audio.windows import Windows
 from kptalk.motion.denoiser import Denoiser
 from kptalk.motion.diffusion import Known, sample
 from kptalk.motion.facemesh import N_TOKEN, FaceMeshSource, FaceMeshSpace
+from kptalk.motion.lips import LipNet
 from kptalk.types import Array, Motion
 
 FPS = Fraction(25)  # the rate the denoiser was trained at; motion is resampled to the video's rate afterwards
@@ -41,16 +42,21 @@ class SamplerConfig:
         expression_noise: spread of the initial noise of the motion that gives the face. Below 1 it draws nearer to the
             mean of what lips may do with this sound, which is what lips must do to look right.
         pose_noise: the same for the motion that gives the head's pose, which is free.
+        lip_share: how much of the mouth is the lip net's, where there is one; the rest is the denoiser's.
+        lip_scale: factor on the lip net's mouth about the mean face that brings it to the denoiser's amplitude.
         mouth_gain: factor on what the mouth does about its mean, since near the mean amplitude is lost.
-        pose_gain: factor on the pose against the portrait's own, to make up for smoothing and for too few steps.
+        pose_gain: (7) factors on scale, yaw, pitch, roll and translation against the portrait's own, to make up for
+            smoothing and for too few steps.
         mean_expression: (63) tokens of the mean face of somebody who speaks.
     """
 
     steps: int = 5
     expression_noise: float = 0.0
     pose_noise: float = 1.0
+    lip_share: float = 0.5
+    lip_scale: float = 1.0
     mouth_gain: float = 1.0
-    pose_gain: float = 1.0
+    pose_gain: tuple[float, ...] = (1.0,) * POSE
     mean_expression: tuple[float, ...] = (0.0,) * (N_TOKEN - POSE)
 
 
@@ -76,19 +82,28 @@ class GeneratorState:
 
 
 class MotionGenerator:
-    """Audio encoder and denoiser together: mel windows at 25 fps to motion at 25 fps."""
+    """Audio encoder and denoiser together: mel windows at 25 fps to motion at 25 fps.
+
+    Where the weights have a lip net, the mouth is a mean of what it and the denoiser say.
+    """
 
     def __init__(
-        self, space: FaceMeshSpace, encoder: AudioEncoder, denoiser: Denoiser, prior: Array, config: SamplerConfig
+        self,
+        space: FaceMeshSpace,
+        encoder: AudioEncoder,
+        denoiser: Denoiser,
+        prior: Array,
+        config: SamplerConfig,
+        lips: LipNet | None = None,
     ) -> None:
         self.space, self.encoder, self.denoiser = space, encoder.eval(), denoiser.eval()
-        self.prior, self.config = prior, config
+        self.prior, self.config, self.lips = prior, config, lips
         self.device = next(denoiser.parameters()).device
 
     def with_steps(self, steps: int | None) -> MotionGenerator:
         """The same with another number of denoising steps; None keeps what suits the weights."""
         config = self.config if steps is None else replace(self.config, steps=steps)
-        return MotionGenerator(self.space, self.encoder, self.denoiser, self.prior, config)
+        return MotionGenerator(self.space, self.encoder, self.denoiser, self.prior, config, self.lips)
 
     def start(self, source: FaceMeshSource, seed: int) -> GeneratorState:
         """State of a stream that has heard nothing; the head is as in the photo."""
@@ -160,7 +175,8 @@ class MotionGenerator:
             frames[:, :held] = state.tokens[:, 1 : 1 + held]
             known = Known(self._tensor(frames), torch.arange(LENGTH, device=self.device) < held)
         with torch.inference_mode():
-            features = self.encoder(self._tensor(level.centre(windows, heard)))
+            centred = self._tensor(level.centre(windows, heard))
+            features = self.encoder(centred)
             out = sample(
                 self.denoiser,
                 self._tensor(references),
@@ -169,12 +185,21 @@ class MotionGenerator:
                 self.config.steps,
                 known,
             )
+            read = None if self.lips is None else self.lips(centred[None])[0]
         tokens = out.cpu().numpy()
+        if read is not None:
+            tokens[0, held:, POSE:] += self._towards(read[held:].cpu().numpy(), tokens[0, held:, POSE:])
         if held:  # from what the last window drew beyond its own frames to what this one draws
             share = (np.arange(1, LOOKAHEAD + 1, dtype=np.float32) / (LOOKAHEAD + 1))[:, None]
             seam = slice(held, held + LOOKAHEAD)
             tokens[:, seam] = share * tokens[:, seam] + (1 - share) * state.tokens[:, 1 + held :]
         return tokens, speech_activity(windows, heard), noise, heard
+
+    def _towards(self, read: Array, drawn: Array) -> Array:
+        """What moves the mouth of a drawn face (n, 63) towards the one that the lip net reads, (n, 63)."""
+        usual = np.array(self.config.mean_expression, np.float32)
+        wanted = usual + self.config.lip_scale * (read - usual)
+        return self.config.lip_share * self.space.mouth_tokens(wanted - drawn)
 
     def _given_out(self, drawn: Array, activity: Array, state: GeneratorState) -> tuple[Array, GeneratorState]:
         """Face of the first and pose of the second motion (2, n, 70), at their full amplitude: (n, 70), and the state.
@@ -194,7 +219,8 @@ class MotionGenerator:
         mean = (1 - share) * before + share * after
         amplified = self.config.mouth_gain * (expression - mean) + usual
         mouth = self.space.mouth_tokens(amplified - expression)
-        return np.concatenate([self.config.pose_gain * head[:, :POSE], expression + mouth], 1), state
+        pose = np.array(self.config.pose_gain, np.float32) * head[:, :POSE]
+        return np.concatenate([pose, expression + mouth], 1), state
 
     def _join(self, parts: list[tuple[Array, Array]], state: GeneratorState) -> tuple[Motion, Array]:
         tokens = np.concatenate([np.zeros((0, N_TOKEN), np.float32), *(part[0] for part in parts)])

@@ -17,17 +17,18 @@ from kptalk.errors import DatasetError, OptionError, OutputError
 from kptalk.evaluate.sync_model import SyncModel
 from kptalk.motion.facemesh import FaceMeshSpace
 from kptalk.motion.generate import SamplerConfig
-from kptalk.train import audio, motion, sync
+from kptalk.motion.lips import LipNet
+from kptalk.train import audio, lips, motion, sync
 from kptalk.train.data import OfPerson, TrainingClip, load_clips, mirror_tokens, save_clips, split_fold, training_clip
 from kptalk.train.loop import LoopConfig, Progress, fit
 from kptalk.train.prepare import Shard, load_shards
 from kptalk.train.space import align_clip, fit_space, fit_template
 from kptalk.weights.store import load_model, read_header, save_model
 
-NETWORKS = ("facemesh", "audio", "motion", "syncnet")
+NETWORKS = ("facemesh", "audio", "lips", "motion", "syncnet")
 FILES = {"syncnet": "sync"}  # names of weights files that are not the network's; syncnet is the official one's
-AUDIO_STEPS, MOTION_STEPS, SYNC_STEPS = 1600, 4000, 600
-MOUTH_GAIN, POSE_GAIN = 2.7, 2.0  # measured on held-out people by benchmarks/sampler.py
+AUDIO_STEPS, LIPS_STEPS, MOTION_STEPS, SYNC_STEPS = 1600, 400, 4000, 600
+MOUTH_GAIN, POSE_GAIN = 2.7, (2.0,) * 7  # measured on held-out people by benchmarks/sampler.py
 CLIPS = "clips.safetensors"
 VERSIONS = 8  # augmented versions of every clip's sound that the denoiser hears
 
@@ -45,13 +46,14 @@ def train_network(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Path:
-    """Train one network; but for ``syncnet``, the ones before it in ``NETWORKS`` must be in ``folder`` already.
+    """Train one network; ``facemesh`` and ``audio`` must be in ``folder`` before ``lips`` and ``motion``.
 
     One person in ten is held out to choose the best weights by; nobody else's clips are looked at.
 
     Args:
-        name: ``facemesh``, ``audio`` or ``motion``; or ``syncnet``, the judge of lip sync, which needs no other.
-        data: folder of shards; for ``audio`` and ``motion`` also the file of clips that ``facemesh`` wrote,
+        name: ``facemesh``, ``audio``, ``lips`` (without which the denoiser alone moves the mouth) or ``motion``; or
+            ``syncnet``, the judge of lip sync, which needs no other.
+        data: folder of shards; for ``audio``, ``lips`` and ``motion`` also the file of clips that ``facemesh`` wrote,
             small enough to travel to another machine.
         folder: where the weights go, with ``NAME.log`` folders for resuming.
         steps: optimiser steps.
@@ -95,7 +97,7 @@ def train_network(
     clips = load_clips(data) if data.is_file() else _clips(space, load_shards(data))
     chosen, judges = _split(clips)
     mirror = mirror_tokens(space)
-    lips, importance = space.lip_tokens(), space.token_importance()
+    opening, importance = space.lip_tokens(), space.token_importance()
     torch.manual_seed(seed)
     if name == "audio":
         prior = audio.speech_prior(chosen)
@@ -104,8 +106,8 @@ def train_network(
         )
         trained = fit(
             audio.AudioTrainer(),
-            audio.audio_loss(audio.ClipSampler(chosen, prior, mirror), importance, lips),
-            audio.audio_score(judges, prior, lips),
+            audio.audio_loss(audio.ClipSampler(chosen, prior, mirror), importance, opening),
+            audio.audio_score(judges, prior, opening),
             folder / "audio.log",
             config,
             progress,
@@ -114,8 +116,29 @@ def train_network(
         extra = {"speech_prior": json.dumps([round(float(x), 4) for x in prior])}
         save_model(path, trained.encoder, AudioEncoderConfig(), extra, half=True)
         return path
-    encoder = load_model(folder / "audio.safetensors", AudioEncoder, AudioEncoderConfig).to(where)
     prior = np.array(json.loads(read_header(folder / "audio.safetensors")["speech_prior"]), np.float32)
+    if name == "lips":
+        config = LoopConfig(
+            steps or LIPS_STEPS,
+            learning_rate=1e-3,
+            ema=0.99,
+            score_every=50,
+            tolerance=0.02,
+            seed=seed,
+            minutes=minutes,
+        )
+        reader = fit(
+            LipNet(),
+            lips.lips_loss(audio.ClipSampler(chosen, prior, mirror), space),
+            lips.lips_score(judges, prior, space),
+            folder / "lips.log",
+            config,
+            progress,
+            where,
+        )
+        save_model(path, reader, reader.config, half=True)
+        return path
+    encoder = load_model(folder / "audio.safetensors", AudioEncoder, AudioEncoderConfig).to(where)
     bank = motion.FeatureBank(chosen, encoder, prior, VERSIONS, seed)
     config = LoopConfig(
         steps or MOTION_STEPS,
@@ -129,7 +152,7 @@ def train_network(
     denoiser = fit(
         motion.compact_denoiser(),
         motion.motion_loss(bank, mirror, importance),
-        motion.motion_score(judges, encoder, prior, lips),
+        motion.motion_score(judges, encoder, prior, opening),
         folder / "motion.log",
         config,
         progress,
