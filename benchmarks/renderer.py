@@ -66,7 +66,7 @@ def load_driver(path: Path, space: FaceMeshSpace) -> Driver:
     gap, opening = lip_opening(meshes), lid_opening(meshes).mean(1)
     calm = (gap < np.percentile(gap, 30)) & (opening > np.percentile(opening, 50))
     neutral = np.median(meshes[calm if calm.sum() > 2 else gap < np.percentile(gap, 20)], 0)
-    expression = space.encode((meshes - neutral) / space._gain(neutral))
+    expression = space.encode((meshes - neutral) / space.gain(neutral))
     angles = rotation_angles(rotation)
     return Driver(path.stem, frames, landmarks, scale, angles, translation, expression, gap, opening)
 

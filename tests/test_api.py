@@ -23,6 +23,7 @@ ORDER = {
     "audio": 3,
     "motion": 4,
     "render": 5,
+    "animation": 5,
     "pipeline": 6,
     "evaluate": 7,
     "train": 8,

@@ -18,9 +18,10 @@ from kptalk import errors
 from kptalk.version import __version__
 
 if _typing.TYPE_CHECKING:
+    from kptalk.animation import Animation
     from kptalk.media.audio import Speech
     from kptalk.motion.control import Control
-    from kptalk.pipeline import Animation, Options, Pipeline, animate
+    from kptalk.pipeline import Options, Pipeline, animate
     from kptalk.types import Motion, Portrait
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
 
 # Loaded when first used: ``kptalk --help`` need not wait for torch, and the program can explain what cannot be loaded.
 _HOMES = {
-    "Animation": "kptalk.pipeline",
+    "Animation": "kptalk.animation",
     "Control": "kptalk.motion.control",
     "Motion": "kptalk.types",
     "Options": "kptalk.pipeline",

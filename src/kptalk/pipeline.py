@@ -1,44 +1,45 @@
-"""The whole system on one screen: portrait and speech to a talking video.
+"""The whole system on one screen: a portrait and a speech, or a driving video, to a talking video.
 
     portrait ─ media ─ face ──────────────┐ source motion
     speech ─── media ─ audio windows ─────┤
-                                          └─ generate ─ control ─ resample ─ draw ─ into the photo ─ video
+                                          ├─ generate ─ control ─ resample ─┐
+                                          ├─ retarget ──────────────────────┴─ draw ─ into the photo ─ video
+    driving video ─ media ─ face ─ motion ┘
 
-Every stage is a stream, so memory does not grow with the length of the speech.
+Every stage is a stream, so memory does not grow with the length of the video.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import TypeVar
 
 import numpy as np
 
+from kptalk.animation import MOTION_SUFFIX, Animation, Progress, Renderer, Work
 from kptalk.audio import windows as audio_windows
 from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.audio.mel import SAMPLE_RATE
 from kptalk.device import pick_device, set_threads
-from kptalk.errors import AudioError, ImageError, MotionError, OptionError, OutputError, WeightsError
+from kptalk.errors import AudioError, ImageError, MotionError, OptionError, WeightsError
 from kptalk.face.crop import Stage, crop_stage, full_stage
 from kptalk.face.find import find_portrait
 from kptalk.media.audio import Speech
+from kptalk.media.clip import probe
 from kptalk.media.image import read_image
-from kptalk.media.video import VideoWriter, check_output
 from kptalk.motion import generate, resample, smoothing
 from kptalk.motion.control import Control, Controller
 from kptalk.motion.denoiser import Denoiser, DenoiserConfig
-from kptalk.motion.extract import pose_of_video
+from kptalk.motion.extract import FaceMeshReader, VideoMotion, pose_of_video
 from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace
+from kptalk.motion.lips import LipNet, LipNetConfig
+from kptalk.motion.retarget import Drive, FaceMeshRetargeter, retarget
 from kptalk.render.mesh.renderer import MeshRenderer
 from kptalk.types import Image, Motion, Portrait
 from kptalk.version import __version__
@@ -46,12 +47,6 @@ from kptalk.weights.store import embedded_path, load_model, read_header
 
 DEFAULT_FPS = Fraction(25)
 FINEST_FPS = 1001  # largest denominator of a frame rate: that of 30000/1001; FFmpeg's rationals have 32 bits
-MOTION_SUFFIX = ".safetensors"
-DRAWN_AT_ONCE = 8  # frames, fewer of large ones; bounds memory
-DRAWN_BYTES = 40_000_000  # in them, at most: 8 frames of 1280 x 1280
-STAGES = ("motion", "drawing", "encoding")
-WAITING = 4  # drawn pieces that may wait for the encoder
-Progress = Callable[[str, int, int | None], None]  # stage, frames done, frames in all if known
 PortraitLike = str | PathLike[str] | Image | Portrait
 SpeechLike = str | PathLike[str] | Speech
 
@@ -77,144 +72,41 @@ class Options:
     control: Control = field(default_factory=Control)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.fps <= 120:
-            raise OptionError(f"fps is {self.fps}: give 1 to 120")
-        object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(FINEST_FPS))
+        object.__setattr__(self, "fps", _checked_fps(self.fps))
         object.__setattr__(self, "seed", int(self.seed))  # NumPy's integers are none for JSON
-        if self.size is not None and not 64 <= self.size <= 4096:
-            raise OptionError(f"size is {self.size}: give 64 to 4096 pixels")
-        if self.output not in ("full", "crop"):
-            raise OptionError(f"output is {self.output!r}: give full or crop")
+        _check_picture(self.size, self.output)
         if self.steps is not None and not 1 <= self.steps <= 1000:
             raise OptionError(f"steps is {self.steps}: give 1 to 1000")
         if not 0 <= self.seed < 2**63:
             raise OptionError(f"seed is {self.seed}: give a number from 0 on")
 
 
-T = TypeVar("T")
+@dataclass(frozen=True)
+class ReenactOptions:
+    """How a portrait is driven by another motion.
 
+    Attributes:
+        drive: what of the motion is taken over, and whether relative or absolute.
+        fps: frames a second of the video; None for those of the driver.
+        size: as in ``Options``.
+        output: as in ``Options``.
+    """
 
-class Animation:
-    """One talking video, made while it is read or saved."""
+    drive: Drive = field(default_factory=Drive)
+    fps: Fraction | None = None
+    size: int | None = None
+    output: str = "full"
 
-    def __init__(self, pipeline: Pipeline, stage: Stage, speech: Speech, options: Options) -> None:
-        self._pipeline, self._speech, self.options = pipeline, speech, options
-        self.stage = stage
-        started = time.perf_counter()
-        self._state = pipeline.renderer.prepare(stage.portrait, stage.free)
-        self.seconds = {"portrait": time.perf_counter() - started, **dict.fromkeys(STAGES, 0.0)}
-        height, width = stage.photo.shape[:2]
-        self.size = (width, height)
-
-    def motion(self) -> Iterator[Motion]:
-        """The motion of the video, in pieces."""
-        yield from self._pipeline.motion(self._state.source, self._speech, self.options)
-
-    def frames(self, progress: Progress | None = None, kept: list[Motion] | None = None) -> Iterator[Image]:
-        """The video's pictures, in pieces of (n, H, W, 3) uint8 RGB.
-
-        Args:
-            progress: told after every piece.
-            kept: where given, the motion is collected there.
-        """
-        total = self._expected_frames()
-        at_once = max(1, min(DRAWN_AT_ONCE, DRAWN_BYTES // self.stage.photo.nbytes))
-        pieces, known, drawn = self.motion(), 0, 0
-        while (piece := self._timed("motion", partial(next, pieces, None))) is not None:
-            known += len(piece)
-            if kept is not None:
-                kept.append(piece)
-            if progress:
-                progress("motion", known, total)
-            for first in range(0, len(piece), at_once):
-                part = piece[first : first + at_once]
-                yield self._timed("drawing", partial(self._draw, part))
-                drawn += len(part)
-                if progress:
-                    progress("drawing", drawn, total)
-
-    def save(
-        self,
-        path: str | PathLike[str],
-        *,
-        overwrite: bool = False,
-        save_motion: str | PathLike[str] | None = None,
-        progress: Progress | None = None,
-    ) -> Path:
-        """Make the video and write it, H.264 and the speech's own sound as AAC, to an .mp4 file.
-
-        Drawing and encoding run side by side. While at work the video has a temporary name in the same folder.
-
-        Args:
-            path: the file, ending in .mp4.
-            overwrite: whether existing files are replaced.
-            save_motion: also write the motion there, to a .safetensors file.
-            progress: told of the frames done, stage by stage.
-
-        Raises:
-            OutputError: the video or the motion cannot be written there.
-            AudioError: the speech is shorter than one frame.
-        """
-        check_output(path, overwrite)
-        if save_motion:
-            check_motion_output(save_motion, overwrite)
-        total = self._expected_frames()
-        kept: list[Motion] | None = [] if save_motion else None
-        encoded = 0
-        with (
-            ThreadPoolExecutor(1) as thread,
-            VideoWriter(path, self.options.fps, self.size, self._speech, self._tags(), overwrite) as writer,
-        ):
-            waiting: deque[tuple[int, Future[None]]] = deque()
-            pieces = self.frames(progress, kept)
-            more = True
-            while more or waiting:
-                frames = next(pieces, None) if more else None
-                more = frames is not None
-                if frames is not None:
-                    waiting.append((len(frames), thread.submit(self._encode, writer, frames)))
-                if not more or len(waiting) > WAITING:
-                    count, done = waiting.popleft()
-                    done.result()
-                    encoded += count
-                    if progress:
-                        progress("encoding", encoded, encoded if not waiting and not more else total)
-        if save_motion and kept:
-            Motion.concatenate(kept).save(save_motion)
-        return Path(path)
-
-    def _draw(self, motion: Motion) -> Image:
-        return self.stage.frames(self._pipeline.renderer.draw(self._state, motion))
-
-    def _encode(self, writer: VideoWriter, frames: Image) -> None:
-        self._timed("encoding", partial(writer.write, frames))
-
-    def _timed(self, stage: str, work: Callable[[], T]) -> T:
-        started = time.perf_counter()
-        try:
-            return work()
-        finally:
-            self.seconds[stage] += time.perf_counter() - started
-
-    def _expected_frames(self) -> int | None:
-        duration = self._speech.duration_hint
-        return None if duration is None else max(1, round(duration * self.options.fps))
-
-    def _tags(self) -> dict[str, str]:
-        """What the file says of itself."""
-        facts = {"synthetic": True, "kptalk": __version__, "method": "keypoint", "renderer": "mesh"}
-        facts |= {"weights": self._pipeline.name, "seed": self.options.seed}
-        return {
-            "title": "Synthetic talking portrait",
-            "comment": f"AI-generated: made by kptalk {__version__} from one photo and a recording, not filmed",
-            "description": json.dumps(facts),
-        }
+    def __post_init__(self) -> None:
+        _check_picture(self.size, self.output)
+        if self.fps is not None:
+            object.__setattr__(self, "fps", _checked_fps(self.fps))
 
 
 class Pipeline:
     """The models, loaded once; makes any number of videos."""
 
-    def __init__(self, generator: generate.MotionGenerator, renderer: MeshRenderer, name: str) -> None:
+    def __init__(self, generator: generate.MotionGenerator, renderer: Renderer, name: str) -> None:
         self.generator, self.renderer, self.space, self.name = generator, renderer, generator.space, name
 
     @classmethod
@@ -231,8 +123,8 @@ class Pipeline:
         """
         set_threads()
         where = pick_device(device)
-        paths = {name: _weights_file(weights, name) for name in ("facemesh", "audio", "motion")}
-        space = FaceMeshSpace.load(paths["facemesh"])
+        paths = {name: _weights_file(weights, name) for name in ("audio", "motion")}
+        space = load_space(weights)
         encoder = load_model(paths["audio"], AudioEncoder, AudioEncoderConfig).to(where)
         denoiser = load_model(paths["motion"], Denoiser, DenoiserConfig).to(where)
         try:
@@ -241,7 +133,8 @@ class Pipeline:
         except (KeyError, TypeError, ValueError) as error:
             folder = paths["audio"].parent
             raise WeightsError(f"weights in {folder} lack {error}: train them with this version") from error
-        generator = generate.MotionGenerator(space, encoder, denoiser, prior, config)
+        lips = load_model(path, LipNet, LipNetConfig).to(where) if (path := _lips_file(weights)) else None
+        generator = generate.MotionGenerator(space, encoder, denoiser, prior, config, lips)
         return cls(generator, MeshRenderer(space), str(weights))
 
     def animate(
@@ -259,12 +152,54 @@ class Pipeline:
             ImageError, FaceError, AudioError, OptionError: what was given cannot be used.
         """
         options = options or Options()
-        sound = speech if isinstance(speech, Speech) else Speech.open(speech)
-        if not isinstance(portrait, Portrait):
-            image = _checked(portrait) if isinstance(portrait, np.ndarray) else read_image(portrait)
-            portrait = find_portrait(image, face)
-        stage = (crop_stage if options.output == "crop" else full_stage)(portrait, options.size)
-        return Animation(self, stage, sound, options)
+        sound = _sound(speech)
+        stage = _stage(portrait, face, options.size, options.output)
+        seconds, fps = sound.duration_hint, options.fps
+        expected = None if seconds is None else max(1, round(seconds * fps))
+        tags = self._tags("one photo and a recording", method="keypoint", seed=options.seed)
+        work = Work(lambda state: self.motion(state.source, sound, options), fps, sound, expected, tags)
+        return Animation(self.renderer, stage, work)
+
+    def reenact(
+        self,
+        portrait: PortraitLike,
+        driver: str | PathLike[str] | Motion,
+        speech: SpeechLike | None = None,
+        *,
+        face: int | None = None,
+        options: ReenactOptions | None = None,
+    ) -> Animation:
+        """Let a portrait move as the person in a video does.
+
+        Args:
+            portrait: as in ``animate``.
+            driver: a video file, or a motion.
+            speech: the sound; None for the driving video's own, if it has any.
+            face: which of several faces of the portrait, 1 is the leftmost; None for the largest.
+            options: how.
+
+        Raises:
+            ImageError, FaceError, AudioError, OptionError, InputError: what was given cannot be used. That the video
+                shows no face is found out when the animation is read.
+            MotionError: the motion is of another motion space.
+        """
+        options = options or ReenactOptions()
+        stage = _stage(portrait, face, options.size, options.output)
+        sound = None if speech is None else _sound(speech)
+        pieces: Iterable[Motion]
+        expected: int | None
+        if isinstance(driver, Motion):
+            self._check_space(driver, "this")
+            whole = resample.whole(driver, options.fps or driver.fps)
+            pieces, fps, expected = [whole], whole.fps, len(whole)
+        else:
+            pieces = video = VideoMotion(FaceMeshReader(self.space), driver, options.fps)
+            fps, expected = video.fps, video.frames_hint
+            sound = sound or sound_of_video(driver)
+        retargeter, drive = FaceMeshRetargeter(self.space), options.drive
+        tags = self._tags("one photo and a motion", method="reenact", mode=drive.mode, region=drive.region)
+        work = Work(lambda state: retarget(pieces, state.source.motion, retargeter, drive), fps, sound, expected, tags)
+        return Animation(self.renderer, stage, work)
 
     def read_pose(
         self, path: str | PathLike[str], seconds: Fraction | None = None, progress: Progress | None = None
@@ -283,8 +218,7 @@ class Pipeline:
         if Path(path).suffix.lower() != MOTION_SUFFIX:
             return pose_of_video(self.space, path, seconds, progress and partial(progress, "reading the pose"))
         motion = Motion.load(path)
-        if motion.space != self.space.id:
-            raise MotionError(f"{path} is a motion of the space {motion.space!r}, these weights use {self.space.id!r}")
+        self._check_space(motion, path)
         return motion
 
     def stream(
@@ -332,6 +266,19 @@ class Pipeline:
         if last is not None:
             yield last
 
+    def _check_space(self, motion: Motion, name: object) -> None:
+        if motion.space != self.space.id:
+            raise MotionError(f"{name} is a motion of the space {motion.space!r}, these weights use {self.space.id!r}")
+
+    def _tags(self, origin: str, **facts: object) -> dict[str, str]:
+        """What the file says of itself."""
+        common = {"synthetic": True, "kptalk": __version__, "renderer": "mesh", "weights": self.name}
+        return {
+            "title": "Synthetic talking portrait",
+            "comment": f"AI-generated: made by kptalk {__version__} from {origin}, not filmed",
+            "description": json.dumps(common | facts),
+        }
+
 
 def animate(
     portrait: PortraitLike, speech: SpeechLike, *, face: int | None = None, options: Options | None = None
@@ -343,24 +290,53 @@ def animate(
     return Pipeline.from_pretrained().animate(portrait, speech, face=face, options=options)
 
 
-def check_motion_output(path: str | PathLike[str], overwrite: bool = False) -> None:
-    """Make sure that a motion can be written to ``path``, before any work is done.
+def load_space(weights: str | PathLike[str] = "embedded") -> FaceMeshSpace:
+    """The motion space of weights, without their networks.
 
     Raises:
-        OutputError: not a .safetensors file, the folder is absent or cannot be written to, or the file exists already.
+        WeightsError: the weights are missing or damaged.
     """
-    path = Path(path)
-    if path.suffix.lower() != MOTION_SUFFIX:
-        raise OutputError(f"{path}: a motion file is needed, give a name that ends in {MOTION_SUFFIX}")
-    if not path.parent.is_dir():
-        raise OutputError(f"folder {path.parent} of the motion file does not exist: create it")
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise OutputError(f"{path} exists already: allow overwriting, or give another name")
+    return FaceMeshSpace.load(_weights_file(weights, "facemesh"))
+
+
+def sound_of_video(path: str | PathLike[str]) -> Speech | None:
+    """The sound of a video; None where it has none. Warns if it has some that cannot be used.
+
+    Raises:
+        InputError: the video cannot be read.
+    """
+    if not probe(path).has_audio:
+        return None
     try:
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        return Speech.open(path)
+    except AudioError as error:
+        warnings.warn(f"{error}: the video will be silent", stacklevel=2)
+        return None
+
+
+def _sound(speech: SpeechLike) -> Speech:
+    return speech if isinstance(speech, Speech) else Speech.open(speech)
+
+
+def _stage(portrait: PortraitLike, face: int | None, size: int | None, output: str) -> Stage:
+    """What the video shows, from a portrait in any form."""
+    if not isinstance(portrait, Portrait):
+        image = _checked(portrait) if isinstance(portrait, np.ndarray) else read_image(portrait)
+        portrait = find_portrait(image, face)
+    return (crop_stage if output == "crop" else full_stage)(portrait, size)
+
+
+def _checked_fps(fps: Fraction) -> Fraction:
+    if not 1 <= fps <= 120:
+        raise OptionError(f"fps is {fps}: give 1 to 120")
+    return Fraction(fps).limit_denominator(FINEST_FPS)
+
+
+def _check_picture(size: int | None, output: str) -> None:
+    if size is not None and not 64 <= size <= 4096:
+        raise OptionError(f"size is {size}: give 64 to 4096 pixels")
+    if output not in ("full", "crop"):
+        raise OptionError(f"output is {output!r}: give full or crop")
 
 
 def _checked(image: Image) -> Image:
@@ -378,3 +354,9 @@ def _weights_file(weights: str | PathLike[str], name: str) -> Path:
     if not path.is_file():
         raise WeightsError(f"no {name}.safetensors in {weights}: give 'embedded' or a folder that kptalk train filled")
     return path
+
+
+def _lips_file(weights: str | PathLike[str]) -> Path | None:
+    """The lip net's weights, which need not be there."""
+    path = _weights_file(weights, "motion").with_name("lips.safetensors")
+    return path if path.is_file() else None

@@ -11,6 +11,8 @@ import typer
 
 from kptalk.cli.animate import animate
 from kptalk.cli.evaluate import evaluate, study
+from kptalk.cli.motion import app as motion
+from kptalk.cli.reenact import reenact
 from kptalk.cli.show import BAD_INPUT, FAILED, INTERRUPTED, output, say, show_warning
 from kptalk.cli.train import prepare, train
 from kptalk.cli.weights import app as weights
@@ -85,7 +87,8 @@ def doctor() -> None:
         raise typer.Exit(FAILED)
 
 
-for command in (animate, prepare, train, evaluate):
+for command in (animate, reenact, prepare, train, evaluate):
     app.command()(command)
+app.add_typer(motion, name="motion")
 app.add_typer(study, name="study")
 app.add_typer(weights, name="weights")

@@ -44,14 +44,15 @@ def animate(
 ) -> None:
     """Make a talking video from one photo and one recording."""
     started = time.perf_counter()
+    from kptalk.animation import MOTION_SUFFIX, check_file_output
     from kptalk.media.audio import Speech
-    from kptalk.media.video import check_output, partial_path
+    from kptalk.media.video import check_output
     from kptalk.motion.control import BLINKS_A_MINUTE, Control
-    from kptalk.pipeline import Options, Pipeline, check_motion_output
+    from kptalk.pipeline import Options, Pipeline
 
     check_output(output, overwrite)
     if save_motion:
-        check_motion_output(save_motion, overwrite)
+        check_file_output(save_motion, MOTION_SUFFIX, overwrite)
     rates = {"auto": BLINKS_A_MINUTE, "off": 0.0}
     blinks = rates[blink] if blink in rates else _number(blink, "blink", "auto, off or blinks a minute")
     control = Control(
@@ -63,27 +64,22 @@ def animate(
         roll=roll,
         blinks=blinks,
     )
-    options = Options(fps=_fps(fps), seed=seed, size=size, output=show, steps=steps, control=control)
-    try:
-        with cli.stages(quiet) as tell:
-            tell("loading the models", 0, 1)
-            pipeline = Pipeline.from_pretrained(weights, device)
-            tell("loading the models", 1, 1)
-            loaded = time.perf_counter()
-            sound = Speech.open(speech)
-            driver = pose if pose in ("auto", "still") else pipeline.read_pose(pose, sound.duration_hint, tell)
-            options = replace(options, control=replace(control, pose=driver))
-            animation = pipeline.animate(portrait, sound, face=face, options=options)
-            animation.save(output, overwrite=overwrite, save_motion=save_motion, progress=tell)
-    except KeyboardInterrupt:
-        partial = partial_path(output)
-        cli.say("stopped", f"what was done so far is in {partial}" if partial.exists() else "nothing was written")
-        raise typer.Exit(cli.INTERRUPTED) from None
+    options = Options(fps=frame_rate(fps), seed=seed, size=size, output=show, steps=steps, control=control)
+    with cli.interruptible(output), cli.stages(quiet) as tell:
+        tell("loading the models", 0, 1)
+        pipeline = Pipeline.from_pretrained(weights, device)
+        tell("loading the models", 1, 1)
+        loaded = time.perf_counter()
+        sound = Speech.open(speech)
+        driver = pose if pose in ("auto", "still") else pipeline.read_pose(pose, sound.duration_hint, tell)
+        options = replace(options, control=replace(control, pose=driver))
+        animation = pipeline.animate(portrait, sound, face=face, options=options)
+        animation.save(output, overwrite=overwrite, save_motion=save_motion, progress=tell)
     if not quiet:
-        _report(output, {"loading": loaded - started, **animation.seconds}, time.perf_counter() - started)
+        cli.report(output, {"loading": loaded - started, **animation.seconds}, time.perf_counter() - started)
 
 
-def _fps(text: str) -> Fraction:
+def frame_rate(text: str) -> Fraction:
     """A frame rate as users write it: 29.97 means 30000/1001."""
     try:
         rate = Fraction(text)
@@ -99,9 +95,3 @@ def _number(text: str, name: str, wanted: str) -> float:
         return float(text)
     except ValueError:
         raise OptionError(f"{name} is {text!r}: give {wanted}") from None
-
-
-def _report(path: Path, seconds: dict[str, float], total: float) -> None:
-    """Where the video is and what took how long; drawing and encoding run side by side, so the parts exceed the sum."""
-    spent = ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items())
-    cli.output.print(f"{path}  ({spent}; {total:.1f} s in all)")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -23,6 +25,25 @@ def say(kind: str, text: str) -> None:
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """A warning as one such line, in the place of ``warnings.showwarning``."""
     say("warning", str(message))
+
+
+@contextmanager
+def interruptible(video: Path) -> Iterator[None]:
+    """On Ctrl-C says what there is of a video, and ends the program."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from kptalk.media.video import partial_path
+
+        partial = partial_path(video)
+        say("stopped", f"what was done so far is in {partial}" if partial.exists() else "nothing was written")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def report(path: Path, seconds: dict[str, float], total: float) -> None:
+    """Where the video is and what took how long; drawing and encoding run side by side, so the parts exceed the sum."""
+    spent = ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items())
+    output.print(f"{path}  ({spent}; {total:.1f} s in all)")
 
 
 @contextmanager

@@ -20,12 +20,22 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from kptalk.errors import WeightsError
-from kptalk.face.indices import HALF_STABLE, LID_PAIRS, LIP_PAIRS, MOUTH_CORNERS, STABLE, lid_opening, lip_opening
+from kptalk.face.indices import (
+    EYE_CORNERS,
+    HALF_STABLE,
+    LID_PAIRS,
+    LIP_PAIRS,
+    MOUTH_CORNERS,
+    STABLE,
+    lid_opening,
+    lip_opening,
+)
 from kptalk.motion.rotation import align, rotation_angles, rotation_matrix
 from kptalk.types import N_KEYPOINTS, Array, Face, Motion, SourceMotion
 
 N_TOKEN = 7 + 3 * N_KEYPOINTS
 EYE_TO_PIVOT = np.array([0.0, 1.1, 0.9])  # from the eyes' middle to the neck pivot, in face units
+EYE_REACH = (0.28, 0.42)  # face units from an eye's middle: what belongs to it wholly, and what no more
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ class FaceMeshSpace:
             raise WeightsError(f"motion space weights lack the tensor {error}") from error
         share = np.repeat(self._mouth_share(), 3)
         self.to_mouth = (self.decoder * share) @ self.encoder  # (63, 63) keeps of an expression what the mouth does
+        self.to_eyes = (self.decoder * np.repeat(self._eye_share(), 3)) @ self.encoder  # (63, 63) likewise the eyes
 
     @classmethod
     def load(cls, path: str | Path) -> FaceMeshSpace:
@@ -117,6 +128,24 @@ class FaceMeshSpace:
         mouth = (expression.reshape(len(expression), -1) @ self.to_mouth).reshape(-1, N_KEYPOINTS, 3)
         return mouth, expression - mouth
 
+    def eyes(self, expression: Array) -> Array:
+        """What lids, irises and the skin around them do in a head-frame expression (T, 21, 3)."""
+        moved: Array = (expression.reshape(len(expression), -1) @ self.to_eyes).reshape(-1, N_KEYPOINTS, 3)
+        return moved
+
+    def lip_gap(self, expression: Array) -> Array:
+        """How far a head-frame expression (T, 21, 3) parts closed lips, (T,) in face units."""
+        downwards = self.decoder.reshape(3 * N_KEYPOINTS, -1, 3)[..., 1]
+        gap: Array = expression.reshape(len(expression), -1) @ (downwards[:, 14] - downwards[:, 13])
+        return gap
+
+    def lid_gap(self, expression: Array) -> Array:
+        """By how much a head-frame expression (T, 21, 3) opens the lids, (T, 2) in face units; below 0: closes."""
+        downwards = self.decoder.reshape(3 * N_KEYPOINTS, -1, 3)[..., 1]
+        opened = (downwards[:, LID_PAIRS[..., 1]] - downwards[:, LID_PAIRS[..., 0]]).mean(-1)
+        gap: Array = expression.reshape(len(expression), -1) @ opened
+        return gap
+
     def mouth_tokens(self, tokens: Array) -> Array:
         """What the mouth and jaw do in expression tokens (T, 63), as tokens."""
         return (tokens @ (self.unwhiten @ self.to_mouth @ self.whiten)).astype(np.float32)
@@ -142,13 +171,10 @@ class FaceMeshSpace:
         scale, rotation, translation = self.pose(face.landmarks[None])
         unit, origin = float(scale[0]), translation[0]
         mesh = (face.landmarks - origin) / unit @ rotation[0].T
-        gain = self._gain(mesh)
         expression = np.append((mesh - self.template).ravel(), 1) @ self.shape_to_expression
         expression = expression.reshape(1, N_KEYPOINTS, 3).astype(np.float32)
-        for _ in range(3):  # the gap is nearly linear in the expression
-            neutral = mesh - gain * self.decode(expression)[0]
-            expression = expression + self.open_lips * lip_opening(neutral) / gain[13, 1]
-        neutral = mesh - gain * self.decode(expression)[0]
+        gain = self.gain(self._closed(mesh, self.gain(mesh), expression)[0])  # a smile or an open mouth is wider
+        neutral, expression = self._closed(mesh, gain, expression)
         motion = Motion(
             scale=np.ones((1, 1), np.float32),
             rotation=rotation_angles(rotation).astype(np.float32),
@@ -161,6 +187,18 @@ class FaceMeshSpace:
         return FaceMeshSource(
             canonical=canonical, motion=motion, neutral=neutral, gain=gain, unit=unit, origin=origin.astype(np.float32)
         )
+
+    def neutral(self, meshes: Array) -> Array:
+        """A person's neutral mesh (478, 3) from meshes of one video in the head's frame, (T, 478, 3) face units.
+
+        The median of the frames with the most closed lips and open eyes, as for the clips that the space was fitted
+        on; lips that never close are closed.
+        """
+        gap, lids = lip_opening(meshes), lid_opening(meshes).mean(-1)
+        open_eyes = lids > 0.85 * np.median(lids)
+        closed = gap <= max(0.02, np.quantile(gap[open_eyes], 0.1))
+        calmest = np.median(meshes[closed & open_eyes], 0)
+        return self._closed(calmest, self.gain(calmest), np.zeros((1, N_KEYPOINTS, 3), np.float32))[0]
 
     def vertices(self, source: FaceMeshSource, motion: Motion) -> Array:
         """Meshes (T, 478, 3) in pixels of the portrait for a motion (KDTalker eq. 1 and the decoder).
@@ -216,7 +254,25 @@ class FaceMeshSpace:
         share: Array = np.clip((self.template[:, 1] - nose) / (lips - nose), 0, 1)
         return share
 
-    def _gain(self, mesh: Array) -> Array:
+    def _eye_share(self) -> Array:
+        """How much a vertex belongs to an eye, (478,): 1 at the lids and next to them, 0 from the cheek and brow on."""
+        middles = self.template[EYE_CORNERS, :2].mean(1)
+        distance = np.linalg.norm(self.template[:, None, :2] - middles, axis=-1).min(1)
+        near, far = EYE_REACH
+        share: Array = np.clip((far - distance) / (far - near), 0, 1)
+        return share
+
+    def _closed(self, mesh: Array, gain: Array, expression: Array) -> tuple[Array, Array]:
+        """The neutral mesh (478, 3) with closed lips under ``mesh``, and the expression (1, 21, 3) between the two.
+
+        Starts from a guess of the expression.
+        """
+        for _ in range(3):  # the gap is nearly linear in the expression
+            neutral = mesh - gain * self.decode(expression)[0]
+            expression = expression + self.open_lips * lip_opening(neutral) / gain[13, 1]
+        return mesh - gain * self.decode(expression)[0], expression
+
+    def gain(self, mesh: Array) -> Array:
         """(478, 3): how much larger this person's mouth and eye openings are than the template's."""
         gain = np.ones((len(self.template), 3))
         corners = MOUTH_CORNERS

@@ -1,0 +1,113 @@
+"""``kptalk motion``: motion files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kptalk.cli import show as cli
+from kptalk.cli.animate import frame_rate
+
+app = typer.Typer(
+    no_args_is_help=True, help="Motion files: take them from a video, plot them, draw them on a portrait."
+)
+Weights = Annotated[str, typer.Option(help="'embedded', or a folder that 'kptalk train' filled.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")]
+MotionFile = Annotated[Path, typer.Argument(metavar="FILE", help="The motion, a .safetensors file.")]
+
+
+@app.command()
+def extract(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of a person.")],
+    output: Annotated[Path, typer.Option("--output-file", "-o", help="The motion to write, a .safetensors file.")],
+    fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 29.97; the video's own.")] = None,
+    weights: Weights = "embedded",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take the motion of the largest face from a video."""
+    from kptalk.animation import MOTION_SUFFIX, check_file_output
+    from kptalk.motion.extract import FaceMeshReader, VideoMotion
+    from kptalk.pipeline import load_space
+    from kptalk.types import Motion
+
+    check_file_output(output, MOTION_SUFFIX, overwrite)
+    pieces = []
+    try:
+        with cli.stages(quiet) as tell:
+            found = VideoMotion(FaceMeshReader(load_space(weights)), video, frame_rate(fps) if fps else None)
+            for piece in found:
+                pieces.append(piece)
+                tell("motion", sum(map(len, pieces)), found.frames_hint)
+            Motion.concatenate(pieces).save(output)
+    except KeyboardInterrupt:
+        cli.say("stopped", "nothing was written")
+        raise typer.Exit(cli.INTERRUPTED) from None
+    if not quiet:
+        cli.output.print(f"{output}  ({sum(map(len, pieces))} frames at {float(found.fps):g} fps)")
+
+
+@app.command()
+def show(
+    motion: MotionFile,
+    output: Annotated[Path, typer.Option("--output-file", "-o", help="The plot to write, a .png file.")],
+    weights: Weights = "embedded",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Plot the tracks of a motion: head rotation, scale, place, lips and lids."""
+    from kptalk.animation import check_file_output
+    from kptalk.motion.plot import PLOT_SUFFIX, plot_motion
+    from kptalk.pipeline import load_space
+    from kptalk.types import Motion
+
+    check_file_output(output, PLOT_SUFFIX, overwrite)
+    plot_motion(Motion.load(motion), load_space(weights), output)
+    if not quiet:
+        cli.output.print(str(output))
+
+
+@app.command()
+def render(
+    portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="The photo: any image file.")],
+    motion: MotionFile,
+    output: Annotated[Path, typer.Option("--output-file", "-o", help="The video to write, an .mp4 file.")],
+    speech: Annotated[Path | None, typer.Option(help="The sound, cut or filled up to the motion's length.")] = None,
+    mode: Annotated[
+        str, typer.Option(help="'absolute': the motion as it is; 'relative': its changes added to the photo's own.")
+    ] = "absolute",
+    region: Annotated[str, typer.Option(help="What moves: 'all', 'pose', 'expression', 'lips' or 'eyes'.")] = "all",
+    weights: Weights = "embedded",
+    fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 29.97; the motion's own.")] = None,
+    size: Annotated[int | None, typer.Option(help="Longest side in pixels: photo's own up to 1280; crop 512.")] = None,
+    picture: Annotated[
+        str, typer.Option("--output", help="'full': the whole photo; 'crop': the square round the face.")
+    ] = "full",
+    face: Annotated[int | None, typer.Option(help="Which of several faces, 1 is the leftmost.")] = None,
+    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")] = "auto",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw a motion on a portrait."""
+    started = time.perf_counter()
+    from kptalk.media.video import check_output
+    from kptalk.motion.retarget import Drive
+    from kptalk.pipeline import Pipeline, ReenactOptions
+    from kptalk.types import Motion
+
+    check_output(output, overwrite)
+    options = ReenactOptions(Drive(mode, region), frame_rate(fps) if fps else None, size, picture)
+    with cli.interruptible(output), cli.stages(quiet) as tell:
+        driver = Motion.load(motion)
+        tell("loading the models", 0, 1)
+        pipeline = Pipeline.from_pretrained(weights, device)
+        tell("loading the models", 1, 1)
+        loaded = time.perf_counter()
+        animation = pipeline.reenact(portrait, driver, speech, face=face, options=options)
+        animation.save(output, overwrite=overwrite, progress=tell)
+    if not quiet:
+        cli.report(output, {"loading": loaded - started, **animation.seconds}, time.perf_counter() - started)
