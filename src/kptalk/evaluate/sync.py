@@ -13,9 +13,17 @@ import numpy as np
 import torch
 
 from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Sight
-from kptalk.evaluate.sync_model import N_LIPS, SEARCH, Floats, SyncConfig, SyncModel, lag_correlations, lip_shape
-from kptalk.evaluate.sync_model import sound_frames as mel_frames
-from kptalk.evaluate.watch import sha256
+from kptalk.evaluate.sync_model import (
+    N_LIPS,
+    SEARCH,
+    Floats,
+    SyncConfig,
+    SyncModel,
+    lag_correlations,
+    lip_shape,
+    sound_frames,
+)
+from kptalk.weights.digest import sha256_of
 from kptalk.weights.store import embedded_path, load_model
 
 SHORTEST = 50  # frames with a face: two seconds; of less, a lag cannot be told
@@ -52,7 +60,7 @@ def av_offset(model: SyncModel, lips: Floats, sound: Floats) -> AvOffset | None:
     seen = np.isfinite(lips).all(1)
     if seen.sum() < SHORTEST:
         return None
-    mel = mel_frames(sound[: count * RATE // int(FPS)], count)
+    mel = sound_frames(sound[: count * RATE // int(FPS)], count)
     shape = torch.from_numpy(fill_gaps(lips) - lips[seen].mean(0))
     moved, heard = model(shape[None], torch.from_numpy(mel)[None])
     curve: Floats = lag_correlations(moved, heard, torch.from_numpy(seen.astype(np.float32))[None, None])[0].numpy()
@@ -106,7 +114,7 @@ class SyncJudge:
 
     def weights(self) -> Mapping[str, str]:
         """sha256 of the embedded sync model."""
-        return {"sync": sha256(self._path)}
+        return {"sync": sha256_of(self._path)}
 
 
 class SyncMeter:

@@ -32,6 +32,7 @@ N_LIPS = 68  # (11 + 11 lip points) x 3 coordinates, and the chin's height and d
 STEPS = 4  # mel frames a video frame, after resampling to 100 Hz
 SEARCH = 15  # frames to either side in which offsets are looked for, as in SyncNet's evaluation
 _UNIT = 20.0  # per eye distance: makes the lips' movement about 1
+_LEAST = 1e-3  # power of an embedding far under that of any movement and far over that of rounding
 _RANGE = 3.0  # mel units about the clip's mean, beyond which everything is silence or noise
 
 
@@ -158,6 +159,6 @@ def lag_correlations(lips: Tensor, sound: Tensor, seen: Tensor, search: int = SE
     for lag in range(-search, search + 1):
         first, last = max(0, -lag), length - max(0, lag)
         a, b = lips[..., first:last], sound[..., first + lag : last + lag] * seen[..., first:last]
-        power = a.square().sum((1, 2)) * b.square().sum((1, 2))
-        values.append((a * b).sum((1, 2)) / (power + 1e-8).sqrt())
+        power = (a.square().sum((1, 2)) + _LEAST) * (b.square().sum((1, 2)) + _LEAST)
+        values.append((a * b).sum((1, 2)) / power.sqrt())
     return torch.stack(values, 1)

@@ -83,7 +83,9 @@ def train_network(
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}; give another one") from error
     path = folder / f"{FILES.get(name, name)}.safetensors"
     if name == "syncnet":
-        config = LoopConfig(steps or SYNC_STEPS, learning_rate=2e-3, ema=0.99, seed=seed, minutes=minutes)
+        config = LoopConfig(
+            steps or SYNC_STEPS, learning_rate=2e-3, ema=0.99, tolerance=0.05, seed=seed, minutes=minutes
+        )
         judge = _sync_model(load_shards(data), folder / "sync.log", config, progress, where)
         save_model(path, judge, judge.config, half=True)
         return path
