@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil
 from os import PathLike
@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from kptalk.errors import FaceNotFound
-from kptalk.face.landmarks import FaceMesh
+from kptalk.face.landmarks import N_LANDMARKS, FaceMesh
 from kptalk.media.clip import probe, read_frames
-from kptalk.motion import resample
+from kptalk.motion import resample, steady
 from kptalk.motion.facemesh import FaceMeshSpace
 from kptalk.motion.generate import FPS
 from kptalk.motion.rotation import rotation_angles
@@ -34,7 +34,7 @@ class MotionReader(Protocol):
         """State before the first frame of a video with ``fps`` frames a second."""
 
     def step(self, images: Sequence[Image], faces: Sequence[Face], state: Any) -> tuple[Motion | None, Any]:
-        """The motion that becomes known by the next frames, None if there is none yet, and the state.
+        """The motion that becomes known by the next frames, None or without frames if there is none, and the state.
 
         Args:
             images: (H, W, 3) uint8 RGB each.
@@ -48,11 +48,12 @@ class MotionReader(Protocol):
 
 @dataclass(frozen=True)
 class FaceMeshState:
-    """Landmarks (n, 478, 3) that wait until the person is known; then how that person is measured."""
+    """Landmarks (n, 478, 3) that wait until the person is known; then how that person is measured, and the head."""
 
     fps: Fraction
     waiting: Array
-    person: Person | None
+    person: Person | None = None
+    head: steady.SteadyState = field(default_factory=steady.SteadyState)
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,10 @@ class Person:
 class FaceMeshReader:
     """Motion of the space ``facemesh`` from landmarks.
 
-    Scale and translation are relative to the first frame. The expression is what the mesh adds to the person's own
-    neutral mesh, divided by how large this person's mouth and eyes open: neither the shape of the face nor its habits
-    of size are left in it. The neutral mesh is taken from the first ten seconds, so these are held back.
+    Scale and translation are relative to the first frame; the tracker's noise is taken out of the pose. The expression
+    is what the mesh adds to the person's own neutral mesh, divided by how large this person's mouth and eyes open:
+    neither the shape of the face nor its habits of size are left in it. The neutral mesh is taken from the first ten
+    seconds, so these are held back.
     """
 
     def __init__(self, space: FaceMeshSpace) -> None:
@@ -78,7 +80,7 @@ class FaceMeshReader:
 
     def start(self, fps: Fraction) -> FaceMeshState:
         """See ``MotionReader``."""
-        return FaceMeshState(fps, np.zeros((0, 478, 3), np.float32), None)
+        return FaceMeshState(fps, np.zeros((0, N_LANDMARKS, 3), np.float32))
 
     def step(
         self, images: Sequence[Image], faces: Sequence[Face], state: FaceMeshState
@@ -88,13 +90,17 @@ class FaceMeshReader:
         if state.person is None and len(landmarks) < NEUTRAL_SECONDS * state.fps:
             return None, replace(state, waiting=landmarks)
         person = state.person or self._person(landmarks)
-        return self._motion(landmarks, person, state.fps), replace(state, waiting=landmarks[:0], person=person)
+        motion, head = steady.step(self._motion(landmarks, person, state.fps), state.head)
+        return motion, replace(state, waiting=landmarks[:0], person=person, head=head)
 
     def finish(self, state: FaceMeshState) -> Motion | None:
         """See ``MotionReader``."""
+        head = state.head
         if not len(state.waiting):
-            return None
-        return self._motion(state.waiting, self._person(state.waiting), state.fps)
+            return steady.finish(head)
+        motion, head = steady.step(self._motion(state.waiting, self._person(state.waiting), state.fps), head)
+        rest = steady.finish(head)
+        return motion if rest is None else Motion.concatenate([motion, rest])
 
     def pose(self, landmarks: Array, fps: Fraction) -> Motion:
         """Scale, rotation and translation of (T, 478, 3) landmarks in pixels; the expression is left at zero."""
@@ -210,14 +216,14 @@ class VideoMotion:
             if len(faces) == AT_ONCE:
                 motion, state = self._reader.step(images, faces, state)
                 images, faces = [], []
-                if motion is not None:
+                if motion:
                     yield motion
         if faces:
             motion, state = self._reader.step(images, faces, state)
-            if motion is not None:
+            if motion:
                 yield motion
         rest = self._reader.finish(state)
-        if rest is not None:
+        if rest:
             yield rest
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from kptalk.errors import OptionError
 from kptalk.motion.facemesh import FaceMeshSpace, head_expression
 from kptalk.motion.rotation import rotation_angles, rotation_matrix
-from kptalk.types import Array, Motion
+from kptalk.types import FIELDS, Array, Motion
 
 MODES = ("relative", "absolute")
 REGIONS = ("all", "pose", "expression", "lips", "eyes")
@@ -77,7 +77,7 @@ def retarget(pieces: Iterable[Motion], source: Motion, retargeter: Retargeter, d
         if drive.region == "all":
             yield driven
             continue
-        still = Motion.concatenate([replace(source, fps=motion.fps)] * len(motion))
+        still = motion.with_fields(**{name: np.repeat(getattr(source, name), len(motion), 0) for name in FIELDS})
         if drive.region == "pose":
             yield retargeter.mixed(driven, still, source, "expression")
         else:

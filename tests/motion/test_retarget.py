@@ -1,0 +1,139 @@
+"""From a driver's motion to a portrait's: relative, absolute, and only a part of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fakes import close, random_motion
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kptalk.errors import OptionError
+from kptalk.motion.facemesh import head_expression, turn
+from kptalk.motion.retarget import MODES, REGIONS, Drive, FaceMeshRetargeter, retarget
+from kptalk.motion.rotation import rotation_matrix
+from kptalk.types import Motion
+
+SEEDS = st.integers(0, 1000)
+
+
+def driven(space, motion, source, mode="relative", region="all"):
+    pieces = list(retarget([motion[:7], motion[7:]], source, FaceMeshRetargeter(space), Drive(mode, region)))
+    return Motion.concatenate(pieces)
+
+
+def with_face(motion, expression):
+    """Other expressions (T, 21, 3), in the head's own frame."""
+    return motion.with_fields(expression=expression @ rotation_matrix(motion.rotation))
+
+
+@pytest.fixture(scope="module")
+def photo(space):
+    """A turned head that smiles with parted lips: its own motion, one frame."""
+    motion = random_motion(30, 5)[12:13]
+    return with_face(motion, head_expression(motion) + 0.15 * space.open_lips)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=SEEDS)
+def test_a_driver_that_starts_as_the_photo_is_passed_on_as_it_is(space, seed):
+    """Lips and lids count from the driver's neutral face, so this holds where the lids of both start open."""
+    motion = random_motion(20, seed)
+    open_eyes = head_expression(motion)
+    shut = space.lid_gap(open_eyes[:1]).mean() / space.lid_gap(space.blink[None]).mean()
+    motion = with_face(motion, open_eyes - shut * space.blink)
+    assert close(driven(space, motion, motion[:1]), motion, 2e-3)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=SEEDS)
+def test_relative_pose_is_that_of_the_papers(space, photo, seed):
+    motion = random_motion(20, seed)
+    made = driven(space, motion, photo)
+    driver, first, own = (rotation_matrix(m.rotation.astype(np.float64)) for m in (motion, motion[:1], photo))
+    wanted = np.einsum("tij,kj,kl->til", driver, first[0], own[0])  # R_d R_d0^T R_s
+    assert np.allclose(rotation_matrix(made.rotation), wanted, atol=1e-5)
+    assert np.allclose(made.scale, photo.scale * motion.scale / motion.scale[0], atol=1e-6)
+    assert np.allclose(made.translation - photo.translation, motion.translation - motion.translation[0], atol=1e-6)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=SEEDS, person=st.integers(1000, 2000))
+def test_what_lasts_in_the_drivers_face_does_not_pass_over(space, photo, seed, person):
+    """Another resting face of the driver changes nothing but how far lips and lids are open."""
+    motion = random_motion(20, seed)
+    lasting = head_expression(random_motion(1, person))
+    lasting = lasting - space.lip_gap(lasting) / space.lip_gap(space.open_lips[None]) * space.open_lips
+    lasting = lasting - space.lid_gap(lasting).mean() / space.lid_gap(space.blink[None]).mean() * space.blink
+    other = with_face(motion, head_expression(motion) + lasting)
+    made, again = driven(space, motion, photo), driven(space, other, photo)
+    assert np.abs(head_expression(made) - head_expression(again)).max() < 2e-3
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=SEEDS)
+def test_lips_open_as_far_as_the_drivers(space, photo, seed):
+    """The photo's lips are parted; they meet where the driver's do."""
+    motion = random_motion(20, seed)
+    made = driven(space, motion, photo)
+    wanted = space.lip_gap(head_expression(motion))
+    assert np.allclose(space.lip_gap(head_expression(made)), wanted, atol=1e-3)
+
+
+def test_a_blink_in_the_drivers_first_frame_does_not_widen_the_eyes(space, photo):
+    motion = random_motion(20, 3)
+    face = head_expression(motion) * 0
+    blink = with_face(motion, face + (np.arange(20) < 3)[:, None, None] * space.blink)
+    lids = space.lid_gap(head_expression(driven(space, blink, photo))).mean(1)
+    own = space.lid_gap(head_expression(photo)).mean()
+    assert np.allclose(lids[3:], own, atol=2e-3)
+    assert (lids[:3] < own - 0.05).all()
+
+
+@pytest.mark.parametrize("fps", [24, 30])
+def test_absolute_motion_is_the_drivers(space, photo, fps):
+    motion = replace(random_motion(20, 8), fps=fps)
+    made = driven(space, motion, photo, "absolute")
+    assert close(made, motion)
+    assert made.fps == fps
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("region", REGIONS)
+def test_only_the_region_moves(space, photo, mode, region):
+    natural = np.random.default_rng(0).standard_normal((20, 63)).astype(np.float32) @ space.unwhiten
+    motion = with_face(random_motion(20, 11), natural.reshape(20, 21, 3))
+    made, whole = driven(space, motion, photo, mode, region), driven(space, motion, photo, mode)
+    pose = whole if region in ("all", "pose") else Motion.concatenate([photo] * 20)
+    for name in ("scale", "rotation", "translation"):
+        assert np.allclose(getattr(made, name), getattr(pose, name), atol=1e-5)
+    assert made.fps == motion.fps
+
+    own, face, full = (space.decode(head_expression(m)) for m in (photo, made, whole))
+    if region in ("all", "expression"):
+        assert np.allclose(face, full, atol=1e-5)
+        return
+    moved = np.abs(face - own).max((0, 2))
+    if region == "pose":
+        assert moved.max() < 1e-4
+        return
+    parts = {"lips": [13, 14, 17, 0, 61, 291, 152], "eyes": [159, 145, 386, 374, 468, 473]}
+    other = "eyes" if region == "lips" else "lips"
+    wanted = np.abs(full - own).max((0, 2))
+    assert np.abs(face - full)[:, parts[region]].max() < 0.25 * wanted[parts[region]].max()
+    assert moved[parts[other]].max() < 0.15 * wanted[parts[other]].max()
+
+
+def test_the_face_of_a_still_head_turns_with_it(space, photo):
+    """Region 'pose' leaves the expression as it is on the head, also where that is turned."""
+    motion = turn(photo, photo.rotation + np.float32([[10, 5, 0]]))
+    made = driven(space, Motion.concatenate([photo, motion]), photo, "absolute", "pose")
+    assert np.allclose(head_expression(made), head_expression(photo), atol=1e-5)
+    assert np.abs(made.expression[1] - made.expression[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("bad", [{"mode": "both"}, {"region": "nose"}], ids=str)
+def test_choices_that_do_not_exist(bad):
+    (name,) = bad
+    with pytest.raises(OptionError, match=f"{name} is .*: give .* or "):
+        Drive(**bad)
