@@ -70,6 +70,11 @@ def test_another_size_is_resized_to_the_real_one(seen, measure):
     assert 20 < measure(FidelityJudge(), half, sights)["psnr"] < 40
 
 
+def test_a_picture_smaller_than_ssim_s_window_has_none():
+    tiny = np.zeros((8, 20, 3), np.uint8)
+    assert np.isnan(ssim(tiny, tiny))
+
+
 def test_no_frame_is_no_number(measure):
     assert np.isnan(list(measure(FidelityJudge(), [], []).values())).all()
 

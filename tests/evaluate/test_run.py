@@ -2,16 +2,19 @@
 
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from media.recordings import tone, write_clip
 
 from kptalk.errors import DatasetError
 from kptalk.evaluate.meter import Column
+from kptalk.evaluate.names import method_names
 from kptalk.evaluate.result import REAL, Clip
 from kptalk.evaluate.run import Method, check_clips, evaluate, find_clips
 from kptalk.evaluate.speed import Timing, write_timings
-from kptalk.evaluate.watch import listen, sha256, watch
+from kptalk.evaluate.watch import listen, watch
+from kptalk.weights.digest import sha256_of
 
 RATE = 16_000
 
@@ -85,8 +88,8 @@ def test_the_real_videos_come_first_and_are_their_own_pair(folders):
     assert [clip.values["distance"] for clip in ours.clips] == pytest.approx([10, 30], abs=2)
     assert real.summary == ours.summary == {"clips": 2}
     assert result.clips == (
-        Clip("a.mp4", sha256(folders[0] / "a.mp4"), 20),
-        Clip("b.mp4", sha256(folders[0] / "b.mp4"), 20),
+        Clip("a.mp4", sha256_of(folders[0] / "a.mp4"), 20),
+        Clip("b.mp4", sha256_of(folders[0] / "b.mp4"), 20),
     )
     assert (result.command, result.seed, result.weights) == ("kptalk evaluate", 3, {"eye": "abc"})
     assert {"python", "numpy", "kptalk", "mediapipe"} <= set(result.versions)
@@ -181,9 +184,12 @@ def test_real_videos_must_be_usable(folders):
 
 
 def test_real_videos_must_have_sound(folders):
-    film(folders[0] / "a.mp4", 100, sound=None)
-    with pytest.raises(DatasetError, match="no sound"):
-        judged(folders)
+    """Said before any clip is judged."""
+    film(folders[0] / "b.mp4", 100, sound=None)
+    told = []
+    with pytest.raises(DatasetError, match=r"b\.mp4 has no sound"):
+        judged(folders, progress=lambda *args: told.append(args))
+    assert not told
 
 
 def test_methods_have_names_of_their_own(folders):
@@ -193,6 +199,7 @@ def test_methods_have_names_of_their_own(folders):
 
 
 def test_a_folder_without_videos(tmp_path):
+    (tmp_path / "._a.mp4").write_bytes(b"a Mac's")
     with pytest.raises(DatasetError, match="holds no video"):
         find_clips(tmp_path)
     with pytest.raises(DatasetError, match="does not exist"):
@@ -201,7 +208,7 @@ def test_a_folder_without_videos(tmp_path):
 
 def test_the_frozen_list_is_kept_to(folders):
     clips = find_clips(folders[0])
-    listed = [Clip(path.name, sha256(path), 20) for path in reversed(clips)]
+    listed = [Clip(path.name, sha256_of(path), 20) for path in reversed(clips)]
     assert check_clips(clips, listed) == clips[::-1]
     assert check_clips(clips, listed[:1]) == clips[1:]
     with pytest.raises(DatasetError, match="sha256"):
@@ -219,8 +226,48 @@ def test_a_real_clip_is_seen_with_its_face_and_sound(shared_data):
     assert np.abs(listen(path, 25)).max() > 0.01
 
 
-def test_sound_that_ends_early_is_followed_by_silence(folders):
+def test_sound_ends_where_it_ends(folders):
     path = film(folders[0] / "a.mp4", 100, frames=10)
-    sound = listen(path, 20)
-    assert len(sound) == 20 * 640
-    assert not sound[-5 * 640 :].any()
+    assert len(listen(path, 10)) == 10 * 640
+    assert 10 * 640 <= len(listen(path, 20)) < 15 * 640
+    assert listen(film(folders[0] / "mute.mp4", 100, sound=None), 10) is None
+
+
+@pytest.mark.parametrize("delay", [-8, 0, 8])
+def test_sound_that_begins_before_or_after_the_pictures_is_heard_in_its_place(shared_data, tmp_path, delay):
+    """The same pictures and sound as Matroska, the one or the other late by 8 frames."""
+    path = shared_data / "clips/val/grid_flbbc_1.mp4"
+    sound = listen(path, 70)
+    with av.open(tmp_path / "clip.mkv", "w") as container:
+        video, audio = container.add_stream("ffv1", rate=25), container.add_stream("pcm_s16le", rate=RATE)
+        video.width, video.height, video.pix_fmt, audio.layout = 64, 64, "yuv420p", "mono"
+        for k in range(70):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), k, np.uint8), "rgb24")
+            frame.pts, frame.time_base = k + max(-delay, 0), Fraction(1, 25)
+            container.mux(video.encode(frame))
+            block = (32767 * sound[k * 640 : (k + 1) * 640]).astype(np.int16)[None]
+            samples = av.AudioFrame.from_ndarray(block, "s16", "mono")
+            samples.rate, samples.pts, samples.time_base = RATE, 640 * (k + max(delay, 0)), Fraction(1, RATE)
+            container.mux(audio.encode(samples))
+        container.mux(video.encode(None))
+    heard = listen(tmp_path / "clip.mkv", 70)
+    expected = np.concatenate([np.zeros(640 * max(delay, 0)), sound[640 * max(-delay, 0) :]])[: 640 * 70]
+    assert len(heard) == len(expected)
+    np.testing.assert_allclose(heard, expected, atol=1e-4)
+
+
+def test_methods_are_named_by_as_much_of_the_path_as_tells_them_apart(tmp_path):
+    a, b, c = (tmp_path / name for name in ("one/out", "two/out", "three"))
+    assert method_names([a, b, c]) == ["one/out", "two/out", "three"]
+    assert method_names([c, tmp_path / "x/real"]) == ["three", "x/real"]
+    assert method_names([a, a]) == ["out", "out"]
+
+
+def test_stages_of_all_methods_have_columns(folders):
+    other = folders[1].parent / "other"
+    other.mkdir()
+    for folder, stages in ((folders[1], {"motion": 0.2}), (other, {})):
+        film(folder / "a.mp4", 110)
+        write_timings(folder, {"a.mp4": Timing(20, 0.8, 0.4, 0.1, 300.0, stages)})
+    methods = [Method("ours", folders[1]), Method("other", other)]
+    assert "stage_motion" in {column.key for column in evaluate(find_clips(folders[0]), methods, []).columns}

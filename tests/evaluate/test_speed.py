@@ -15,7 +15,7 @@ def test_a_timing_says_how_fast(tmp_path):
     assert values["fps"] == 50
     assert values["real_time_factor"] == 0.5
     assert values["stage_drawing"] == 0.125
-    assert [column.key for column in stage_columns({"a": ONE})] == ["stage_motion", "stage_drawing"]
+    assert [column.key for column in stage_columns([ONE])] == ["stage_motion", "stage_drawing"]
 
 
 def test_written_and_read_again(tmp_path):

@@ -141,11 +141,9 @@ def test_a_title_that_names_a_method_is_told(folders, tmp_path):
 
 def test_what_makes_no_study_is_refused(folders, tmp_path):
     (tmp_path / "empty").mkdir()
-    twin = shutil.copytree(folders[1], tmp_path / "other" / METHODS[0])
     for wrong, error in [
         (folders[:1], OptionError),
         (folders * 5, OptionError),
-        ([folders[0], twin], InputError),
         ([folders[0], folders[0]], InputError),
         ([folders[0], tmp_path / "absent"], InputError),
         ([folders[0], folders[0] / CLIPS[0]], InputError),
@@ -158,7 +156,16 @@ def test_what_makes_no_study_is_refused(folders, tmp_path):
         build_study(folders, tmp_path / "study", title=" \n")
     with pytest.raises(OutputError):
         build_study(folders, tmp_path / "no" / "study")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "other"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
+
+
+def test_folders_of_one_name_are_told_apart_by_those_above(folders, tmp_path):
+    twin = shutil.copytree(folders[1], tmp_path / "other" / METHODS[0])
+    above = folders[0].parent.name
+    assert build_study([folders[0], twin], tmp_path / "study").methods == (
+        f"{above}/{METHODS[0]}",
+        f"other/{METHODS[0]}",
+    )
 
 
 def test_what_is_there_is_kept(folders, tmp_path):

@@ -16,7 +16,8 @@ from torch import nn
 
 from kptalk.errors import WeightsError
 from kptalk.weights.convert import Network, Numbers, install, read_checkpoint
-from kptalk.weights.lock import read_lock, sha256_of
+from kptalk.weights.digest import sha256_of
+from kptalk.weights.lock import read_lock
 from kptalk.weights.registry import ENTRIES, Entry, Hub, converted_path
 from kptalk.weights.store import load_model, read_header
 

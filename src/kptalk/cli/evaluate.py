@@ -45,9 +45,10 @@ def evaluate(
     """Judge videos by the papers' metrics, real video beside every number."""
     from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos
     from kptalk.evaluate.jitter import Joins
+    from kptalk.evaluate.names import method_names
     from kptalk.evaluate.report.clip_list import read_clip_list
     from kptalk.evaluate.report.table import notes, paired_table, table
-    from kptalk.evaluate.run import Method, check_clips, find_clips
+    from kptalk.evaluate.run import Method, check_clips, find_clips, require_speech
     from kptalk.evaluate.session import GENERATED, OUR_JOINS, open_report, report
     from kptalk.pipeline import Options, Pipeline
 
@@ -67,16 +68,16 @@ def evaluate(
     listed = read_clip_list(clip_list) if clip_list else None
     if listed:
         truth = check_clips(truth, listed)
-    methods = [Method(folder.resolve().name, folder) for folder in given]
+    methods = [Method(name, folder) for name, folder in zip(method_names(given), given, strict=True)]
     for folder in given:
         find_clips(folder)
+    require_speech(truth)
     options = Options(seed=seed, steps=steps)
     limit = (PROTOCOL_SECONDS if method else None) if seconds is None else seconds or None
     pipeline = Pipeline.from_pretrained(weights, device) if method else None
     open_report(output, overwrite)
     with cli.stages(quiet) as tell:
         if pipeline:
-            (output / GENERATED).mkdir(exist_ok=True)
             name = f"{method} {Path(weights).name}"
             made = generate_videos(
                 pipeline, truth, output / GENERATED, name=name, options=options, seconds=limit, progress=tell

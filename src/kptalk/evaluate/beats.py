@@ -22,7 +22,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import argrelmin, resample_poly
 
 from kptalk.errors import MissingExtra
-from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Sight
+from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Judge, Sight
 
 Floats = NDArray[np.float64]
 
@@ -71,7 +71,7 @@ def alignment(beats: Floats, others: Floats) -> float:
     return float(np.exp(-(apart**2) / (2 * SIGMA**2)).mean())
 
 
-class BeatsJudge:
+class BeatsJudge(Judge):
     """Beat alignment of the generated video with the generated file's own sound, both directions."""
 
     columns = (
@@ -100,14 +100,6 @@ class BeatsJudge:
     def start(self) -> BeatsMeter:
         """A meter for the next clip."""
         return BeatsMeter()
-
-    def summary(self) -> Mapping[str, float]:
-        """Nothing but means over clips."""
-        return {}
-
-    def weights(self) -> Mapping[str, str]:
-        """No network."""
-        return {}
 
 
 class BeatsMeter:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
 from kptalk.errors import MissingExtra
-from kptalk.evaluate.meter import Column, Heard, Sight
+from kptalk.evaluate.meter import Column, Heard, Judge, Sight
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -114,7 +114,7 @@ def _reach(goes: Bools) -> NDArray[np.int64]:
     return reach
 
 
-class CpbdJudge:
+class CpbdJudge(Judge):
     """CPBD of the generated frames' luminance, whole frames as the papers take them."""
 
     columns = (
@@ -134,14 +134,6 @@ class CpbdJudge:
     def start(self) -> CpbdMeter:
         """A meter for the next clip."""
         return CpbdMeter()
-
-    def summary(self) -> Mapping[str, float]:
-        """Nothing but means over clips."""
-        return {}
-
-    def weights(self) -> Mapping[str, str]:
-        """No network."""
-        return {}
 
 
 class CpbdMeter:

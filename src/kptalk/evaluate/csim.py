@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptalk.errors import MissingExtra, WeightsError
-from kptalk.evaluate.meter import Column, Heard, Image, Sight
-from kptalk.evaluate.watch import sha256
+from kptalk.evaluate.meter import Column, Heard, Image, Judge, Sight
 from kptalk.face.indices import IRISES, MOUTH_CORNERS
+from kptalk.weights.digest import sha256_of
 from kptalk.weights.registry import official_path
 
 Floats = NDArray[np.float32]
@@ -55,7 +55,7 @@ def similarity(points: NDArray[np.float64], targets: NDArray[np.float64]) -> NDA
     return np.column_stack([turn, goal - turn @ centre])
 
 
-class CsimJudge:
+class CsimJudge(Judge):
     """Identity similarity by a face-recognition network.
 
     Args:
@@ -96,15 +96,11 @@ class CsimJudge:
             raise WeightsError(
                 f"{path} has {seen}; CSIM needs one input (N, 3, {SIDE}, {SIDE}) and an output (N, D), as ArcFace has"
             )
-        self._sha256 = sha256(path)
+        self._sha256 = sha256_of(path)
 
     def start(self) -> CsimMeter:
         """A meter for the next clip."""
         return CsimMeter(self)
-
-    def summary(self) -> Mapping[str, float]:
-        """Nothing but means over clips."""
-        return {}
 
     def weights(self) -> Mapping[str, str]:
         """The network's sha256."""

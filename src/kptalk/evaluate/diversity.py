@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kptalk.evaluate.hopenet import Hopenet, HopenetConfig, degrees, prepare, with_margins
-from kptalk.evaluate.meter import Column, Heard, Sight
-from kptalk.evaluate.watch import sha256
+from kptalk.evaluate.meter import Column, Heard, Judge, Sight
 from kptalk.motion.facemesh import FaceMeshSpace
 from kptalk.motion.rotation import rotation_angles
+from kptalk.weights.digest import sha256_of
 from kptalk.weights.registry import official_path
 from kptalk.weights.store import embedded_path, load_model
 
@@ -72,7 +72,7 @@ class PoseMeter:
         return {"pose_std": mean_std(angles), **alone}
 
 
-class PoseJudge:
+class PoseJudge(Judge):
     """Spread of the head's rotation in degrees, from FaceMesh."""
 
     columns = (
@@ -91,14 +91,6 @@ class PoseJudge:
     def start(self) -> PoseMeter:
         """A meter for the next clip."""
         return PoseMeter()
-
-    def summary(self) -> Mapping[str, float]:
-        """Nothing: the table's numbers are means over clips."""
-        return {}
-
-    def weights(self) -> Mapping[str, str]:
-        """Nothing from outside the package."""
-        return {}
 
 
 def dlib_box(mesh: NDArray[np.float32]) -> tuple[int, int, int, int]:
@@ -150,7 +142,7 @@ class HopenetMeter:
         self._crops.clear()
 
 
-class HopenetJudge:
+class HopenetJudge(Judge):
     """Head-pose diversity by the official Hopenet, as raw outputs and in degrees.
 
     As the reference's script does, it takes the first 200 frames of a video (8 s) and skips those without a face.
@@ -190,10 +182,6 @@ class HopenetJudge:
         """A meter for the next clip."""
         return HopenetMeter(self._network)
 
-    def summary(self) -> Mapping[str, float]:
-        """Nothing: the table's numbers are means over clips."""
-        return {}
-
     def weights(self) -> Mapping[str, str]:
         """sha256 of Hopenet's file."""
-        return {"hopenet": sha256(self._path)}
+        return {"hopenet": sha256_of(self._path)}

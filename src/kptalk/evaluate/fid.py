@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from kptalk.evaluate.inception import FEATURES, load_inception
-from kptalk.evaluate.meter import Column, Heard, Image, Sight
-from kptalk.evaluate.watch import sha256
+from kptalk.evaluate.meter import Column, Heard, Image, Judge, Sight
+from kptalk.weights.digest import sha256_of
 from kptalk.weights.registry import official_path
 
 EVERY = 5  # frames, from each clip's first one on: neighbours are nearly the same picture
@@ -72,7 +72,7 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     return max(0.0, float(distance))
 
 
-class FidJudge:
+class FidJudge(Judge):
     """FID of all clips, by Inception weights from a local file.
 
     Args:
@@ -96,11 +96,11 @@ class FidJudge:
     def __init__(self, path: Path | None = None) -> None:
         path = official_path("inception") if path is None else path
         self._network = load_inception(path)
-        self._sha256 = sha256(path)
+        self._sha256 = sha256_of(path)
         self._forget()
 
     def start(self) -> FidMeter:
-        """A meter for the next clip; what it sees is added to all clips' sums when it is asked for its result."""
+        """A meter for the next clip; what it sees is added to all clips' sums."""
         return FidMeter(self)
 
     def summary(self) -> Mapping[str, float]:

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 
 from kptalk.errors import MissingExtra
-from kptalk.evaluate.meter import Column, Heard, Image, Sight
+from kptalk.evaluate.meter import Column, Heard, Image, Judge, Sight
 
 EVERY = 5  # frames, from the first one on, for SSIM, which costs ten times as much as PSNR
+WINDOW = 11  # pixels a side, of SSIM
 CAP = 100.0  # dB; equal frames would have infinitely many, and one of them would make a clip's mean infinite
 
 
@@ -29,7 +30,7 @@ def psnr(generated: Image, real: Image) -> float:
 
 
 def ssim(generated: Image, real: Image) -> float:
-    """Structural similarity of two pictures' luminance, (H, W, 3) uint8 of 11 pixels a side at least; 1 if equal.
+    """Structural similarity of two pictures' luminance, (H, W, 3) uint8; 1 if equal, NaN if smaller than the window.
 
     Raises:
         MissingExtra: scikit-image is not installed.
@@ -38,6 +39,8 @@ def ssim(generated: Image, real: Image) -> float:
         from skimage.metrics import structural_similarity
     except ImportError as error:
         raise MissingExtra("SSIM needs scikit-image: pip install 'kptalk[evaluate]'") from error
+    if min(real.shape[:2]) < WINDOW:
+        return float("nan")
     x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (generated, real))
     return float(
         structural_similarity(x, y, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
@@ -54,7 +57,7 @@ def resized(image: Image, like: Image) -> Image:
     return out
 
 
-class FidelityJudge:
+class FidelityJudge(Judge):
     """PSNR and SSIM against the real frames."""
 
     columns = (
@@ -82,14 +85,6 @@ class FidelityJudge:
     def start(self) -> FidelityMeter:
         """A meter for the next clip."""
         return FidelityMeter()
-
-    def summary(self) -> Mapping[str, float]:
-        """Nothing but means over clips."""
-        return {}
-
-    def weights(self) -> Mapping[str, str]:
-        """No network."""
-        return {}
 
 
 class FidelityMeter:

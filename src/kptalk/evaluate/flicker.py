@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.meter import Column, Heard, Sight
+from kptalk.evaluate.meter import Column, Heard, Judge, Sight
 
 CELLS = 64  # a side, whatever the frame's shape
 
 
-class FlickerJudge:
+class FlickerJudge(Judge):
     """Flicker of the generated video, whole frame."""
 
     columns = (
@@ -40,14 +40,6 @@ class FlickerJudge:
     def start(self) -> FlickerMeter:
         """A meter for the next clip."""
         return FlickerMeter()
-
-    def summary(self) -> Mapping[str, float]:
-        """Nothing but means over clips."""
-        return {}
-
-    def weights(self) -> Mapping[str, str]:
-        """No network."""
-        return {}
 
 
 class FlickerMeter:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from kptalk.errors import AudioError, InputError, OptionError
+from kptalk.errors import AudioError, InputError, OptionError, OutputError
 from kptalk.evaluate.meter import FPS, RATE
 from kptalk.evaluate.run import Method
 from kptalk.evaluate.speed import Timing, write_timings
+from kptalk.evaluate.watch import listen
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
 from kptalk.pipeline import Options, Pipeline
@@ -39,8 +38,7 @@ def generate_videos(
     Args:
         pipeline: the models.
         clips: real videos with sound.
-        folder: where the videos go, under the clips' names, with ``timing.json``; it must exist. What is there is
-            replaced.
+        folder: where the videos go, under the clips' names, with ``timing.json``. What is there is replaced.
         name: of the method.
         options: how videos are made; the frame rate is always 25.
         seconds: of every clip; None for all.
@@ -48,7 +46,12 @@ def generate_videos(
 
     Raises:
         OptionError: the clips themselves are in the folder.
+        OutputError: the folder cannot be made or written to.
     """
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to folder {folder}: {error.strerror}") from error
     if any(clip.parent.samefile(folder) for clip in clips):
         raise OptionError(f"the videos to generate would replace the real ones in {folder}: give another folder")
     options = replace(options or Options(), fps=FPS)
@@ -82,7 +85,7 @@ def _generate(pipeline: Pipeline, clip: Path, path: Path, options: Options, seco
     portrait = next(read_frames(clip, FPS))
     # Sound codecs pad: what a file's sound has more than its pictures is not part of the clip.
     lengths = [float(length) for length in (seconds, probe(clip).duration) if length is not None]
-    speech = _beginning(clip, min(lengths)) if lengths else Speech.open(clip)
+    speech = _beginning(clip, round(min(lengths) * FPS)) if lengths else Speech.open(clip)
     opened = time.perf_counter() - begun
     animation = pipeline.animate(portrait, speech, options=options)
     # A file of another container than ours keeps its name, so that the pairs of videos are found by it.
@@ -101,17 +104,12 @@ def _generate(pipeline: Pipeline, clip: Path, path: Path, options: Options, seco
     )
 
 
-def _beginning(clip: Path, seconds: float) -> Speech:
-    """The first seconds of a clip's sound."""
-    wanted, parts, known = round(seconds * RATE), [], 0
-    for chunk in Speech.open(clip).chunks():
-        parts.append(chunk[: wanted - known])
-        known += len(parts[-1])
-        if known == wanted:
-            break
-    if not known:
-        raise AudioError(f"{clip} holds no sound")
-    return Speech.from_samples(np.concatenate(parts), RATE)
+def _beginning(clip: Path, frames: int) -> Speech:
+    """A clip's sound for its first frames."""
+    sound = listen(clip, max(frames, 1))
+    if sound is None or not len(sound):
+        raise AudioError(f"{clip} has no sound in its first {frames / FPS:.2f} s")
+    return Speech.from_samples(sound, RATE)
 
 
 def _peak_memory() -> float:

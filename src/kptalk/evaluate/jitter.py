@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.meter import Column, Heard, Sight
+from kptalk.evaluate.meter import Column, Heard, Judge, Sight
 
 EVERY = 8  # landmarks, of 478
 NEAR = 2  # frames on either side of a join
@@ -25,7 +25,7 @@ class Joins:
     stride: int = 64
 
 
-class JitterJudge:
+class JitterJudge(Judge):
     """Mean landmark jerk, and its 95th percentile at window joins over that inside windows."""
 
     columns = (
@@ -45,14 +45,6 @@ class JitterJudge:
     def start(self) -> JitterMeter:
         """A meter for the next clip."""
         return JitterMeter(self._joins)
-
-    def summary(self) -> Mapping[str, float]:
-        """None: both numbers are means over clips."""
-        return {}
-
-    def weights(self) -> Mapping[str, str]:
-        """None but FaceMesh's, which its package's version fixes."""
-        return {}
 
 
 class JitterMeter:

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Sight
+from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Judge, Sight
 from kptalk.face.indices import LIPS_INNER, LIPS_OUTER, MOUTH_CORNERS, STABLE, lip_opening
 from kptalk.motion.rotation import align
 
@@ -30,7 +30,7 @@ _LIPS = np.concatenate([LIPS_OUTER, LIPS_INNER])
 _KEPT = np.concatenate([_LIPS, STABLE])
 
 
-class LipJudge:
+class LipJudge(Judge):
     """Lip-opening correlation and lag, mouth width, amplitude, landmark distance and closures."""
 
     columns = (
@@ -59,21 +59,14 @@ class LipJudge:
             "closure precision",
             "",
             "higher",
-            "share of the closures during speech that the real lips have too; a shut mouth has recall, and not this",
+            "share of the frames of such closures, during speech, that are within 2 frames of a real one; "
+            "a mouth that stays shut has recall, and not this",
         ),
     )
 
     def start(self) -> LipMeter:
         """A meter for the next clip."""
         return LipMeter()
-
-    def summary(self) -> Mapping[str, float]:
-        """None: every number is a mean over clips."""
-        return {}
-
-    def weights(self) -> Mapping[str, str]:
-        """None but FaceMesh's, which its package's version fixes."""
-        return {}
 
 
 class LipMeter:
@@ -99,7 +92,7 @@ class LipMeter:
         recall, precision = closures(generated, real, speaking(heard.real, len(real)))
         return {
             "lip_r": correlation(generated, real),
-            "lip_lag": float(best_lag(generated, real)),
+            "lip_lag": best_lag(generated, real),
             "lip_width_r": correlation(self._generated.width(), self._real.width()),
             "lip_amplitude": float(generated[seen].std() / spread) if spread else np.nan,
             "lmd": landmark_distance(self._generated.points()[seen], self._real.points()[seen]),
@@ -148,8 +141,11 @@ def correlation(a: Array, b: Array) -> float:
     return float(a @ b / scale) if scale > 0 else 0.0
 
 
-def best_lag(generated: Array, real: Array) -> int:
-    """Frames by which the generated (T,) follows the real (T,) where they correlate best, -10 to 10."""
+def best_lag(generated: Array, real: Array) -> float:
+    """Frames by which the generated (T,) follows the real (T,) where they correlate best, -10 to 10.
+
+    NaN where nothing correlates, for one of them does not move.
+    """
 
     def at(lag: int) -> float:
         a = generated[max(lag, 0) : len(generated) + min(lag, 0)]
@@ -157,7 +153,9 @@ def best_lag(generated: Array, real: Array) -> int:
         n = min(len(a), len(b))
         return correlation(a[:n], b[:n])
 
-    return max(range(-MAX_LAG, MAX_LAG + 1), key=at)
+    lags = range(-MAX_LAG, MAX_LAG + 1)
+    found = np.nan_to_num([at(lag) for lag in lags])
+    return float(lags[int(found.argmax())]) if found.any() else float("nan")
 
 
 def landmark_distance(generated: Array, real: Array) -> float:
@@ -196,14 +194,16 @@ def closures(generated: Array, real: Array, speech: Flags) -> tuple[float, float
     """Recall and precision of the lips' closures, from openings (T,) and where there is speech (T,).
 
     Closed means: below a fifth of the way from the real clip's 5th to its 95th percentile, for both videos, since they
-    show the same lips. A closure is at least two frames of it that touch speech.
+    show the same lips. A closure is at least two frames of it that touch speech. Recall counts closures, precision
+    their frames.
     """
     low, high = np.nanpercentile(real, [5, 95])
     limit = low + CLOSED * (high - low)
     shut, truly = generated < limit, real < limit  # NaN is never closed
     ours, theirs = _runs(shut, speech), _runs(truly, speech)
-    met = [_widen(shut, TOLERANCE)[a:b].any() for a, b in theirs]
-    right = [_widen(truly, TOLERANCE)[a:b].any() for a, b in ours]
+    near, truly_near = _widen(shut, TOLERANCE), _widen(truly, TOLERANCE)
+    met = [near[a:b].any() for a, b in theirs]
+    right = [frame for a, b in ours for frame in truly_near[a:b][speech[a:b]]]
     return (float(np.mean(met)) if met else np.nan, float(np.mean(right)) if right else np.nan)
 
 

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from torch import Tensor
 
-from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Image, Sight
+from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Image, Judge, Sight
 from kptalk.evaluate.mfcc import mfcc
 from kptalk.evaluate.syncnet import CLIP, MFCCS, SIDE, SyncNet, SyncNetConfig
-from kptalk.evaluate.watch import sha256
+from kptalk.weights.digest import sha256_of
 from kptalk.weights.registry import official_path
 from kptalk.weights.store import load_model
 
@@ -196,7 +196,7 @@ class SyncNetMeter:
         return torch.cat([self._network.sound(part) for part in torch.split(every, SOUND_BATCH)])
 
 
-class SyncNetJudge:
+class SyncNetJudge(Judge):
     """LSE-C, LSE-D and offset by the official SyncNet."""
 
     columns = (
@@ -223,10 +223,6 @@ class SyncNetJudge:
         """A meter for the next clip."""
         return SyncNetMeter(self._network)
 
-    def summary(self) -> Mapping[str, float]:
-        """Nothing: the table's numbers are means over clips."""
-        return {}
-
     def weights(self) -> Mapping[str, str]:
         """sha256 of SyncNet's file."""
-        return {"syncnet": sha256(self._path)}
+        return {"syncnet": sha256_of(self._path)}

@@ -55,7 +55,7 @@ class Sight:
 
 @dataclass(frozen=True)
 class Heard:
-    """The sounds of a clip, mono float32 at 16 kHz, cut to the frames that were compared.
+    """The sounds of a clip, mono float32 at 16 kHz, from the first frame to the last compared, or as far as they go.
 
     Attributes:
         generated: of the generated file; the real file's where the generated one has none.
@@ -92,6 +92,8 @@ class Judge(Protocol):
 
     def summary(self) -> Mapping[str, float]:
         """Numbers of all clips together that are no means over clips, such as FID, by column; then forget the clips."""
+        return {}
 
     def weights(self) -> Mapping[str, str]:
-        """sha256 of every weights file that was loaded, by name; empty where there is none."""
+        """sha256 of every weights file that was loaded, by name; FaceMesh's is fixed by its package's version."""
+        return {}

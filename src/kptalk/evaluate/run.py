@@ -5,24 +5,27 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from itertools import zip_longest
 from pathlib import Path
 
 from kptalk.errors import DatasetError, InputError
-from kptalk.evaluate.meter import Column, Heard, Judge, Sight
+from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Judge, Sight
 from kptalk.evaluate.result import REAL, Clip, ClipResult, Evaluation, MethodResult
 from kptalk.evaluate.speed import COLUMNS as SPEED
 from kptalk.evaluate.speed import Timing, read_timings, stage_columns
 from kptalk.evaluate.tracks import TrackMeter
-from kptalk.evaluate.watch import listen, sha256, watch
+from kptalk.evaluate.watch import listen, watch
 from kptalk.media.clip import probe
+from kptalk.weights.digest import sha256_of
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 LIBRARIES = (
     *("kptalk", "numpy", "scipy", "torch", "av", "mediapipe", "opencv-contrib-python-headless"),
     *("opencv-contrib-python", "scikit-image", "librosa", "onnxruntime"),
 )
+MUTE = Fraction(1, 10)  # seconds of pictures after the sound's end that are worth a note
 Progress = Callable[[str, int, int | None], None]  # method, clips done, clips in all
 Finished = Callable[[str, ClipResult], None]  # method, what came out
 
@@ -37,14 +40,14 @@ class Method:
 
 
 def find_clips(folder: Path) -> list[Path]:
-    """The videos directly in a folder, by name.
+    """The videos directly in a folder, by name; hidden files are none.
 
     Raises:
         DatasetError: the folder is absent or holds no video.
     """
     if not folder.is_dir():
         raise DatasetError(f"folder {folder} does not exist")
-    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
     if not clips:
         raise DatasetError(f"folder {folder} holds no video ({', '.join(SUFFIXES)})")
     return clips
@@ -60,9 +63,24 @@ def check_clips(clips: Sequence[Path], listed: Sequence[Clip]) -> list[Path]:
     for clip in listed:
         if clip.name not in by_name:
             raise DatasetError(f"the clip list names {clip.name}, which is not there")
-        if sha256(by_name[clip.name]) != clip.sha256:
+        if sha256_of(by_name[clip.name], DatasetError) != clip.sha256:
             raise DatasetError(f"{by_name[clip.name]} is not the file of the clip list: its sha256 differs")
     return [by_name[clip.name] for clip in listed]
+
+
+def require_speech(clips: Sequence[Path]) -> None:
+    """See that the real videos have pictures and sound, before anything that takes long.
+
+    Raises:
+        DatasetError: one of them cannot be read, or has no sound.
+    """
+    for clip in clips:
+        try:
+            has_audio = probe(clip).has_audio
+        except InputError as error:
+            raise DatasetError(f"real video {clip} cannot be used: {error}") from error
+        if not has_audio:
+            raise DatasetError(f"real video {clip} has no sound: the real videos must have the speech")
 
 
 def evaluate(
@@ -98,6 +116,7 @@ def evaluate(
     names = [REAL, *(method.name for method in methods)]
     if len(set(names)) < len(names):
         raise DatasetError(f"methods are named {', '.join(names)}: every name may be there once, and 'real' is taken")
+    require_speech(clips)
     timings = {method.name: read_timings(method.folder) for method in methods}
     rows: list[MethodResult] = []
     for method in [None, *methods]:
@@ -122,7 +141,7 @@ def evaluate(
                 progress(f"judging {name}", number + 1, len(clips))
         summary = {key: value for judge in judges for key, value in judge.summary().items()}
         rows.append(MethodResult(name, tuple(judged), summary, missing))
-    known = {name: timing for table in timings.values() for name, timing in table.items()}
+    known = [timing for table in timings.values() for timing in table.values()]
     columns = [column for judge in judges for column in judge.columns] + list(unavailable or {})
     if known:
         columns += [*SPEED, *stage_columns(known)]
@@ -168,14 +187,18 @@ def _judge(
         faceless += sight.mesh is None
     ours, theirs = listen(generated, frames), listen(real, frames)
     if theirs is None:
-        raise InputError(f"{real} has no sound: the real videos must have the speech")
+        raise InputError(f"no sample of the sound of {real} can be decoded")
     if ours is None:
         notes.append("no sound: judged with the real video's")
+    elif frames / FPS - Fraction(len(ours), RATE) > MUTE:
+        notes.append("the sound ends more than 0.1 s before the pictures")
     heard = Heard(theirs if ours is None else ours, theirs)
     values = {key: float(value) for meter in meters for key, value in meter.result(heard).items()}
     if timing:
         values |= timing.values()
-    return ClipResult(real.name, sha256(generated), values, frames, faceless, tuple(notes), tracks.result())
+    return ClipResult(
+        real.name, sha256_of(generated, InputError), values, frames, faceless, tuple(notes), tracks.result()
+    )
 
 
 def _versions() -> dict[str, str]:

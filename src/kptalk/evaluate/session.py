@@ -74,8 +74,11 @@ def report(
 
     def keep(method: str, result: ClipResult) -> None:
         row: Mapping[str, object] = {"method": method, "clip": result.clip, **result.values}
-        with journal.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with journal.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise OutputError(f"cannot write {journal}: {error.strerror}") from error
 
     evaluation = evaluate(
         clips,

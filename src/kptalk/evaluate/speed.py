@@ -7,7 +7,7 @@ motion, drawing and encoding. Other projects' videos get the same columns where 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from kptalk.errors import DatasetError
 from kptalk.evaluate.meter import Column
+from kptalk.evaluate.report.files import write_whole
 
 TIMING = "timing.json"
 
@@ -57,18 +58,20 @@ class Timing:
         }
 
 
-def stage_columns(timings: Mapping[str, Timing]) -> tuple[Column, ...]:
+def stage_columns(timings: Iterable[Timing]) -> tuple[Column, ...]:
     """A column for every stage that any of the timings names."""
-    names = dict.fromkeys(name for timing in timings.values() for name in timing.stages)
+    names = dict.fromkeys(name for timing in timings for name in timing.stages)
     about = "wall clock of this stage for a second of video; stages run side by side"
     return tuple(Column(f"stage_{name}", f"stage {name}", "s/s", "lower", about) for name in names)
 
 
 def write_timings(folder: Path, timings: Mapping[str, Timing]) -> None:
-    """Write ``timing.json``, by file name of the video."""
-    partial = folder / f"{TIMING}.partial"
-    partial.write_text(json.dumps({name: asdict(timing) for name, timing in timings.items()}, indent=1))
-    partial.replace(folder / TIMING)
+    """Write ``timing.json``, by file name of the video.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    write_whole(folder / TIMING, json.dumps({name: asdict(timing) for name, timing in timings.items()}, indent=1))
 
 
 def read_timings(folder: Path) -> dict[str, Timing]:

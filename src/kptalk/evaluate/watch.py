@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,7 @@ from kptalk.evaluate.meter import FPS, RATE, Sight
 from kptalk.face.landmarks import FaceMesh
 from kptalk.media.audio import Speech
 from kptalk.media.clip import read_frames
-
-_BLOCK = 1 << 20
+from kptalk.media.container import decode, open_stream
 
 
 def watch(path: Path, seconds: float | None) -> Iterator[Sight]:
@@ -35,28 +35,35 @@ def watch(path: Path, seconds: float | None) -> Iterator[Sight]:
 
 
 def listen(path: Path, frames: int) -> NDArray[np.float32] | None:
-    """The sound of a video for so many frames at 25 fps, mono float32 at 16 kHz; None where it has none.
+    """The sound of a video from its first frame on, for so many frames at 25 fps, mono float32 at 16 kHz.
 
-    Sound that ends before the pictures do is followed by silence.
+    Timestamps count: sound that begins before the pictures is cut, and sound that begins later has silence before it.
+    Sound that ends before the pictures do makes it shorter; None where the video has none.
     """
-    samples = round(frames * RATE / FPS)
-    sound, filled = np.zeros(samples, np.float32), 0
+    wanted = int(frames * RATE / FPS)
     try:
+        late = round(_sound_delay(path) * RATE)
+        parts, early = [np.zeros(min(max(late, 0), wanted), np.float32)], max(-late, 0)
+        known = len(parts[0])
         for chunk in Speech.open(path).chunks():
-            taken = chunk[: samples - filled]
-            sound[filled : filled + len(taken)] = taken
-            filled += len(taken)
-            if filled == samples:
+            if known == wanted:
                 break
+            parts.append(chunk[early : early + wanted - known])
+            early = max(early - len(chunk), 0)
+            known += len(parts[-1])
     except AudioError:
         return None
-    return sound
+    return np.concatenate(parts)
 
 
-def sha256(path: Path) -> str:
-    """Of a file, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def _sound_delay(path: Path) -> Fraction:
+    """Seconds from the first picture to the first sample; < 0: the sound begins first."""
+    kinds: tuple[Literal["video", "audio"], ...] = ("video", "audio")
+    begins = []
+    for kind in kinds:
+        with open_stream(path, kind, AudioError) as (container, stream):
+            first = next(decode(container, stream), None)
+            if first is None or first.pts is None or first.time_base is None:
+                return Fraction(0)
+            begins.append(Fraction(first.pts * first.time_base))
+    return begins[1] - begins[0]

@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kptalk.errors import WeightsError
+from kptalk.weights.digest import sha256_of
 from kptalk.weights.fetch import check_original
-from kptalk.weights.lock import Record, record_file, sha256_of
+from kptalk.weights.lock import Record, record_file
 from kptalk.weights.registry import Entry, converted_path
 from kptalk.weights.store import check_tensors, save_model
 

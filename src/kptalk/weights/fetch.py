@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from kptalk.errors import WeightsError
-from kptalk.weights.lock import accept, lock_path, read_lock, sha256_of
+from kptalk.weights.digest import sha256_of
+from kptalk.weights.lock import accept, lock_path, read_lock
 from kptalk.weights.registry import Entry, Hub, Url, own_copy, weights_folder
 
 ATTEMPTS = 5  # of a plain download, as long as each brings nothing new

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -74,22 +73,6 @@ def accept(licences: Iterable[str]) -> None:
     """
     lock = read_lock()
     _write(Lock({**dict.fromkeys(licences, date.today().isoformat()), **lock.licences}, lock.files))
-
-
-def sha256_of(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal.
-
-    Raises:
-        WeightsError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 def _write(lock: Lock) -> None:

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from kptalk.errors import InputError, OptionError, OutputError
+from kptalk.evaluate.names import method_names
 from kptalk.media.container import decode, explain, open_stream
 from kptalk.version import __version__
+from kptalk.weights.digest import sha256_of
 
 TITLE = "Which video is better?"
 KEY_FORMAT = "kptalk study key 1"
@@ -71,7 +73,7 @@ def build_study(
 
     Raises:
         OptionError: fewer than 2 or more than 9 folders, or an empty title.
-        InputError: a folder cannot be read, two have the same name, or no clip can be shown from all.
+        InputError: a folder cannot be read or is given twice, or no clip can be shown from all.
         OutputError: the study cannot be written, or something is there already.
     """
     key = output.with_name(f"{output.name}.key.json") if output.name else output
@@ -125,12 +127,9 @@ def _methods(folders: Sequence[Path]) -> dict[str, Path]:
     """Folder of each method by its name."""
     if not 2 <= len(folders) <= MOST_METHODS:
         raise OptionError(f"{len(folders)} folders of videos: give 2 to {MOST_METHODS}, one for each method")
-    methods: dict[str, Path] = {}
-    for folder in folders:
-        name = _plain(folder.resolve().name)
-        if name in methods:
-            raise InputError(f"two folders are named {name}: each method needs a name of its own, rename one")
-        methods[name] = folder
+    methods = dict(zip(map(_plain, method_names(folders)), folders, strict=True))
+    if len(methods) < len(folders):
+        raise InputError(f"of the folders {', '.join(methods)} one is given twice: give one for each method")
     return methods
 
 
@@ -194,7 +193,7 @@ def _blind(
         for method, path in videos.items():
             code = _code(seed, name, method)
             files[code] = f"{VIDEOS}/{code}{path.suffix.lower()}"
-            owners[code] = {"method": method, "sha256": _sha256(path)}
+            owners[code] = {"method": method, "sha256": sha256_of(path, InputError)}
             copies[files[code]] = path
         shown.append({"code": clip, "videos": dict(sorted(files.items()))})
         known.append({"code": clip, "name": name, "videos": owners})
@@ -218,17 +217,6 @@ def _blind(
 def _code(seed: int, *parts: str) -> str:
     """Twelve hexadecimal digits that say nothing of what they stand for."""
     return hashlib.sha256(json.dumps([seed, *parts]).encode()).hexdigest()[:12]
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"cannot read {_plain(str(path))}: {explain(error)}") from error
-    return digest.hexdigest()
 
 
 def _page(title: str, data: Mapping[str, Any]) -> str:
