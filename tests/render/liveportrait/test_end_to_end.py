@@ -16,6 +16,8 @@ from kptalk.motion.denoiser import OFFICIAL_PREFIX, Denoiser
 from kptalk.motion.kalman import smooth_motion
 from kptalk.motion.kdtalker import KDTalkerGenerator
 from kptalk.motion.liveportrait import LivePortraitSpace, absolute, keypoints
+from kptalk.render.liveportrait.fast_decoder import FastDecoder
+from kptalk.render.liveportrait.fast_warping import FastWarping
 from kptalk.render.liveportrait.renderer import LivePortraitRenderer, to_frames
 from kptalk.types import Motion
 
@@ -56,7 +58,9 @@ def generator(parity, space):
 
 @pytest.fixture(scope="module")
 def renderer(space, appearance, warping, decoder):
-    return LivePortraitRenderer(space, appearance, warping, decoder)
+    # Both compute the same in float32, the fast networks in half the time; test_fast.py compares them.
+    fast = FastWarping(warping, torch.float32), FastDecoder(decoder, torch.float32)
+    return LivePortraitRenderer(space, appearance, *fast)
 
 
 @pytest.fixture(scope="module")

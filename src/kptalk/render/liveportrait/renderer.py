@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kptalk.errors import MotionError
 from kptalk.motion.liveportrait import LivePortraitSpace, crops_to_tensor, keypoints
 from kptalk.render.liveportrait.appearance import AppearanceExtractor
+from kptalk.render.liveportrait.decoder import SpadeDecoder
+from kptalk.render.liveportrait.fast_decoder import FastDecoder
+from kptalk.render.liveportrait.fast_warping import FastWarping
+from kptalk.render.liveportrait.warping import WarpingNetwork
 from kptalk.types import Image, Motion, SourceMotion
 
 SIZE = 512  # pixels, side of a frame
+Warp = Callable[[Tensor, Tensor, Tensor], Tensor]  # volume, driving and source keypoints to features: WarpingNetwork
+Decode = Callable[[Tensor], Tensor]  # features to pictures: SpadeDecoder
 
 
 @dataclass(frozen=True)
@@ -34,21 +42,21 @@ class LivePortraitRenderer:
     Args:
         space: reads the crop's keypoints.
         appearance: reads its appearance.
-        warping: (volume, driving, source keypoints) to features, see ``WarpingNetwork``.
-        decoder: features to pictures, see ``SpadeDecoder``.
-        at_once: frames drawn together; bounds memory.
+        warp: the warping network, or what ``fast_networks`` makes of it.
+        decode: the decoder, likewise.
+        at_once: frames drawn together; on a CPU more than one gains nothing.
     """
 
     def __init__(
         self,
         space: LivePortraitSpace,
         appearance: AppearanceExtractor,
-        warping: nn.Module,
-        decoder: nn.Module,
+        warp: Warp,
+        decode: Decode,
         at_once: int = 1,
     ) -> None:
-        self.space, self.at_once = space, at_once
-        self.appearance, self.warping, self.decoder = appearance.eval(), warping.eval(), decoder.eval()
+        self.space, self.appearance, self.warp, self.decode = space, appearance.eval(), warp, decode
+        self.at_once = at_once
         self.device = next(appearance.parameters()).device
 
     @torch.inference_mode()
@@ -79,8 +87,23 @@ class LivePortraitRenderer:
         for first in range(0, len(motion), self.at_once):
             part = driving[first : first + self.at_once]
             volume, own = (t.expand(len(part), *t.shape[1:]) for t in (state.volume, state.keypoints))
-            frames[first : first + self.at_once] = to_frames(self.decoder(self.warping(volume, part, own)))
+            frames[first : first + self.at_once] = to_frames(self.decode(self.warp(volume, part, own)))
         return frames
+
+
+def fast_networks(warping: WarpingNetwork, decoder: SpadeDecoder) -> tuple[Warp, Decode]:
+    """The same two networks in fewer operations, for a CPU; in bfloat16 where the processor computes with it.
+
+    They keep no reference to the originals, which may be dropped.
+    """
+    dtype = torch.bfloat16 if native_bfloat16() else torch.float32
+    return FastWarping(warping, dtype), FastDecoder(decoder, dtype)
+
+
+def native_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16; False with a torch that cannot tell (before 2.9)."""
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def to_frames(pictures: Tensor) -> Image:

@@ -1,0 +1,62 @@
+"""Weights of trained layers made ready for inference: fewer layers, fewer multiplications, the same result."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def weight_and_bias(conv: nn.Module) -> tuple[Tensor, Tensor]:
+    """Of a convolution; zeros where it has no bias."""
+    assert isinstance(conv, nn.Conv2d | nn.Conv3d)
+    weight = conv.weight.detach()
+    return weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
+
+
+def normalised(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution that does what ``conv`` and then the trained batch normalisation do."""
+    assert isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    weight, bias = weight_and_bias(conv)
+    scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
+    folded = weight * scale.view(-1, *[1] * (weight.dim() - 1))
+    return folded, (bias - norm.running_mean) * scale + norm.bias.detach()
+
+
+class RowPairs:
+    """A 3 x 3 convolution of (1, C, H, W) channels last, two rows of the output at a time: F(2, 3) of Winograd.
+
+    Two rows take four 1 x 3 convolutions in place of six. In bfloat16 the sums cost a little precision.
+
+    Args:
+        weight: (O, C, 3, 3).
+        bias: (O,).
+        dtype: of the arithmetic.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
+        above, middle, below = torch.split(weight.double(), 1, 2)
+        kernels = (above, (above + middle + below) / 2, (above - middle + below) / 2, below)
+        self.kernels = [kernel.to(dtype, memory_format=torch.channels_last) for kernel in kernels]
+        self.bias = bias.to(dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """H must be even; rows above and below the map are zero."""
+        even, odd = x[:, :, ::2], x[:, :, 1::2]
+        first, last = torch.empty_like(even), torch.empty_like(even)
+        torch.sub(odd[:, :, :-1], odd[:, :, 1:], out=first[:, :, 1:])
+        torch.neg(odd[:, :, :1], out=first[:, :, :1])
+        torch.sub(even[:, :, :-1], even[:, :, 1:], out=last[:, :, :-1])
+        last[:, :, -1:] = even[:, :, -1:]
+        parts = (first, even + odd, odd - even, last)
+        top, total, difference, bottom = (
+            F.conv2d(part, kernel, padding=(0, 1)) for part, kernel in zip(parts, self.kernels, strict=True)
+        )
+        total += self.bias[:, None, None]
+        shape = (1, len(self.bias), *x.shape[2:])
+        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        out[:, :, ::2] = top.add_(total).add_(difference)
+        out[:, :, 1::2] = total.sub_(difference).sub_(bottom)
+        return out
