@@ -17,7 +17,7 @@ WAVE = 0.1 * np.sin(np.arange(150) / 4)
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)
-    return LipNet(LipNetConfig(channels=(4, 4, 8, 8), width=16)).eval()
+    return LipNet(LipNetConfig(members=2, channels=(4, 4, 8, 8), width=16)).eval()
 
 
 @pytest.mark.parametrize("frames", [1, 2, 63, 64, 100])
@@ -35,6 +35,14 @@ def test_hears_what_is_near_alone(net):
     assert moved[40] > 1e-4
     assert moved[:20].max() == 0
     assert moved[60:].max() == 0
+
+
+def test_the_mean_of_its_readers(net):
+    windows = torch.randn(1, 64, 80, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        one, other = (member(windows) for member in net.members)
+        assert (one - other).abs().mean() > 1e-3
+        assert torch.allclose(net(windows), (one + other) / 2, atol=1e-6)
 
 
 class Open(nn.Module):

@@ -9,31 +9,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kptalk.audio.mel import N_MELS
+from kptalk.types import N_KEYPOINTS
 
 CENTRE = slice(6, 10)  # of a window's 16 mel frames: these four, of one video frame after the other, are the picture
-N_EXPRESSION = 63
 
 
 @dataclass(frozen=True)
 class LipNetConfig:
     """Architecture numbers."""
 
+    members: int = 3  # readers that start from other weights; their mean is nearer to the truth than each
     channels: tuple[int, int, int, int] = (24, 48, 96, 128)  # of the 2-D convolutions, which halve the bands each
     width: int = 128  # of what follows, one vector a video frame
     dilations: tuple[int, ...] = (1, 2, 4)  # of the 1-D convolutions over video frames: 14 frames to either side
     dropout: float = 0.3
 
 
-class LipNet(nn.Module):
-    """Mel windows of consecutive video frames, level-normalised, to expression tokens."""
+class LipReader(nn.Module):
+    """Mel windows of consecutive video frames to expression tokens."""
 
-    def __init__(self, config: LipNetConfig | None = None) -> None:
+    def __init__(self, config: LipNetConfig) -> None:
         super().__init__()
-        self.config = config = config or LipNetConfig()
         a, b, c, d = config.channels
         self.picture = nn.Sequential(
             *_convolution(1, a, (5, 5), (2, 1)),
@@ -47,10 +48,10 @@ class LipNet(nn.Module):
             for dilation in config.dilations
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.out = nn.Linear(config.width, N_EXPRESSION)
+        self.out = nn.Linear(config.width, 3 * N_KEYPOINTS)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """(B, T, 80, 16) float32 -> (B, T, 63) float32, whitened expression tokens."""
+        """(B, T, 80, 16) -> (B, T, 63)."""
         picture = windows[..., CENTRE].transpose(1, 2).flatten(2)[:, None]  # (B, 1, 80, 4 T)
         x = self.picture(picture).flatten(1, 2).transpose(1, 2)  # (B, T, 5 d)
         x = self.dropout(F.gelu(self.project(self.dropout(x)))).transpose(1, 2)
@@ -58,6 +59,26 @@ class LipNet(nn.Module):
             x = x + self.dropout(F.gelu(layer(x)))
         out: Tensor = self.out(x.transpose(1, 2))
         return out
+
+
+class LipNet(nn.Module):
+    """Several readers of the same sound."""
+
+    def __init__(self, config: LipNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or LipNetConfig()
+        self.members = nn.ModuleList(LipReader(config) for _ in range(config.members))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Mean of the readers.
+
+        Args:
+            windows: (B, T, 80, 16) float32 level-normalised mel windows of consecutive video frames.
+
+        Returns:
+            (B, T, 63) float32 whitened expression tokens.
+        """
+        return torch.stack([member(windows) for member in self.members]).mean(0)
 
 
 def _convolution(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int]) -> list[nn.Module]:

@@ -10,16 +10,20 @@ from torch import Tensor, nn
 
 from kptalk.face.indices import MOUTH_CORNERS
 from kptalk.motion.facemesh import FaceMeshSpace
+from kptalk.motion.lips import LipNet
 from kptalk.train.audio import LENGTH, ClipSampler, correlation, whole_clip
 from kptalk.train.data import TrainingClip
 from kptalk.types import Array
 
 BATCH = 16
-OPENING, WIDTH = 0.5, 0.25  # weights of one minus the correlation, beside the squared error
+OPENING, WIDTH = 2.0, 1.0  # weights of one minus the correlation, beside the squared error
 
 
 def lips_loss(sampler: ClipSampler, space: FaceMeshSpace) -> Callable[[nn.Module, np.random.Generator], Tensor]:
-    """Squared error weighted by what each token moves, and the correlations of the opening and of the mouth's width."""
+    """Squared error weighted by what each token moves, and the correlations of the opening and of the mouth's width.
+
+    The mean over the net's readers, each of which is to be right by itself.
+    """
     importance, opening = torch.from_numpy(space.token_importance()), torch.from_numpy(space.lip_tokens())
     width = torch.from_numpy(_width_tokens(space))
 
@@ -28,8 +32,9 @@ def lips_loss(sampler: ClipSampler, space: FaceMeshSpace) -> Callable[[nn.Module
         device = next(model.parameters()).device
         windows = torch.from_numpy(np.stack([d[0] for d in drawn])).to(device)
         target = torch.from_numpy(np.stack([d[1] for d in drawn])).to(device)[..., 7:]
+        assert isinstance(model, LipNet)
         with torch.autocast(device.type, torch.bfloat16):
-            out = model(windows)
+            out = torch.stack([reader(windows) for reader in model.members])
         out = out.float()
         total: Tensor = ((out - target) ** 2 * importance.to(device)).sum(-1).mean()
         for share, reading in ((OPENING, opening.to(device)), (WIDTH, width.to(device))):

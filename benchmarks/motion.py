@@ -1,0 +1,250 @@
+"""How well speech moves the face, on people that training never saw: every number that the motion is judged by.
+
+    python benchmarks/motion.py [--weights DIR] [--clips DIR] [--data SHARDS] [--no-videos] [--no-tables]
+
+Videos: each clip's first frame is the portrait, its own sound is spoken, FaceMesh judges the drawn pictures. Beside it
+stand the real video, another clip's sound, a mouth that stays as in the photo, and (with ``--data``, the training
+shards) a ridge regression from the log-mel spectrogram to the mouth, which is judged as a mesh, without drawing.
+Means over clips with 95 % bootstrap intervals.
+
+Tables, on the motion alone: steps of the sampling, with their cost; drift of the head over five minutes and how far
+two seeds are apart; languages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from common import recording
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from kptalk import Motion, Options, Pipeline, Portrait, Speech
+from kptalk.audio.mel import SAMPLE_RATE, mel_spectrogram
+from kptalk.evaluate.jitter import JitterJudge, Joins
+from kptalk.evaluate.lips import LipJudge, best_lag, correlation
+from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.statistics import bootstrap_mean
+from kptalk.face.find import find_portrait
+from kptalk.face.indices import gaze, lid_opening, lip_opening
+from kptalk.face.landmarks import FaceMesh
+from kptalk.media import read_frames
+from kptalk.motion.facemesh import FaceMeshSpace
+from kptalk.motion.generate import FPS, HELD, LENGTH, LOOKAHEAD
+from kptalk.motion.rotation import rotation_angles
+from kptalk.train.data import mel_windows, training_clip
+from kptalk.train.prepare import load_shards
+
+DATA = Path(__file__).resolve().parents[2] / "shared/data"
+SHORTEST = 75  # frames; shorter clips say little about a correlation
+JOINS = Joins(LENGTH - LOOKAHEAD, LENGTH - LOOKAHEAD - HELD)
+STEPS = (1, 2, 5, 10, 20, 50)
+LANGUAGES = {
+    "English": "en_jfk", "Chinese": "zh_news", "Japanese": "ja_japanese", "Korean": "ko_olkavs018",
+    "French": "fr_fayu", "German": "de_deyu", "Russian": "ru_eluosi", "song": "sing_female", "rap": "rap_female",
+}  # fmt: skip
+PIXEL = np.zeros((1, 1, 3), np.uint8)  # the meters used here look at meshes only
+Meshes = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ValClip:
+    """A clip as it is judged: portrait from its first frame, meshes (T, 478, 3) of the real video, its sound."""
+
+    path: Path
+    portrait: Portrait
+    real: Meshes
+    sound: NDArray[np.float32]
+
+
+def track(frames: Iterable[NDArray[np.uint8]]) -> Meshes:
+    """FaceMesh landmarks of every frame, (T, 478, 3), NaN where no face is found."""
+    lost = np.full((478, 3), np.nan, np.float32)
+    with FaceMesh(video=True) as mesh:
+        found = [mesh(frame) for frame in frames]
+    return np.stack([faces[0].landmarks if faces else lost for faces in found])
+
+
+def opened(folder: Path) -> list[ValClip]:
+    clips = []
+    for path in sorted(folder.glob("*.mp4")):
+        frames = list(read_frames(path, FPS))
+        if len(frames) >= SHORTEST:
+            sound = np.concatenate(list(Speech.open(path).chunks()))
+            clips.append(ValClip(path, find_portrait(frames[0]), track(frames), sound))
+    return clips
+
+
+def judged(space: FaceMeshSpace, meshes: Meshes, clip: ValClip) -> dict[str, float]:
+    """All numbers of one video against the real one."""
+    lips, jitter = LipJudge().start(), JitterJudge(JOINS).start()
+    for ours, real in zip(meshes, clip.real, strict=False):
+        pair = Sight(PIXEL, _sight(ours)), Sight(PIXEL, _sight(real))
+        lips.add(*pair)
+        jitter.add(*pair)
+    heard = Heard(clip.sound, clip.sound)
+    seen = meshes[np.isfinite(meshes[:, 0, 0])]
+    turned = rotation_angles(space.pose(seen)[1]).std(0)
+    lids = lid_opening(seen).mean(-1)
+    shut = np.flatnonzero(np.diff(np.concatenate([[0], lids < 0.6 * np.median(lids), [0]]).astype(int)))
+    blinks = [(b - a) / 25 for a, b in zip(shut[::2], shut[1::2], strict=True)]
+    return {
+        **lips.result(heard),
+        **jitter.result(heard),
+        **dict(zip(("yaw", "pitch", "roll"), turned, strict=True)),
+        "blinks": 60 * 25 * len(blinks) / len(seen),
+        "blink_seconds": float(np.mean(blinks)) if blinks else np.nan,
+        "gaze": float(gaze(seen).std(0).mean()),
+    }
+
+
+def _sight(mesh: Meshes) -> Meshes | None:
+    return mesh if np.isfinite(mesh).all() else None
+
+
+class Ridge:
+    """Log-mel within six frames, each band's mean over the clip removed, to the mouth's tokens."""
+
+    def __init__(self, space: FaceMeshSpace, shards: Path, penalty: float = 1e-2) -> None:
+        self.space = space
+        inputs, outputs = [], []
+        for shard in load_shards(shards):
+            clip = training_clip(space, shard.landmarks, shard.sound, shard.identity)
+            inputs.append(self.heard(clip.mel, len(clip.tokens)))
+            outputs.append(space.mouth_tokens(clip.tokens[:, 7:]))
+        x, y = np.concatenate(inputs), np.concatenate(outputs)
+        gram = x.T @ x
+        self.matrix = np.linalg.solve(gram + penalty * np.trace(gram) / len(gram) * np.eye(len(gram)), x.T @ y)
+
+    def heard(self, mel: NDArray[np.floating], count: int) -> NDArray[np.float64]:
+        frames = mel_windows(np.asarray(mel), np.arange(count))[..., 6:10].mean(-1)
+        bands = (frames - frames.mean(0)).reshape(count, 20, 4).mean(-1)
+        padded = np.pad(bands, ((6, 6), (0, 0)), mode="edge")
+        around = np.concatenate([padded[i : i + count] for i in range(13)], 1)
+        return np.concatenate([around, np.ones((count, 1))], 1)
+
+    def meshes(self, clip: ValClip) -> Meshes:
+        """The portrait's mesh, its pose still, with the predicted mouth."""
+        source = self.space.extract(clip.portrait.face)
+        tokens = self.heard(mel_spectrogram(clip.sound).T, len(clip.real)) @ self.matrix
+        tokens = np.concatenate([np.zeros((len(tokens), 7)), tokens], 1).astype(np.float32)
+        return self.space.vertices(source, self.space.motion(tokens, source.motion))
+
+
+def videos(pipeline: Pipeline, clips: list[ValClip], shards: Path | None, seed: int) -> Table:
+    """What FaceMesh sees: a row of means for every kind of video."""
+    space, options = pipeline.space, Options(seed=seed)
+    ridge = Ridge(space, shards) if shards else None
+    rows: dict[str, list[dict[str, float]]] = {}
+    for number, clip in enumerate(clips):
+        foreign = clips[(number + len(clips) // 2) % len(clips)]
+        kinds = {
+            "generated": track(pipeline.stream(clip.portrait, Speech.open(clip.path), options=options)),
+            "real video": clip.real,
+            "other sound": track(pipeline.stream(clip.portrait, Speech.open(foreign.path), options=options)),
+            "still mouth": clip.real[:1].repeat(len(clip.real), 0),
+        }
+        if ridge:
+            kinds["ridge"] = ridge.meshes(clip)
+        for kind, meshes in kinds.items():
+            rows.setdefault(kind, []).append(judged(space, meshes, clip))
+    table = Table("mean over clips", *rows)
+    for key in rows["generated"][0]:
+        means = [bootstrap_mean([row[key] for row in kind]) for kind in rows.values()]
+        table.add_row(key, *(f"{m.mean:.3f} [{m.low:.3f}, {m.high:.3f}]" for m in means))
+    close = [np.mean([abs(row["lip_lag"]) <= 1 for row in kind]) for kind in rows.values()]
+    table.add_row("lag within 1 frame", *(f"{share:.0%}" for share in close))
+    return table
+
+
+def whole(pipeline: Pipeline, portrait: Portrait, speech: Speech, options: Options) -> Motion:
+    return Motion.concatenate(list(pipeline.motion(pipeline.space.extract(portrait.face), speech, options)))
+
+
+def steps_table(pipeline: Pipeline, clips: list[ValClip]) -> Table:
+    """Correlation and lag of the lip opening of the mesh, and seconds of work a second of speech, by sampling steps."""
+    table = Table("steps", "lip r (mesh)", "lag within 1 frame", "time, share of real time")
+    for steps in STEPS:
+        values, lags, spent, spoken = [], [], 0.0, 0.0
+        for clip in clips:
+            source = pipeline.space.extract(clip.portrait.face)
+            begun = time.process_time()
+            motion = whole(pipeline, clip.portrait, Speech.open(clip.path), Options(steps=steps))
+            spent += time.process_time() - begun
+            spoken += len(clip.sound) / SAMPLE_RATE
+            ours, real = lip_opening(pipeline.space.vertices(source, motion)), lip_opening(clip.real)
+            n = min(len(ours), len(real))
+            values.append(correlation(ours[:n], real[:n]))
+            lags.append(best_lag(ours[:n], real[:n]))
+        share = np.mean(np.abs(lags) <= 1)
+        table.add_row(str(steps), f"{np.mean(values):.3f}", f"{share:.0%}", f"{spent / spoken:.1%}")
+    return table
+
+
+def head_table(pipeline: Pipeline, portrait: Portrait, folder: Path) -> Table:
+    """Mean and spread of the head in each of five minutes, and the distance to another seed's."""
+    speech = Speech.open(recording(folder, 300))
+    one, other = (whole(pipeline, portrait, speech, Options(seed=seed)).rotation for seed in (0, 1))
+    table = Table("five minutes: degrees", "yaw", "pitch", "roll")
+    for minute, (first, last) in enumerate(pairwise(range(0, 7501, 1500)), 1):
+        part = one[first:last]
+        cells = [f"{mean:+.1f} ± {std:.1f}" for mean, std in zip(part.mean(0), part.std(0), strict=True)]
+        table.add_row(f"minute {minute}", *cells)
+    table.add_row("mean distance of another seed", *(f"{x:.1f}" for x in np.abs(one - other).mean(0)))
+    return table
+
+
+def language_table(pipeline: Pipeline, portrait: Portrait, folder: Path) -> Table:
+    """Activity of the lips against the sound: opening in face heights, loud and quiet, and correlation with level."""
+    table = Table("language", "opening, spread", "where loud", "where quiet", "closures a minute", "r with level")
+    source = pipeline.space.extract(portrait.face)
+    for language, name in LANGUAGES.items():
+        speech = Speech.open(folder / f"{name}.wav")
+        meshes = pipeline.space.vertices(source, whole(pipeline, portrait, speech, Options()))
+        opening = lip_opening(meshes) / np.ptp(meshes[0, :, 1])
+        sound = np.concatenate(list(speech.chunks()))
+        n = min(len(opening), len(sound) // 640)
+        level = np.log10(np.sqrt((sound[: n * 640].reshape(n, 640) ** 2).mean(1)) + 1e-4)
+        loud = level > np.quantile(level, 0.7)
+        quiet = level < np.quantile(level, 0.95) - 1.5
+        opening = opening[:n]
+        shut = opening < 0.2 * np.quantile(opening, 0.95)
+        closures = (np.diff(shut.astype(int)) == 1).sum() * 1500 / n
+        resting = f"{opening[quiet].mean():.4f}" if quiet.any() else "—"
+        table.add_row(
+            language, f"{opening.std():.4f}", f"{opening[loud].mean():.4f}", resting, f"{closures:.0f}",
+            f"{correlation(opening, level):.2f}",
+        )  # fmt: skip
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", default="embedded")
+    parser.add_argument("--clips", type=Path, default=DATA / "clips/val")
+    parser.add_argument("--data", type=Path, help="training shards, for the ridge regression")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-videos", action="store_true")
+    parser.add_argument("--no-tables", action="store_true")
+    arguments = parser.parse_args()
+    pipeline, console = Pipeline.from_pretrained(arguments.weights), Console(width=180)
+    clips = opened(arguments.clips)
+    if not arguments.no_videos:
+        console.print(videos(pipeline, clips, arguments.data, arguments.seed))
+    if not arguments.no_tables:
+        console.print(steps_table(pipeline, clips))
+        with TemporaryDirectory() as folder:
+            console.print(head_table(pipeline, clips[0].portrait, Path(folder)))
+        console.print(language_table(pipeline, clips[0].portrait, DATA / "speech"))
+
+
+if __name__ == "__main__":
+    main()
