@@ -45,6 +45,11 @@ def shifted(sights, frames):
     return [sights[0]] * frames + sights[: len(sights) - frames]
 
 
+def frozen(sights, moving):
+    """The same video, stuck after so many frames."""
+    return [sights[min(k, moving)] for k in range(len(sights))]
+
+
 def faceless(sights, which):
     """Without landmarks in the frames named."""
     return [replace(sight, mesh=None) if k in which else sight for k, sight in enumerate(sights)]

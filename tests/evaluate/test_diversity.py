@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from evaluate.conftest import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parity_weights import weights
@@ -88,6 +89,17 @@ def test_a_frozen_clip_is_less_diverse_than_the_real_one(shared_data):
     frozen = measure(PoseJudge().start(), sights[:1] * len(sights))
     assert moving["pose_std"] > 0.5
     assert frozen["pose_std"] < 1e-6
+
+
+def test_freezing_lowers_every_diversity_in_order():
+    """A head that turns steadily, in light that grows."""
+    sights = [Sight(np.full_like(BLACK, 4 * k), turned(k / 2, k / 4, k / 8)) for k in range(60)]
+    stuck = [frozen(sights, k) for k in (60, 30, 10, 0)]
+    for start in (PoseJudge().start, lambda: HopenetMeter(Level())):
+        results = [measure(start(), video) for video in stuck]
+        for key in set(results[0]) - {"diversity_hopenet"}:  # equal bins are no angle
+            assert np.all(np.diff([result[key] for result in results]) < 0)
+            assert results[-1][key] == pytest.approx(0, abs=1e-5)
 
 
 def test_logits_and_degrees_equal_the_reference(parity):

@@ -145,6 +145,17 @@ def test_blur_and_noise_raise_it_in_order(seen, network):
         assert np.all(np.diff([1e-3, *(frechet_distance(other, real) for other in others)]) > 0)
 
 
+def test_another_face_raises_it_in_order(seen, network):
+    (sights, _), (others, _) = seen("aoc_1"), seen("mead_W040_1")
+
+    def features(own):
+        images = np.stack([s.image for s in sights[: 30 * own : 30] + others[30 * own : 90 : 30]])
+        return summed(network(torch.from_numpy(images).permute(0, 3, 1, 2)))
+
+    real = features(3)
+    assert np.all(np.diff([frechet_distance(features(own), real) for own in (3, 2, 1, 0)]) > 0)
+
+
 def test_all_clips_together_give_one_number_and_are_then_forgotten(seen, measure, weights, network, monkeypatch):
     monkeypatch.setattr(fid, "FEWEST", 4)
     sights, _ = seen("aoc_1")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from evaluate.conftest import shifted
+from evaluate.conftest import frozen, shifted
 
 from kptalk.errors import MissingExtra
 from kptalk.evaluate.fidelity import CAP, FidelityJudge, psnr, resized, ssim
@@ -57,6 +57,13 @@ def test_another_moment_and_another_person_are_further_off(seen, measure):
     others, _ = seen("mead_W040_1")
     clips = [sights, shifted(sights, 1), shifted(sights, 6), others]
     results = [measure(FidelityJudge(), clip[:60], sights) for clip in clips]
+    for key in ("psnr", "ssim"):
+        assert np.all(np.diff([result[key] for result in results]) < 0)
+
+
+def test_freezing_lowers_both_in_order(seen, measure):
+    sights, _ = seen(CLIP)
+    results = [measure(FidelityJudge(), frozen(sights, k)[:60], sights) for k in (60, 40, 20, 0)]
     for key in ("psnr", "ssim"):
         assert np.all(np.diff([result[key] for result in results]) < 0)
 

@@ -1,9 +1,8 @@
 """Flicker: 0 for what is still or changes evenly, known for swinging light, and ordered for real clips."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from evaluate.conftest import frozen
 
 from kptalk.evaluate.flicker import FlickerJudge
 from kptalk.evaluate.meter import Sight
@@ -53,11 +52,7 @@ def test_noise_and_pulsing_light_raise_it_in_order(seen, measure):
 
 def test_freezing_lowers_it_in_order(seen, measure):
     sights, _ = seen(CLIP)
-
-    def frozen(moving):
-        return [replace(sight, image=sights[min(k, moving)].image) for k, sight in enumerate(sights)]
-
-    numbers = [measure(FlickerJudge(), frozen(moving), sights)["flicker"] for moving in (100, 66, 33, 0)]
+    numbers = [measure(FlickerJudge(), frozen(sights, moving), sights)["flicker"] for moving in (100, 66, 33, 0)]
     assert np.all(np.diff(numbers) < 0)
     assert numbers[-1] == 0
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from evaluate.conftest import trembling
+from evaluate.conftest import frozen, trembling
 
 from kptalk.evaluate.jitter import JitterJudge, Joins, landmark_jerk, seams
 from kptalk.evaluate.meter import Sight
@@ -27,9 +27,11 @@ def test_trembling_shows_in_order(seen, measure):
     assert np.all(np.diff(jerks) > 0)
 
 
-def test_a_frozen_clip_has_none(seen, measure):
+def test_freezing_lowers_it_in_order(seen, measure):
     sights, _ = seen(CLIP)
-    assert measure(JitterJudge(Joins()), [sights[0]] * 80, sights)["jerk"] == 0
+    jerks = [measure(JitterJudge(Joins()), frozen(sights, k), sights)["jerk"] for k in (100, 66, 33, 0)]
+    assert np.all(np.diff(jerks) < 0)
+    assert jerks[-1] == 0
 
 
 def test_jumps_at_the_joins_show_in_order_and_jumps_elsewhere_do_not(seen, measure):

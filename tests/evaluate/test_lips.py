@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from evaluate.conftest import faceless, shifted, trembling
+from evaluate.conftest import faceless, frozen, shifted, trembling
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +37,32 @@ def test_frozen_lips_have_no_correlation_no_amplitude_and_a_distance(seen, measu
     assert values["lip_r"] == values["lip_amplitude"] == 0
     assert values["lmd"] > 0.5
     assert np.isnan(values["lip_lag"])
+
+
+def test_freezing_costs_correlation_amplitude_closures_and_distance_in_order(seen, measure):
+    sights, sound = seen(CLIP)
+    stuck = [measure(LipJudge(), frozen(sights, k), sights, Heard(sound, sound)) for k in (100, 66, 33, 0)]
+    for key in ("lip_r", "lip_width_r", "lip_amplitude"):
+        assert np.all(np.diff([values[key] for values in stuck]) < 0)
+    assert np.all(np.diff([values["lmd"] for values in stuck]) > 0)
+
+
+def test_another_face_costs_correlation_and_in_order_distance(seen, measure):
+    (others, _), (sights, sound) = seen(OTHER), seen(CLIP)
+    mixed = [
+        measure(LipJudge(), sights[:k] + others[k:], sights, Heard(sound, sound)) for k in (len(sights), 66, 33, 0)
+    ]
+    for key in ("lip_r", "lip_width_r"):
+        assert max(values[key] for values in mixed[1:]) < 0.8
+    assert np.all(np.diff([values["lmd"] for values in mixed]) > 0)
+
+
+def test_lips_that_close_less_have_less_recall_in_order():
+    real = np.ones(80)
+    for start in (10, 30, 50, 70):
+        real[start : start + 3] = 0
+    spoilt = [np.where(np.arange(80) < end, 1, real) for end in (0, 20, 40, 60, 80)]
+    assert [closures(lips, real, np.ones(80, bool))[0] for lips in spoilt] == [1, 0.75, 0.5, 0.25, 0]
 
 
 def test_other_words_are_no_match(seen, measure):

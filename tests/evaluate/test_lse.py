@@ -145,6 +145,38 @@ def test_finds_known_offsets(late):
     assert values["syncnet_offset"] == late
 
 
+def planted(frames=200, width=64):
+    """Unit vectors for the sound's windows."""
+    vectors = torch.randn(frames, width, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.normalize(vectors, dim=1)
+
+
+def test_planted_shifts_are_found_and_cost_nothing_as_far_as_is_looked():
+    sound = planted()
+    scores = [sync_score(torch.roll(sound, late, 0), sound) for late in (0, 3, -7, 15)]
+    assert [score.offset for score in scores] == [0, 3, -7, 15]
+    assert all(score.lse_c > 1 for score in scores)
+    beyond = sync_score(torch.roll(sound, 20, 0), sound)
+    assert beyond.lse_c < 0.1 < 1 < beyond.lse_d
+
+
+@pytest.mark.parametrize("other", [planted(width=64).flip(0), planted()[:1].expand(200, -1)])
+def test_lips_that_fit_less_score_worse_in_order(other):
+    """Towards lips of other words, and towards lips that stand still."""
+    sound = planted()
+    scores = [sync_score((1 - share) * sound + share * other, sound) for share in (0, 0.2, 0.4, 0.7, 1)]
+    assert np.all(np.diff([score.lse_c for score in scores]) < -0.05)
+    assert np.all(np.diff([score.lse_d for score in scores[:-1]]) > 0.05)
+
+
+def test_another_clips_sound_scores_worse():
+    sights = faces(60)
+    levels, others = (np.array([s.image[0, 0, 0] for s in faces(60, seed=k)], float) for k in (0, 5))
+    own, foreign = run(Brightness(), sights, loudness(levels)), run(Brightness(), sights, loudness(others))
+    assert own["lse_c"] > 2 * foreign["lse_c"]
+    assert own["lse_d"] < 0.5 * foreign["lse_d"]
+
+
 def test_sound_begins_with_the_first_face():
     sights = faces(60)
     levels = np.array([sight.image[0, 0, 0] for sight in sights], float)

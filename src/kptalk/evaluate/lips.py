@@ -35,7 +35,13 @@ class LipJudge(Judge):
 
     columns = (
         Column("lip_r", "lip opening r", "", "higher", "Pearson correlation of the inner-lip opening at lag 0"),
-        Column("lip_lag", "lip lag", "frames", "real", "lag of the best correlation within 10; > 0: lips come late"),
+        Column(
+            "lip_lag",
+            "lip lag",
+            "frames",
+            "real",
+            "by which the lips come later than the real ones; best of -10 to 10",
+        ),
         Column(
             "lip_width_r", "mouth width r", "", "higher", "Pearson correlation of the mouth's width, corner to corner"
         ),

@@ -203,7 +203,11 @@ class SyncNetJudge(Judge):
         Column("lse_c", "LSE-C", "", "higher", "sync confidence by SyncNet: median less minimum of the mean distances"),
         Column("lse_d", "LSE-D", "", "lower", "least mean distance of lips and sound by SyncNet (Prajwal et al. 2020)"),
         Column(
-            "syncnet_offset", "AV offset", "frames", "real", "by which the lips come late; SyncNet's best of -15 to 15"
+            "syncnet_offset",
+            "AV offset",
+            "frames",
+            "real",
+            "by which the lips come later than the sound; SyncNet's best of -15 to 15",
         ),
     )
 

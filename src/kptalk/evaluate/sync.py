@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Sight
+from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Judge, Sight
 from kptalk.evaluate.sync_model import (
     N_LIPS,
     SEARCH,
@@ -75,7 +75,7 @@ def fill_gaps(lips: Floats) -> Floats:
     return np.stack(columns, 1).astype(np.float32)
 
 
-class SyncJudge:
+class SyncJudge(Judge):
     """AV offset and in-sync correlation of lips and sound."""
 
     columns = (
@@ -84,7 +84,7 @@ class SyncJudge:
             "AV offset (embedded)",
             "frames",
             "real",
-            "by which the sound comes later than the lips, at 25 fps; best lag of -15 to 15 by kptalk's own sync model",
+            "by which the lips come later than the sound; best of -15 to 15 by kptalk's own sync model",
         ),
         Column(
             "sync_r",
@@ -107,10 +107,6 @@ class SyncJudge:
     def start(self) -> SyncMeter:
         """A meter for the next clip."""
         return SyncMeter(self._model)
-
-    def summary(self) -> Mapping[str, float]:
-        """Nothing: the table's numbers are means over clips."""
-        return {}
 
     def weights(self) -> Mapping[str, str]:
         """sha256 of the embedded sync model."""
@@ -138,4 +134,5 @@ class SyncMeter:
         found = av_offset(self._model, lips, heard.generated)
         if found is None:
             return {"av_offset": np.nan, "sync_r": np.nan}
-        return {"av_offset": found.offset, "sync_r": found.correlation}
+        # In reports every lag counts the frames by which the lips come late.
+        return {"av_offset": 0.0 - found.offset, "sync_r": found.correlation}
