@@ -11,11 +11,11 @@ from media.recordings import tone, write_clip, write_sound
 from media_shared import clip_landmarks
 
 from kptalk.errors import AudioError, FaceNotFound, ImageError, InputError, MotionError, OptionError
+from kptalk.face import follow
 from kptalk.face.indices import lip_opening
 from kptalk.face.landmarks import FaceMesh
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
-from kptalk.motion import extract
 from kptalk.motion.retarget import Drive
 from kptalk.motion.rotation import rotation_angles
 from kptalk.pipeline import Pipeline, ReenactOptions
@@ -52,9 +52,6 @@ def video(space, portrait, tmp_path, monkeypatch):
             def __init__(self, *, video):
                 self.frame = -1
 
-            def __enter__(self):
-                return self
-
             def __exit__(self, *_):
                 pass
 
@@ -63,7 +60,7 @@ def video(space, portrait, tmp_path, monkeypatch):
                 mesh = next(meshes)
                 return [Face(mesh)] if faces is None or faces[self.frame] else []
 
-        monkeypatch.setattr(extract, "FaceMesh", Tracker)
+        monkeypatch.setattr(follow, "FaceMesh", Tracker)
         path = tmp_path / "driver.mp4"
         write_clip(path, np.zeros((frames, 16, 16, 3), np.uint8), fps, sound, RATE)
         return path

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from media.recordings import write_clip
 
 from kptalk.errors import FaceNotFound, InputError
-from kptalk.motion import extract
+from kptalk.face import follow
 from kptalk.motion.extract import FaceMeshReader, VideoMotion, pose_of_video
 from kptalk.motion.facemesh import head_expression
 from kptalk.motion.rotation import rotation_matrix
@@ -104,17 +104,10 @@ class KnownFaces:
     def __init__(self, landmarks):
         self.left, self.seen = iter(landmarks), 0
 
-    def __call__(self, *, video):
-        assert video
-        return self
-
-    def __enter__(self):
-        return lambda image: self.look()
-
     def __exit__(self, *_):
         pass
 
-    def look(self):
+    def __call__(self, image):
         self.seen += 1
         found = next(self.left)
         return [] if found is None else [Face(found)]
@@ -126,7 +119,8 @@ def video(tmp_path, monkeypatch):
 
     def make(landmarks, fps=25):
         faces = KnownFaces(landmarks)
-        monkeypatch.setattr(extract, "FaceMesh", faces)
+        monkeypatch.setattr(follow, "FaceMesh", lambda *, video: faces)
+        monkeypatch.setattr(follow, "detect_boxes", lambda image: np.zeros((0, 4), np.float32))
         path = tmp_path / "driver.mp4"
         write_clip(path, np.zeros((len(landmarks), 16, 16, 3), np.uint8), fps)
         return path, faces

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from kptalk.errors import FaceNotFound
-from kptalk.face.landmarks import N_LANDMARKS, FaceMesh
+from kptalk.face.follow import FaceFollower
+from kptalk.face.landmarks import N_LANDMARKS
 from kptalk.media.clip import probe, read_frames
 from kptalk.motion import resample, steady
 from kptalk.motion.facemesh import FaceMeshSpace
@@ -198,7 +199,7 @@ class VideoMotion:
                     yield Motion.concatenate([first] * min(AT_ONCE, self._before - start))
             yield motion
         if first is None:
-            raise FaceNotFound(f"no face found in the video {self._path}: use one with a face that is near and upright")
+            raise FaceNotFound(f"no face found in the video {self._path}: use one with an upright face in view")
 
     def _read(self) -> Iterator[Motion]:
         """The motion from the first frame with a face on."""
@@ -263,10 +264,9 @@ def pose_of_video(
 
 def _followed(path: str | PathLike[str], fps: Fraction) -> Iterator[tuple[Image, Face | None, bool]]:
     """A video's frames, the face in each or else the last one seen (None before the first), and whether it was seen."""
-    face: Face | None = None
-    with FaceMesh(video=True) as mesh:
+    last: Face | None = None
+    with FaceFollower() as follow:
         for image in read_frames(path, fps):
-            found = mesh(image)
-            if found:
-                face = found[0]
-            yield image, face, bool(found)
+            face = follow(image)
+            last = face or last
+            yield image, last, face is not None

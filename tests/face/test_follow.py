@@ -1,0 +1,73 @@
+"""The largest face in a video's frames, near and far."""
+
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from kptalk.face.follow import FaceFollower
+from kptalk.face.landmarks import FaceMesh
+from kptalk.media.clip import read_frames
+
+
+@pytest.fixture(scope="module")
+def frames(shared_data):
+    """Ten frames of a clip that is filled by head and shoulders, (10, 256, 256, 3)."""
+    path = shared_data / "clips" / "val" / "aoc_3.mp4"
+    return np.stack(list(read_frames(path, end=Fraction(10, 25))))
+
+
+@pytest.fixture(scope="module")
+def landmarks(frames):
+    with FaceMesh(video=True) as mesh:
+        return [mesh(frame)[0].landmarks for frame in frames]
+
+
+def placed(picture, x, y, width=1280, height=720):
+    canvas = np.full((height, width, 3), 90, np.uint8)
+    canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return canvas
+
+
+def followed(pictures):
+    with FaceFollower() as follow:
+        return [follow(picture) for picture in pictures]
+
+
+def test_a_near_face_is_seen_as_by_facemesh(frames, landmarks):
+    for face, wanted in zip(followed(frames), landmarks, strict=True):
+        assert np.array_equal(face.landmarks, wanted)
+
+
+def test_a_far_face_is_followed_as_it_moves(frames, landmarks):
+    places = [(100 + 60 * k, 40 + 20 * k) for k in range(10)]
+    faces = followed([placed(frame, *place) for frame, place in zip(frames, places, strict=True)])
+    for face, place, wanted in zip(faces, places, landmarks, strict=True):
+        away = face.landmarks[:, :2] - place - wanted[:, :2]
+        assert np.abs(away).mean() < 2.5  # pixels, of a face of 120
+        depth, own = (mesh[:, 2] - mesh[:, 2].mean() for mesh in (face.landmarks, wanted))
+        assert depth.std() == pytest.approx(own.std(), rel=0.15)
+
+
+def test_a_far_face_that_comes_near_and_is_lost_in_between(frames):
+    sizes = [round(256 * 1.04**k) for k in range(14)] + [0, 0, 256, 256]
+    pictures = [
+        placed(cv2.resize(frames[5], (side, side)), 600, 60) if side else placed(frames[5][:0], 0, 0) for side in sizes
+    ]
+    faces = followed(pictures)
+    assert [face is not None for face in faces] == [side > 0 for side in sizes]
+    for face, side in zip(faces, sizes, strict=True):
+        if face is not None:
+            assert np.ptp(face.landmarks[:, 1]) == pytest.approx(0.48 * side, rel=0.08)
+
+
+def test_of_two_far_faces_the_larger_one_is_followed(frames):
+    picture = placed(cv2.resize(frames[0], (360, 360)), 800, 100)
+    picture[100:356, 100:356] = frames[0]
+    for face in followed([picture] * 3):
+        assert face.landmarks[:, 0].mean() > 800
+
+
+def test_no_face(frames):
+    assert followed([np.zeros((360, 640, 3), np.uint8)] * 2) == [None, None]
