@@ -43,7 +43,7 @@ class SyncConfig:
     sound_width: int = 96
     lips_width: int = 64
     channels: int = 32
-    dropout: float = 0.1
+    dropout: float = 0.3
 
 
 class SyncModel(nn.Module):

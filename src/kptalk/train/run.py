@@ -27,7 +27,7 @@ from kptalk.weights.store import load_model, read_header, save_model
 
 NETWORKS = ("facemesh", "audio", "lips", "motion", "syncnet")
 FILES = {"syncnet": "sync"}  # names of weights files that are not the network's; syncnet is the official one's
-AUDIO_STEPS, LIPS_STEPS, MOTION_STEPS, SYNC_STEPS = 1600, 400, 4000, 600
+AUDIO_STEPS, LIPS_STEPS, MOTION_STEPS, SYNC_STEPS = 1600, 400, 4000, 800
 MOUTH_GAIN, POSE_GAIN = 2.7, (2.0,) * 7  # measured on held-out people by benchmarks/sampler.py
 CLIPS = "clips.safetensors"
 VERSIONS = 8  # augmented versions of every clip's sound that the denoiser hears

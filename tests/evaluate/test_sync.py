@@ -1,0 +1,116 @@
+"""The embedded sync judge on real people, none of whom it was trained on."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.sync import SyncJudge, av_offset
+from kptalk.evaluate.sync_model import SyncConfig, SyncModel, lip_shape
+from kptalk.evaluate.watch import listen, watch
+from kptalk.weights.store import embedded_path, load_model
+
+CLIPS = ("icl_T4_3", "lrs3_JSSc7hYKstI_1", "talking_face_FAzSK8PLmGI_1")  # own offset within a frame by the index
+BLACK = np.zeros((8, 8, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return SyncJudge()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(embedded_path("sync"), SyncModel, SyncConfig)
+
+
+@pytest.fixture(scope="module")
+def clips(shared_data, model):
+    """Name to meshes (125, 478, 3), lip shapes and 5 s of sound."""
+    found = {}
+    for name in CLIPS:
+        path = shared_data / "clips/val" / f"{name}.mp4"
+        meshes = np.stack([sight.mesh for sight in watch(path, 5)])
+        found[name] = meshes, lip_shape(meshes, model.held_points.numpy()), listen(path, len(meshes))
+    return found
+
+
+def run(judge, meshes, sound):
+    meter = judge.start()
+    for mesh in meshes:
+        meter.add(Sight(BLACK, mesh), Sight(BLACK, None))
+    return meter.result(Heard(generated=sound, real=np.zeros_like(sound)))
+
+
+@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("shift", [-10, -4, 0, 3, 10])
+def test_sound_that_was_moved_is_found(model, clips, name, shift):
+    _, lips, sound = clips[name]
+    found = av_offset(model, lips[max(0, shift) :], sound[640 * max(0, -shift) :])
+    assert abs(found.offset - shift) <= 1
+    assert found.curve.shape == (31,)
+    assert found.correlation == found.curve[15]
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_another_clips_sound_fits_less(judge, clips, name):
+    meshes, _, sound = clips[name]
+    own = run(judge, meshes, sound)
+    for other in set(CLIPS) - {name}:
+        assert run(judge, meshes, clips[other][2])["sync_r"] < own["sync_r"] - 0.1
+
+
+def test_judged_twice_is_the_same(judge, clips):
+    meshes, _, sound = clips[CLIPS[0]]
+    assert run(judge, meshes, sound) == run(judge, meshes, sound)
+
+
+def test_the_generated_sound_is_judged_not_the_real_one(judge, clips):
+    meshes, _, sound = clips[CLIPS[0]]
+    assert run(judge, meshes, sound)["sync_r"] > 0.2  # the real one is silent
+
+
+def test_frames_without_a_face_are_bridged(judge, clips):
+    meshes, _, sound = clips[CLIPS[0]]
+    holes = [None if k % 20 < 4 else mesh for k, mesh in enumerate(meshes)]
+    whole, bridged = run(judge, meshes, sound), run(judge, holes, sound)
+    assert abs(bridged["av_offset"] - whole["av_offset"]) <= 1
+    assert bridged["sync_r"] == pytest.approx(whole["sync_r"], abs=0.1)
+
+
+@pytest.mark.parametrize("frames", [0, 1, 49])
+def test_too_short(judge, clips, frames):
+    meshes, _, sound = clips[CLIPS[0]]
+    assert all(np.isnan(value) for value in run(judge, meshes[:frames], sound[: 640 * frames]).values())
+
+
+def test_sound_that_ends_early_makes_a_clip_short(judge, clips):
+    meshes, _, sound = clips[CLIPS[0]]
+    assert all(np.isnan(value) for value in run(judge, meshes, sound[: 640 * 49]).values())
+
+
+def test_no_face(judge, clips):
+    meshes, _, sound = clips[CLIPS[0]]
+    assert all(np.isnan(value) for value in run(judge, [None] * len(meshes), sound).values())
+
+
+def test_lips_that_do_not_move_do_not_fit_and_have_no_offset(judge, clips):
+    meshes, _, sound = clips[CLIPS[0]]
+    values = run(judge, [meshes[0]] * len(meshes), sound)
+    assert values["sync_r"] == pytest.approx(0, abs=1e-3)
+    assert np.isnan(values["av_offset"])
+
+
+def test_silence_does_not_fit_and_has_no_offset(judge, clips):
+    meshes, _, sound = clips[CLIPS[0]]
+    values = run(judge, meshes, np.zeros_like(sound))
+    assert values["sync_r"] == pytest.approx(0, abs=1e-3)
+    assert np.isnan(values["av_offset"])
+
+
+def test_columns_name_what_is_measured(judge, clips):
+    meshes, _, sound = clips[CLIPS[0]]
+    assert list(run(judge, meshes, sound)) == [column.key for column in judge.columns] == ["av_offset", "sync_r"]
+    assert judge.summary() == {}
+    assert judge.weights() == {"sync": hashlib.sha256(embedded_path("sync").read_bytes()).hexdigest()}
