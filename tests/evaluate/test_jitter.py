@@ -46,6 +46,10 @@ def test_jumps_at_the_joins_show_in_order_and_jumps_elsewhere_do_not(seen, measu
     assert measure(JitterJudge(Joins(20, 20)), jumping(12, (30, 50, 70)), sights)["seams"] < ratio[0]
 
 
+def test_the_report_says_where_joins_were_looked_for():
+    assert "frame 58 and every 44 frames" in JitterJudge(Joins(58, 44)).columns[1].about
+
+
 def test_a_clip_without_a_join_has_no_seams():
     assert np.isnan(seams(np.ones(50), Joins(64, 64)))
     assert seams(np.ones(70), Joins(64, 64)) == 1

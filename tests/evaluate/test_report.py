@@ -165,6 +165,14 @@ def test_means_over_fewer_clips_are_told():
     assert not [line for line in notes(evaluation()) if "measured" in line]
 
 
+def test_what_no_clip_fulfils_is_told_with_what_it_takes():
+    whole = evaluation(
+        values={(method, clip): {"up": NAN} for method in (REAL, "ours") for clip in ["a.mp4", "b.mp4", "c.mp4"]}
+    )
+    assert "Correlation: could be measured on no clip: More is better." in notes(whole)
+    assert not [line for line in notes(evaluation()) if "no clip" in line]
+
+
 # numbers
 
 

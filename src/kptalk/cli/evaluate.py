@@ -78,7 +78,7 @@ def evaluate(
     open_report(output, overwrite)
     with cli.stages(quiet) as tell:
         if pipeline:
-            name = f"{method} {Path(weights).name}"
+            name = f"{method} {Path(weights).resolve().name}"
             made = generate_videos(
                 pipeline, truth, output / GENERATED, name=name, options=options, seconds=limit, progress=tell
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,15 @@ class JitterJudge(Judge):
             "window seams",
             "",
             "real",
-            "95th percentile of the jerk within 2 frames of a window's join over that elsewhere; 1: no seam shows",
+            f"95th percentile of the jerk within {NEAR} frames of a join of windows over that elsewhere; 1: no seam",
         ),
     )
 
     def __init__(self, joins: Joins) -> None:
         self._joins = joins
+        jerk, seams = self.columns
+        where = f"; windows taken to join at frame {joins.first} and every {joins.stride} frames"
+        self.columns = (jerk, replace(seams, about=seams.about + where))
 
     def start(self) -> JitterMeter:
         """A meter for the next clip."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kptalk.errors import OutputError
 from kptalk.evaluate.jitter import Joins
 from kptalk.evaluate.judges import open_judges
 from kptalk.evaluate.report.clip_list import write_clip_list
-from kptalk.evaluate.report.files import write_csv, write_json
+from kptalk.evaluate.report.files import finite, write_csv, write_json
 from kptalk.evaluate.report.page import write_html
 from kptalk.evaluate.result import ClipResult, Evaluation
 from kptalk.evaluate.run import Method, Progress, evaluate
@@ -73,10 +73,10 @@ def report(
     journal = folder / JOURNAL
 
     def keep(method: str, result: ClipResult) -> None:
-        row: Mapping[str, object] = {"method": method, "clip": result.clip, **result.values}
+        row = {"method": method, "clip": result.clip, **result.values}
         try:
             with journal.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(finite(row)) + "\n")
         except OSError as error:
             raise OutputError(f"cannot write {journal}: {error.strerror}") from error
 

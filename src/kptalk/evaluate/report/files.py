@@ -90,7 +90,7 @@ def write_json(evaluation: Evaluation, path: str | PathLike[str]) -> None:
             for pair in paired(evaluation)
         ],
     }
-    write_whole(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(finite(content), indent=1, allow_nan=False) + "\n")
 
 
 def _method(evaluation: Evaluation, method: MethodResult) -> dict[str, Any]:
@@ -113,9 +113,10 @@ def _clip(result: ClipResult) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """What JSON can hold: numbers in dicts and lists that are not finite become None."""
     if isinstance(value, dict):
-        return {key: _finite(member) for key, member in value.items()}
+        return {key: finite(member) for key, member in value.items()}
     if isinstance(value, list):
-        return [_finite(member) for member in value]
+        return [finite(member) for member in value]
     return None if isinstance(value, float) and not isfinite(value) else value

@@ -64,7 +64,8 @@ def notes(evaluation: Evaluation) -> list[str]:
     Metrics that are not available with the command that gets them, frames without a face, clips that are missing and
     why, metrics that could not be measured on every clip, and what was unusual about a clip.
     """
-    return [*unavailable(evaluation), *_faceless(evaluation), *_missing(evaluation), *_partly(evaluation)] + [
+    general = (unavailable, _nowhere, _faceless, _missing, _partly)
+    return [line for part in general for line in part(evaluation)] + [
         f"{method}: {note}: {some_names(clips)}"
         for (method, note), clips in _grouped(
             ((shown(method.name), shown(note)), result.clip)
@@ -80,6 +81,15 @@ def unavailable(evaluation: Evaluation) -> list[str]:
     titles = {column.key: column.title for column in evaluation.columns}
     causes = _grouped((cause, titles.get(key, key)) for key, cause in evaluation.unavailable.items())
     return [f"{', '.join(metrics)}: {shown(cause)}" for cause, metrics in causes]
+
+
+def _nowhere(evaluation: Evaluation) -> list[str]:
+    """Metrics that could be had, but whose conditions no video fulfilled."""
+    return [
+        f"{column.title}: could be measured on no clip: {column.about}"
+        for column in evaluation.columns
+        if column.key not in evaluation.unavailable and not any(mean.n for mean in row(evaluation, column))
+    ]
 
 
 def _faceless(evaluation: Evaluation) -> list[str]:
