@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kptalk import Options, Pipeline, Speech
+from kptalk.evaluate.lips import best_lag, correlation
 from kptalk.face.find import find_portrait
 from kptalk.face.landmarks import FaceMesh
 from kptalk.media import read_frames
@@ -27,7 +28,6 @@ from kptalk.motion.generate import FPS, HELD, LENGTH, LOOKAHEAD
 
 CLIPS = Path(__file__).resolve().parents[2] / "shared/data/clips/val"
 SHORTEST = 75  # frames; shorter clips say little about a correlation
-MAX_LAG = 10
 STRIDE = LENGTH - LOOKAHEAD - HELD
 
 Floats = NDArray[np.floating]
@@ -60,26 +60,6 @@ def track(frames: list[NDArray[np.uint8]]) -> Track:
     points = np.stack(landmarks)
     height = np.linalg.norm(points[:, 10] - points[:, 152], axis=-1)
     return Track(points / np.nanmean(height), np.array(seen))
-
-
-def correlation(a: Floats, b: Floats) -> float:
-    """Pearson correlation over the frames that both have; 0 where one does not move."""
-    good = np.isfinite(a) & np.isfinite(b)
-    a, b = a[good] - a[good].mean(), b[good] - b[good].mean()
-    scale = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(a @ b / scale) if scale > 0 else 0.0
-
-
-def best_lag(generated: Floats, real: Floats) -> int:
-    """Frames by which the generated video comes late."""
-
-    def at(lag: int) -> float:
-        a = generated[max(lag, 0) : len(generated) + min(lag, 0)]
-        b = real[max(-lag, 0) : len(real) + min(-lag, 0)]
-        n = min(len(a), len(b))
-        return correlation(a[:n], b[:n])
-
-    return max(range(-MAX_LAG, MAX_LAG + 1), key=at)
 
 
 def jerk_at_joins(landmarks: Floats) -> tuple[float, float]:
