@@ -50,15 +50,15 @@ def video(space, portrait, tmp_path, monkeypatch):
 
         class Tracker:
             def __init__(self, *, video):
-                self.frame = -1
+                self.frame, self.image = -1, None
 
             def __exit__(self, *_):
                 pass
 
             def __call__(self, image):
-                self.frame += 1
-                mesh = next(meshes)
-                return [Face(mesh)] if faces is None or faces[self.frame] else []
+                if image is not self.image:
+                    self.frame, self.image, self.mesh = self.frame + 1, image, next(meshes)
+                return [Face(self.mesh)] if faces is None or faces[self.frame] else []
 
         monkeypatch.setattr(follow, "FaceMesh", Tracker)
         path = tmp_path / "driver.mp4"

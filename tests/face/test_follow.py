@@ -37,7 +37,14 @@ def followed(pictures):
 
 def test_a_near_face_is_seen_as_by_facemesh(frames, landmarks):
     for face, wanted in zip(followed(frames), landmarks, strict=True):
-        assert np.array_equal(face.landmarks, wanted)
+        assert np.abs(face.landmarks - wanted).mean() < 1.0  # pixels
+
+
+def test_the_first_frame_is_as_good_as_the_others(frames):
+    """The tracker's own first look is often far off, and relative motion counts from the first frame."""
+    small = placed(cv2.resize(frames[5], (256, 256)), 600, 60)
+    first, *_, last = followed([small] * 6)
+    assert np.abs(first.landmarks - last.landmarks).mean() < 1.0
 
 
 def test_a_far_face_is_followed_as_it_moves(frames, landmarks):

@@ -11,6 +11,7 @@ from kptalk.types import Array, Face, Image
 
 ROOM = 2.4  # side of the window given to FaceMesh, in sides of the face
 ASTRAY = 0.15  # of the window's side: how far the face may be from its middle
+SETTLING = 3  # more looks at the first frame: each begins where the last one found the face, the first at a mere box
 GROWN = 1.4  # times as large or small as when the window was placed
 
 
@@ -24,6 +25,7 @@ class FaceFollower:
     def __init__(self) -> None:
         self._mesh = FaceMesh(video=True)
         self._window: tuple[int, int, int] | None = None  # left, top, side in pixels
+        self._settled = False
 
     def __enter__(self) -> FaceFollower:
         return self
@@ -36,7 +38,7 @@ class FaceFollower:
     def __call__(self, image: Image) -> Face | None:
         """The face in the next frame, (H, W, 3) uint8 RGB; None where there is none."""
         if self._window is None:
-            if found := self._mesh(image):
+            if found := self._seen(image):
                 return found[0]
         elif face := self._look(image):
             return face
@@ -52,6 +54,16 @@ class FaceFollower:
         side = round(ROOM * max(x1 - x0, y1 - y0))
         self._window = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2), side
         self._mesh(np.zeros((64, 64, 3), np.uint8))  # else it would look where the face was in another window
+        self._settled = False
+
+    def _seen(self, picture: Image) -> list[Face]:
+        """What FaceMesh finds in the next picture."""
+        found = self._mesh(picture)
+        if found and not self._settled:
+            for _ in range(SETTLING):
+                found = self._mesh(picture) or found
+        self._settled = bool(found)
+        return found
 
     def _look(self, image: Image) -> Face | None:
         """The face in the window, which is moved where the face is about to leave it."""
@@ -61,7 +73,7 @@ class FaceFollower:
         cut = image[y : top + side, x : left + side]
         if min(cut.shape[:2]) < 8:
             return None
-        found = self._mesh(cut)
+        found = self._seen(cut)
         if not found:
             return None
         face = Face(found[0].landmarks + np.array([x, y, 0], np.float32))
