@@ -58,28 +58,38 @@ def full_stage(portrait: Portrait, size: int | None = None) -> Stage:
 
     Warns if a photo that is larger than that leaves fewer than 64 pixels of the face.
     """
-    longest = max(portrait.image.shape[:2])
-    scaled = _scaled(portrait, (size or min(longest, LONGEST_FULL)) / longest)
-    height, width = scaled.image.shape[:2]
-    x0, y0, x1, y1 = scaled.face.box
-    if size is None and longest > LONGEST_FULL and (drawn := max(x1 - x0, y1 - y0)) < SMALLEST_DRAWN:
-        warnings.warn(
-            f"the face is only {drawn:.0f} pixels large in a video of {width}x{height}: "
-            "choose --output crop, or a larger --size",
-            stacklevel=2,
-        )
-    x, y, side = square_around(scaled.face, width, height)
+    shown = whole_photo(portrait, size)
+    height, width = shown.image.shape[:2]
+    x, y, side = square_around(shown.face, width, height)
     own: dict[Edge, bool] = {"left": x == 0, "top": y == 0, "right": x + side == width, "bottom": y + side == height}
     free = frozenset(edge for edge, outermost in own.items() if outermost)
-    return Stage(scaled.image, _cut(scaled, x, y, side), x, y, free)
+    return Stage(shown.image, _cut(shown, x, y, side), x, y, free)
 
 
 def crop_stage(portrait: Portrait, size: int | None = None) -> Stage:
     """The square around the face is the picture, ``size`` pixels a side (None: 512)."""
     height, width = portrait.image.shape[:2]
     x, y, side = square_around(portrait.face, width, height)
-    scaled = _scaled(_cut(portrait, x, y, side), (size or CROP_SIZE) / side)
-    return Stage(scaled.image, scaled, 0, 0, frozenset(EDGES))
+    shown = _scaled(_cut(portrait, x, y, side), (size or CROP_SIZE) / side)
+    return Stage(shown.image, shown, 0, 0, frozenset(EDGES))
+
+
+def whole_photo(portrait: Portrait, size: int | None = None) -> Portrait:
+    """A photo whose longest side has ``size`` pixels (None: its own, at most 1280).
+
+    Warns if a photo that is larger than that leaves fewer than 64 pixels of the face.
+    """
+    longest = max(portrait.image.shape[:2])
+    shown = _scaled(portrait, (size or min(longest, LONGEST_FULL)) / longest)
+    height, width = shown.image.shape[:2]
+    x0, y0, x1, y1 = shown.face.box
+    if size is None and longest > LONGEST_FULL and (drawn := max(x1 - x0, y1 - y0)) < SMALLEST_DRAWN:
+        warnings.warn(
+            f"the face is only {drawn:.0f} pixels large in a video of {width}x{height}: "
+            "choose --output crop, or a larger --size",
+            stacklevel=2,
+        )
+    return shown
 
 
 def _cut(portrait: Portrait, x: int, y: int, side: int) -> Portrait:

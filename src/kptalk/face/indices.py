@@ -9,6 +9,8 @@ OVAL = np.array(
     [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377]
     + [152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
 )
+JAW = OVAL[7:30]  # from the height of one eye, round the chin, to the height of the other
+BROWS = np.array([70, 63, 105, 66, 107, 336, 296, 334, 293, 300])
 LIPS_OUTER = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185])
 LIPS_INNER = np.array([78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191])
 # Pairs (upper, lower) of the inner lip line, from the left corner to the right one.
