@@ -33,7 +33,9 @@ def prepare(
 
 
 def train(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="'facemesh', 'audio', 'lips', 'motion', in this order; or 'syncnet'.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="'facemesh', 'audio', 'lips', 'motion', in this order; or 'syncnet'.")
+    ],
     data: Annotated[Path, typer.Option(help="Folder that 'kptalk prepare' filled.")],
     folder: Annotated[Path, typer.Option("--output-file", "-o", help="Folder for the weights; use with --weights.")],
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; each network has a good number.")] = None,
