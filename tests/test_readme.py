@@ -126,6 +126,18 @@ def test_animate_commands(here, monkeypatch, line):
     assert probe(output).has_audio
 
 
+def test_reenactment_commands(here, monkeypatch):
+    """The driver is one of the videos here that show a face."""
+    (here / "interview.mp4").rename(here / "sound-only.mp4")
+    (here / "interview.mp4").symlink_to(here / "videos" / "anna.mp4")
+    try:
+        for line in [*commands("kptalk reenact"), *commands("kptalk motion")]:
+            run_here(line, monkeypatch)
+            assert (here / shlex.split(line)[shlex.split(line).index("-o") + 1]).is_file()
+    finally:
+        (here / "sound-only.mp4").replace(here / "interview.mp4")
+
+
 def test_training_commands(here, monkeypatch):
     (block,) = [block for block in blocks("sh") if "kptalk prepare" in block]
     for line in block.splitlines():
@@ -168,6 +180,7 @@ def test_benchmark_commands(here, monkeypatch, capsys, line, request):
 
 def test_every_command_is_run_here():
     known = ("kptalk animate", "kptalk prepare", "kptalk train", "kptalk evaluate", "kptalk study", "kptalk doctor")
+    known += ("kptalk reenact", "kptalk motion")
     known += ("pip install .", "python benchmarks/")
     for block in blocks("sh"):
         for line in block.splitlines():
