@@ -204,7 +204,7 @@ class SyncNetJudge(Judge):
         Column("lse_d", "LSE-D", "", "lower", "least mean distance of lips and sound by SyncNet (Prajwal et al. 2020)"),
         Column(
             "syncnet_offset",
-            "AV offset",
+            "AV offset (SyncNet)",
             "frames",
             "real",
             "by which the lips come later than the sound; SyncNet's best of -15 to 15",
