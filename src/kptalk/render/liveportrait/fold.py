@@ -26,37 +26,41 @@ def normalised(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 class RowPairs:
-    """A 3 x 3 convolution of (1, C, H, W) channels last, two rows of the output at a time: F(2, 3) of Winograd.
+    """A 3 x 3 (x 3) convolution, channels last, two rows of the output at a time: F(2, 3) of Winograd.
 
-    Two rows take four 1 x 3 convolutions in place of six. In bfloat16 the sums cost a little precision.
+    Two rows take four convolutions of a single row in place of six. In bfloat16 the sums cost a little precision.
 
     Args:
-        weight: (O, C, 3, 3).
+        weight: (O, C, [3,] 3, 3).
         bias: (O,).
         dtype: of the arithmetic.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
-        above, middle, below = torch.split(weight.double(), 1, 2)
+        flat = weight.dim() == 4
+        self.format = torch.channels_last if flat else torch.channels_last_3d
+        self.convolve = F.conv2d if flat else F.conv3d
+        self.padding: tuple[int, ...] = (0, 1) if flat else (1, 0, 1)
+        above, middle, below = torch.split(weight.double(), 1, -2)
         kernels = (above, (above + middle + below) / 2, (above - middle + below) / 2, below)
-        self.kernels = [kernel.to(dtype, memory_format=torch.channels_last) for kernel in kernels]
-        self.bias = bias.to(dtype)
+        self.kernels = [kernel.to(dtype, memory_format=self.format) for kernel in kernels]
+        self.bias = bias.to(dtype).view(-1, *[1] * (weight.dim() - 2))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """H must be even; rows above and below the map are zero."""
-        even, odd = x[:, :, ::2], x[:, :, 1::2]
+        """(1, C, [D,] H, W) with an even H -> (1, O, [D,] H, W); beyond the borders there are zeros."""
+        even, odd = x[..., ::2, :], x[..., 1::2, :]
         first, last = torch.empty_like(even), torch.empty_like(even)
-        torch.sub(odd[:, :, :-1], odd[:, :, 1:], out=first[:, :, 1:])
-        torch.neg(odd[:, :, :1], out=first[:, :, :1])
-        torch.sub(even[:, :, :-1], even[:, :, 1:], out=last[:, :, :-1])
-        last[:, :, -1:] = even[:, :, -1:]
+        torch.sub(odd[..., :-1, :], odd[..., 1:, :], out=first[..., 1:, :])
+        torch.neg(odd[..., :1, :], out=first[..., :1, :])
+        torch.sub(even[..., :-1, :], even[..., 1:, :], out=last[..., :-1, :])
+        last[..., -1:, :] = even[..., -1:, :]
         parts = (first, even + odd, odd - even, last)
         top, total, difference, bottom = (
-            F.conv2d(part, kernel, padding=(0, 1)) for part, kernel in zip(parts, self.kernels, strict=True)
+            self.convolve(part, kernel, padding=self.padding) for part, kernel in zip(parts, self.kernels, strict=True)
         )
-        total += self.bias[:, None, None]
+        total += self.bias
         shape = (1, len(self.bias), *x.shape[2:])
-        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-        out[:, :, ::2] = top.add_(total).add_(difference)
-        out[:, :, 1::2] = total.sub_(difference).sub_(bottom)
+        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=self.format)
+        out[..., ::2, :] = top.add_(total).add_(difference)
+        out[..., 1::2, :] = total.sub_(difference).sub_(bottom)
         return out

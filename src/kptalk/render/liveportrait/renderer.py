@@ -92,12 +92,20 @@ class LivePortraitRenderer:
 
 
 def fast_networks(warping: WarpingNetwork, decoder: SpadeDecoder) -> tuple[Warp, Decode]:
-    """The same two networks in fewer operations, for a CPU; in bfloat16 where the processor computes with it.
+    """The same two networks, as fast as their device allows.
 
-    They keep no reference to the originals, which may be dropped.
+    On a CPU in fewer operations, and in bfloat16 where the processor computes with it; the originals may be dropped. On
+    CUDA under bfloat16 autocast.
     """
-    dtype = torch.bfloat16 if native_bfloat16() else torch.float32
-    return FastWarping(warping, dtype), FastDecoder(decoder, dtype)
+    device = next(decoder.parameters()).device
+    if device.type == "cpu":
+        dtype = torch.bfloat16 if native_bfloat16() else torch.float32
+        return FastWarping(warping, dtype), FastDecoder(decoder, dtype)
+    if device.type == "cuda":
+        half = torch.autocast("cuda", torch.bfloat16)
+        decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return half(warping), half(decoder)
+    return warping, decoder
 
 
 def native_bfloat16() -> bool:
