@@ -11,6 +11,7 @@ from torch import nn
 from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace
 from kptalk.motion.generate import MotionGenerator, SamplerConfig
 from kptalk.pipeline import Pipeline
+from kptalk.systems.facemesh import FaceMeshSystem
 from kptalk.types import FIELDS, Face, Motion, Portrait
 from kptalk.weights.store import embedded_path
 
@@ -82,7 +83,7 @@ def fake_generator(space: FaceMeshSpace, config: SamplerConfig | None = None) ->
 
 
 def fake_pipeline(space: FaceMeshSpace) -> Pipeline:
-    return Pipeline(fake_generator(space), FakeRenderer(space), "fake")
+    return Pipeline(FaceMeshSystem(fake_generator(space), FakeRenderer(space)), "fake")
 
 
 def random_motion(length: int, seed: int = 0, fps: Fraction = Fraction(25), space: str = "facemesh") -> Motion:

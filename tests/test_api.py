@@ -24,13 +24,14 @@ ORDER = {
     "motion": 4,
     "render": 5,
     "animation": 5,
-    "pipeline": 6,
-    "evaluate": 7,
-    "train": 8,
-    "__init__": 8,
-    "doctor": 8,
-    "official": 8,
-    "cli": 9,
+    "systems": 6,
+    "pipeline": 7,
+    "evaluate": 8,
+    "train": 9,
+    "__init__": 9,
+    "doctor": 9,
+    "official": 9,
+    "cli": 10,
 }
 OUTSIDE = {"cli", "device", "weights"}
 
@@ -100,7 +101,7 @@ def test_files_hold_one_concept(path):
 
 
 def test_the_package_stays_small():
-    assert sum(len(path.read_text().splitlines()) for path in FILES) <= 16_000
+    assert sum(len(path.read_text().splitlines()) for path in FILES) <= 17_500
 
 
 def test_exported_members():

@@ -195,7 +195,7 @@ def test_memory_does_not_grow_with_the_length(space, portrait):
 
         long = Speech("generator", blocks, 16_000, "mono", Fraction(60 * minutes))
         pipeline = fake_pipeline(space)
-        pipeline.generator.encoder.seen = Forgetful()
+        pipeline.system.generator.encoder.seen = Forgetful()
         pipeline.renderer.drawn = Forgetful()
         tracemalloc.start()
         total = sum(map(len, pipeline.animate(portrait, long).frames()))
@@ -368,8 +368,10 @@ def test_every_seed_works(pipeline, portrait, seed):
 def test_steps_reach_the_denoiser(space, portrait):
     for steps in (1, 3):
         pipeline, calls = fake_pipeline(space), []
-        forward = pipeline.generator.denoiser.forward
-        pipeline.generator.denoiser.forward = lambda *a, calls=calls, forward=forward: calls.append(1) or forward(*a)
+        forward = pipeline.system.generator.denoiser.forward
+        pipeline.system.generator.denoiser.forward = lambda *a, calls=calls, forward=forward: (
+            calls.append(1) or forward(*a)
+        )
         count(pipeline.animate(portrait, speech(16_000), options=Options(steps=steps)))
         assert len(calls) % steps == 0
         assert 0 < len(calls) <= 4 * steps
@@ -411,7 +413,7 @@ def weights(tmp_path):
 
 def test_weights_of_a_folder(weights, portrait):
     pipeline = Pipeline.from_pretrained(weights, "cpu")
-    assert pipeline.generator.config.steps == 2
+    assert pipeline.system.generator.config.steps == 2
     motion = Motion.concatenate(list(pipeline.animate(portrait, speech(16_000)).motion()))
     assert len(motion) == 25
 

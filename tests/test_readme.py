@@ -228,7 +228,7 @@ def flag_table():
         if parameter.param_type_name == "argument":
             rows.append(f"| `{parameter.metavar}` | | {parameter.help} |")
             continue
-        flags = ", ".join(f"`{flag}`" for flag in parameter.opts)
+        flags = ", ".join(f"`{flag}`" for flag in [*parameter.opts, *parameter.secondary_opts])
         default = "" if parameter.default is None or parameter.required or parameter.is_flag else parameter.default
         rows.append(f"| {flags} | {default} | {parameter.help} |")
     return rows

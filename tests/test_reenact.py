@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from fakes import close, facemesh_space, fake_pipeline, plain_portrait, random_motion
+from fakes import close, facemesh_space, fake_generator, fake_pipeline, plain_portrait, random_motion
 from media.recordings import tone, write_clip, write_sound
 from media_shared import clip_landmarks
 
@@ -19,7 +19,7 @@ from kptalk.media.clip import probe, read_frames
 from kptalk.motion.retarget import Drive
 from kptalk.motion.rotation import rotation_angles
 from kptalk.pipeline import Pipeline, ReenactOptions
-from kptalk.render.mesh import MeshRenderer
+from kptalk.systems.facemesh import FaceMeshSystem
 from kptalk.types import Face, Motion
 
 RATE = 16_000
@@ -207,7 +207,7 @@ def test_the_first_frame_of_a_clip_follows_the_clip(space, shared_data):
     """Judged by FaceMesh: three seconds of a real clip, drawn by the real renderer."""
     path = shared_data / "clips" / "val" / "grid_flbbc_1.mp4"
     pictures, real = np.stack(list(read_frames(path))), clip_landmarks(path, 3)
-    pipeline = Pipeline(fake_pipeline(space).generator, MeshRenderer(space), "embedded")
+    pipeline = Pipeline(FaceMeshSystem(fake_generator(space)), "embedded")
     frames = np.concatenate(list(pipeline.reenact(pictures[0], path).frames()))
     assert frames.shape == pictures.shape
     with FaceMesh(video=True) as mesh:

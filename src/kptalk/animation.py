@@ -15,7 +15,7 @@ from tempfile import TemporaryFile
 from typing import Any, Protocol, TypeVar
 
 from kptalk.errors import OutputError
-from kptalk.face.crop import Edge, Stage
+from kptalk.face.crop import Edge
 from kptalk.media.audio import Speech
 from kptalk.media.video import VideoWriter, check_output
 from kptalk.types import Image, Motion, Portrait
@@ -37,6 +37,22 @@ class Renderer(Protocol):
 
     def draw(self, state: Any, motion: Motion) -> Image:
         """Frames (T, H, W, 3) uint8 RGB."""
+
+
+class Stage(Protocol):
+    """What the video shows: ``photo`` (H, W, 3) uint8; of it ``portrait`` is drawn, whose edges ``free`` may move."""
+
+    @property
+    def photo(self) -> Image: ...
+
+    @property
+    def portrait(self) -> Portrait: ...
+
+    @property
+    def free(self) -> Collection[Edge]: ...
+
+    def frames(self, drawn: Image) -> Image:
+        """Video frames (T, H, W, 3) uint8 from what was drawn."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from kptalk.errors import KptalkError
 from kptalk.face.landmarks import FaceMesh
 from kptalk.media.audio import Speech
 from kptalk.pipeline import Pipeline
+from kptalk.systems.facemesh import load_space
 from kptalk.types import Face, Portrait
 from kptalk.version import __version__
 
@@ -71,7 +72,7 @@ def _one_second(pipeline: Pipeline) -> Finding:
     """Draw one second of a hum on a plain face-coloured picture: no photo is shipped with the package."""
     side = 256
     image = np.full((side, side, 3), (205, 170, 150), np.uint8)
-    template = pipeline.space.template
+    template = load_space().template
     centred = (template - template.mean(0)) * side * 0.25 + np.array([side / 2, side / 2, 0])
     portrait = Portrait(image, Face(centred.astype(np.float32)))
     t = np.arange(16_000) / 16_000

@@ -16,36 +16,33 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
-from kptalk.animation import MOTION_SUFFIX, Animation, Progress, Renderer, Work
+from kptalk.animation import MOTION_SUFFIX, Animation, Progress, Work
 from kptalk.audio import windows as audio_windows
-from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.audio.mel import SAMPLE_RATE
 from kptalk.device import pick_device, set_threads
-from kptalk.errors import AudioError, ImageError, MotionError, OptionError, WeightsError
-from kptalk.face.crop import Stage, crop_stage, full_stage
+from kptalk.errors import AudioError, ImageError, MotionError, OptionError
 from kptalk.face.find import find_portrait
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe
 from kptalk.media.image import read_image
-from kptalk.motion import generate, resample, smoothing
-from kptalk.motion.control import Control, Controller
-from kptalk.motion.denoiser import Denoiser, DenoiserConfig
-from kptalk.motion.extract import FaceMeshReader, VideoMotion, pose_of_video
-from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace
-from kptalk.motion.lips import LipNet, LipNetConfig
-from kptalk.motion.retarget import Drive, FaceMeshRetargeter, retarget
-from kptalk.render.mesh.renderer import MeshRenderer
-from kptalk.types import Image, Motion, Portrait
+from kptalk.motion import generate, resample
+from kptalk.motion.control import Control
+from kptalk.motion.extract import MotionReader, VideoMotion
+from kptalk.motion.retarget import Drive, retarget
+from kptalk.systems import facemesh, liveportrait
+from kptalk.systems.facemesh import FaceMeshSystem
+from kptalk.systems.liveportrait import LivePortraitSystem
+from kptalk.systems.system import System
+from kptalk.types import Image, Motion, Portrait, SourceMotion
 from kptalk.version import __version__
-from kptalk.weights.store import embedded_path, load_model, read_header
 
 DEFAULT_FPS = Fraction(25)
+OFFICIAL = "official"
 FINEST_FPS = 1001  # largest denominator of a frame rate: that of 30000/1001; FFmpeg's rationals have 32 bits
 PortraitLike = str | PathLike[str] | Image | Portrait
 SpeechLike = str | PathLike[str] | Speech
@@ -62,6 +59,7 @@ class Options:
         output: ``full`` for the whole photo, ``crop`` for the square around the face.
         steps: denoising steps; None for what suits the weights.
         control: pose, mouth, expression, blinks.
+        stitch: whether LivePortrait holds shoulders and edges in place; None for where the whole photo is shown.
     """
 
     seed: int = 0
@@ -70,6 +68,7 @@ class Options:
     output: str = "full"
     steps: int | None = None
     control: Control = field(default_factory=Control)
+    stitch: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fps", _checked_fps(self.fps))
@@ -90,12 +89,14 @@ class ReenactOptions:
         fps: frames a second of the video; None for those of the driver.
         size: as in ``Options``.
         output: as in ``Options``.
+        stitch: as in ``Options``.
     """
 
     drive: Drive = field(default_factory=Drive)
     fps: Fraction | None = None
     size: int | None = None
     output: str = "full"
+    stitch: bool | None = None
 
     def __post_init__(self) -> None:
         _check_picture(self.size, self.output)
@@ -106,36 +107,34 @@ class ReenactOptions:
 class Pipeline:
     """The models, loaded once; makes any number of videos."""
 
-    def __init__(self, generator: generate.MotionGenerator, renderer: Renderer, name: str) -> None:
-        self.generator, self.renderer, self.space, self.name = generator, renderer, generator.space, name
+    def __init__(self, system: System, name: str) -> None:
+        self.system, self.renderer, self.space, self.name = system, system.renderer, system.space, name
 
     @classmethod
-    def from_pretrained(cls, weights: str | PathLike[str] = "embedded", device: str = "auto") -> Pipeline:
+    def from_pretrained(
+        cls, weights: str | PathLike[str] = "embedded", device: str = "auto", renderer: str | None = None
+    ) -> Pipeline:
         """Load the models.
 
         Args:
-            weights: ``embedded``, or a folder that ``kptalk train`` filled.
+            weights: ``embedded``, ``official``, or a folder that ``kptalk train`` filled.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            renderer: ``mesh`` or ``liveportrait``; None for the one that draws these weights' motion.
 
         Raises:
             WeightsError: weights are missing or damaged.
-            OptionError: no such device.
+            OptionError: no such device, or the renderer cannot draw the motion of these weights.
         """
         set_threads()
         where = pick_device(device)
-        paths = {name: _weights_file(weights, name) for name in ("audio", "motion")}
-        space = load_space(weights)
-        encoder = load_model(paths["audio"], AudioEncoder, AudioEncoderConfig).to(where)
-        denoiser = load_model(paths["motion"], Denoiser, DenoiserConfig).to(where)
-        try:
-            prior = np.array(json.loads(read_header(paths["audio"])["speech_prior"]), np.float32)
-            config = generate.SamplerConfig(**json.loads(read_header(paths["motion"])["sampler"]))
-        except (KeyError, TypeError, ValueError) as error:
-            folder = paths["audio"].parent
-            raise WeightsError(f"weights in {folder} lack {error}: train them with this version") from error
-        lips = load_model(path, LipNet, LipNetConfig).to(where) if (path := _lips_file(weights)) else None
-        generator = generate.MotionGenerator(space, encoder, denoiser, prior, config, lips)
-        return cls(generator, MeshRenderer(space), str(weights))
+        kind = LivePortraitSystem if str(weights) == OFFICIAL else FaceMeshSystem
+        if renderer not in (None, kind.draws):
+            raise OptionError(
+                f"renderer is {renderer!r}, but motion of {weights} weights is drawn by {kind.draws!r} only"
+            )
+        if kind is LivePortraitSystem:
+            return cls(LivePortraitSystem.load(where), str(weights))
+        return cls(FaceMeshSystem.load(weights, where), str(weights))
 
     def animate(
         self, portrait: PortraitLike, speech: SpeechLike, *, face: int | None = None, options: Options | None = None
@@ -153,7 +152,7 @@ class Pipeline:
         """
         options = options or Options()
         sound = _sound(speech)
-        stage = _stage(portrait, face, options.size, options.output)
+        stage = self.system.stage(_portrait(portrait, face), options.output, options.size, options.stitch)
         seconds, fps = sound.duration_hint, options.fps
         expected = None if seconds is None else max(1, round(seconds * fps))
         tags = self._tags("one photo and a recording", method="keypoint", seed=options.seed)
@@ -184,7 +183,7 @@ class Pipeline:
             MotionError: the motion is of another motion space.
         """
         options = options or ReenactOptions()
-        stage = _stage(portrait, face, options.size, options.output)
+        stage = self.system.stage(_portrait(portrait, face), options.output, options.size, options.stitch)
         sound = None if speech is None else _sound(speech)
         pieces: Iterable[Motion]
         expected: int | None
@@ -193,10 +192,10 @@ class Pipeline:
             whole = resample.whole(driver, options.fps or driver.fps)
             pieces, fps, expected = [whole], whole.fps, len(whole)
         else:
-            pieces = video = VideoMotion(FaceMeshReader(self.space), driver, options.fps)
+            pieces = video = VideoMotion(self.system.reader, driver, options.fps)
             fps, expected = video.fps, video.frames_hint
             sound = sound or sound_of_video(driver)
-        retargeter, drive = FaceMeshRetargeter(self.space), options.drive
+        retargeter, drive = self.system.retargeter, options.drive
         tags = self._tags("one photo and a motion", method="reenact", mode=drive.mode, region=drive.region)
         work = Work(lambda state: retarget(pieces, state.source.motion, retargeter, drive), fps, sound, expected, tags)
         return Animation(self.renderer, stage, work)
@@ -216,7 +215,7 @@ class Pipeline:
             InputError: the video cannot be read, or has no face.
         """
         if Path(path).suffix.lower() != MOTION_SUFFIX:
-            return pose_of_video(self.space, path, seconds, progress and partial(progress, "reading the pose"))
+            return self.system.read_pose(path, seconds, progress)
         motion = Motion.load(path)
         self._check_space(motion, path)
         return motion
@@ -228,41 +227,19 @@ class Pipeline:
         for piece in self.animate(portrait, speech, face=face, options=options).frames():
             yield from piece
 
-    def motion(self, source: FaceMeshSource, speech: Speech, options: Options) -> Iterator[Motion]:
+    def motion(self, source: SourceMotion, speech: Speech, options: Options) -> Iterator[Motion]:
         """Motion for a source and a speech at the video's frame rate, in pieces.
 
         Raises:
             AudioError: the speech is shorter than one frame.
         """
-        maker = self.generator.with_steps(options.steps)
-        controller = Controller(self.space, source, options.control)
-        hearing = audio_windows.start(generate.FPS)
-        drawing, controlling = maker.start(source, options.seed), controller.start(options.seed)
-        calming, resampling = smoothing.start(), resample.start(options.fps)
-        samples = 0
-        for chunk in speech.chunks():
-            samples += len(chunk)
-            windows, hearing = audio_windows.step(chunk, hearing)
-            motion, activity, drawing = maker.step(windows, drawing)
-            motion, activity, calming = smoothing.step(motion, activity, calming)
-            motion, controlling = controller.step(motion, activity, controlling)
-            piece, resampling = resample.step(motion, resampling)
+        hearing = _Hearing(speech, options.fps)
+        state = resample.start(options.fps)
+        for motion in self.system.speak(source, hearing, options.steps, options.seed, options.control):
+            piece, state = resample.step(motion, state)
             if piece is not None:
                 yield piece
-        if samples * options.fps < SAMPLE_RATE:
-            seconds = samples / SAMPLE_RATE
-            raise AudioError(f"{speech.name} lasts {seconds:.3f} s, less than one frame at {float(options.fps):g} fps")
-        motion, activity, drawing = maker.step(audio_windows.finish(hearing), drawing)
-        motion, activity, calming = smoothing.step(motion, activity, calming)
-        motion, controlling = controller.step(motion, activity, controlling)
-        rest, activity = smoothing.finish(*maker.finish(drawing), calming)
-        rest, controlling = controller.step(rest, activity, controlling)
-        ending = Motion.concatenate([motion, rest, controller.finish(controlling)])
-        piece, resampling = resample.step(ending, resampling)
-        if piece is not None:
-            yield piece
-        total = audio_windows.frame_count(samples, options.fps)
-        last = resample.finish(resampling, total)
+        last = resample.finish(state, audio_windows.frame_count(hearing.samples, options.fps))
         if last is not None:
             yield last
 
@@ -272,7 +249,7 @@ class Pipeline:
 
     def _tags(self, origin: str, **facts: object) -> dict[str, str]:
         """What the file says of itself."""
-        common = {"synthetic": True, "kptalk": __version__, "renderer": "mesh", "weights": self.name}
+        common = {"synthetic": True, "kptalk": __version__, "renderer": self.system.draws, "weights": self.name}
         return {
             "title": "Synthetic talking portrait",
             "comment": f"AI-generated: made by kptalk {__version__} from {origin}, not filmed",
@@ -290,13 +267,36 @@ def animate(
     return Pipeline.from_pretrained().animate(portrait, speech, face=face, options=options)
 
 
-def load_space(weights: str | PathLike[str] = "embedded") -> FaceMeshSpace:
-    """The motion space of weights, without their networks.
+class _Hearing:
+    """Mel windows of a speech at the rate of the motion, as they become known; counts the samples."""
+
+    def __init__(self, speech: Speech, fps: Fraction) -> None:
+        self.speech, self.fps, self.samples = speech, fps, 0
+
+    def __iter__(self) -> Iterator[audio_windows.Windows]:
+        """Raises AudioError at the end of a speech that is shorter than one frame of the video."""
+        state = audio_windows.start(generate.FPS)
+        for chunk in self.speech.chunks():
+            self.samples += len(chunk)
+            windows, state = audio_windows.step(chunk, state)
+            yield windows
+        if self.samples * self.fps < SAMPLE_RATE:
+            name, seconds = self.speech.name, self.samples / SAMPLE_RATE
+            raise AudioError(f"{name} lasts {seconds:.3f} s, less than one frame at {float(self.fps):g} fps")
+        yield audio_windows.finish(state)
+
+
+def load_reader(weights: str | PathLike[str] = "embedded", device: str = "auto") -> MotionReader:
+    """What takes motion from videos (``VideoMotion``), without the networks that it does not need.
 
     Raises:
         WeightsError: the weights are missing or damaged.
+        OptionError: no such device.
     """
-    return FaceMeshSpace.load(_weights_file(weights, "facemesh"))
+    set_threads()
+    if str(weights) == OFFICIAL:
+        return liveportrait.load_reader(pick_device(device))
+    return facemesh.load_reader(weights)
 
 
 def sound_of_video(path: str | PathLike[str]) -> Speech | None:
@@ -318,12 +318,10 @@ def _sound(speech: SpeechLike) -> Speech:
     return speech if isinstance(speech, Speech) else Speech.open(speech)
 
 
-def _stage(portrait: PortraitLike, face: int | None, size: int | None, output: str) -> Stage:
-    """What the video shows, from a portrait in any form."""
-    if not isinstance(portrait, Portrait):
-        image = _checked(portrait) if isinstance(portrait, np.ndarray) else read_image(portrait)
-        portrait = find_portrait(image, face)
-    return (crop_stage if output == "crop" else full_stage)(portrait, size)
+def _portrait(portrait: PortraitLike, face: int | None) -> Portrait:
+    if isinstance(portrait, Portrait):
+        return portrait
+    return find_portrait(_checked(portrait) if isinstance(portrait, np.ndarray) else read_image(portrait), face)
 
 
 def _checked_fps(fps: Fraction) -> Fraction:
@@ -343,20 +341,3 @@ def _checked(image: Image) -> Image:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ImageError(f"the portrait is an array {image.dtype} {image.shape}: give (H, W, 3) uint8 RGB")
     return image
-
-
-def _weights_file(weights: str | PathLike[str], name: str) -> Path:
-    if str(weights) == "embedded":
-        return embedded_path(name)
-    if str(weights) == "official":
-        raise WeightsError("the official weights are not supported by this version: use the embedded ones or a folder")
-    path = Path(weights) / f"{name}.safetensors"
-    if not path.is_file():
-        raise WeightsError(f"no {name}.safetensors in {weights}: give 'embedded' or a folder that kptalk train filled")
-    return path
-
-
-def _lips_file(weights: str | PathLike[str]) -> Path | None:
-    """The lip net's weights, which need not be there."""
-    path = _weights_file(weights, "motion").with_name("lips.safetensors")
-    return path if path.is_file() else None

@@ -12,7 +12,8 @@ from media_shared import portrait_of
 
 from kptalk.errors import MotionError, OptionError
 from kptalk.face.indices import LID_PAIRS, gaze, lid_opening, lip_opening
-from kptalk.motion.control import BLINK, Control, Controller, blink_of
+from kptalk.motion.anatomy import FaceMeshAnatomy, blink_of
+from kptalk.motion.control import BLINK, Control, Controller
 from kptalk.motion.facemesh import head_expression
 from kptalk.types import Motion
 
@@ -27,7 +28,7 @@ def moved(space, source):
 
 
 def controlled(space, source, motion, control, activity=None, cuts=(), seed=0):
-    controller = Controller(space, source, control)
+    controller = Controller(FaceMeshAnatomy(space, source), control)
     activity = np.ones(len(motion), np.float32) if activity is None else activity
     state, parts = controller.start(seed), []
     for first, last in itertools.pairwise([0, *cuts, len(motion)]):
@@ -190,7 +191,7 @@ def test_easing_is_smooth(space, source):
 
 
 def test_without_ease_nothing_is_held_back(space, source, moved):
-    controller = Controller(space, source, CALM)
+    controller = Controller(FaceMeshAnatomy(space, source), CALM)
     out, state = controller.step(moved, np.ones(len(moved), np.float32), controller.start(0))
     assert len(out) == len(moved)
     assert len(controller.finish(state)) == 0
@@ -236,7 +237,7 @@ def test_pose_of_a_motion_at_another_frame_rate_keeps_its_speed(space, source):
 
 def test_pose_of_another_motion_space_is_refused(space, source):
     with pytest.raises(MotionError, match=r"'liveportrait'.*'facemesh'"):
-        Controller(space, source, Control(pose=random_motion(5, space="liveportrait")))
+        Controller(FaceMeshAnatomy(space, source), Control(pose=random_motion(5, space="liveportrait")))
 
 
 def test_pose_of_one_frame_holds(space, source, moved):

@@ -20,7 +20,10 @@ def animate(
         Path, typer.Argument(metavar="SPEECH", help="The recording: any sound file, or a video with sound.")
     ],
     output: Annotated[Path, typer.Option("--output-file", "-o", help="The video to write, an .mp4 file.")],
-    weights: Annotated[str, typer.Option(help="'embedded', or a folder that 'kptalk train' filled.")] = "embedded",
+    weights: Annotated[
+        str, typer.Option(help="'embedded', 'official', or a folder that 'kptalk train' filled.")
+    ] = "embedded",
+    renderer: Annotated[str | None, typer.Option(help="'mesh' or 'liveportrait'; the weights know which.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the weights know a good number.")] = None,
     seed: Annotated[int, typer.Option(help="Fixes the head's motion: same seed, same bytes.")] = 0,
     fps: Annotated[str, typer.Option(help="Frames a second, such as 25, 29.97 or 30000/1001.")] = "25",
@@ -28,6 +31,9 @@ def animate(
     show: Annotated[
         str, typer.Option("--output", help="'full': the whole photo; 'crop': the square round the face.")
     ] = "full",
+    stitch: Annotated[
+        bool | None, typer.Option("--stitch/--no-stitch", help="liveportrait: hold shoulders in place; full: yes.")
+    ] = None,
     face: Annotated[int | None, typer.Option(help="Which of several faces, 1 is the leftmost.")] = None,
     pose: Annotated[str, typer.Option(help="'auto', 'still', a motion file or a video to take it from.")] = "auto",
     pose_scale: Annotated[float, typer.Option(help="Size of the head's movement.")] = 1.0,
@@ -47,13 +53,13 @@ def animate(
     from kptalk.animation import MOTION_SUFFIX, check_file_output
     from kptalk.media.audio import Speech
     from kptalk.media.video import check_output
-    from kptalk.motion.control import BLINKS_A_MINUTE, Control
+    from kptalk.motion.control import Control
     from kptalk.pipeline import Options, Pipeline
 
     check_output(output, overwrite)
     if save_motion:
         check_file_output(save_motion, MOTION_SUFFIX, overwrite)
-    rates = {"auto": BLINKS_A_MINUTE, "off": 0.0}
+    rates: dict[str, float | None] = {"auto": None, "off": 0.0}
     blinks = rates[blink] if blink in rates else _number(blink, "blink", "auto, off or blinks a minute")
     control = Control(
         pose_scale=pose_scale,
@@ -64,10 +70,12 @@ def animate(
         roll=roll,
         blinks=blinks,
     )
-    options = Options(fps=frame_rate(fps), seed=seed, size=size, output=show, steps=steps, control=control)
+    options = Options(
+        fps=frame_rate(fps), seed=seed, size=size, output=show, steps=steps, control=control, stitch=stitch
+    )
     with cli.interruptible(output), cli.stages(quiet) as tell:
         tell("loading the models", 0, 1)
-        pipeline = Pipeline.from_pretrained(weights, device)
+        pipeline = Pipeline.from_pretrained(weights, device, renderer)
         tell("loading the models", 1, 1)
         loaded = time.perf_counter()
         sound = Speech.open(speech)

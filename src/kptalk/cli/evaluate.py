@@ -27,7 +27,9 @@ def evaluate(
     clips: Annotated[
         Path | None, typer.Option(help="Folder of real videos whose first frames speak with their sound.")
     ] = None,
-    weights: Annotated[str, typer.Option(help="'embedded', or a folder that 'kptalk train' filled.")] = "embedded",
+    weights: Annotated[
+        str, typer.Option(help="'embedded', 'official', or a folder that 'kptalk train' filled.")
+    ] = "embedded",
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the weights know a good number.")] = None,
     seed: Annotated[int, typer.Option(help="Fixes the head's motion.")] = 0,
     seconds: Annotated[

@@ -14,7 +14,8 @@ from kptalk.cli.animate import frame_rate
 app = typer.Typer(
     no_args_is_help=True, help="Motion files: take them from a video, plot them, draw them on a portrait."
 )
-Weights = Annotated[str, typer.Option(help="'embedded', or a folder that 'kptalk train' filled.")]
+Weights = Annotated[str, typer.Option(help="'embedded', 'official', or a folder that 'kptalk train' filled.")]
+Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")]
 MotionFile = Annotated[Path, typer.Argument(metavar="FILE", help="The motion, a .safetensors file.")]
@@ -26,20 +27,21 @@ def extract(
     output: Annotated[Path, typer.Option("--output-file", "-o", help="The motion to write, a .safetensors file.")],
     fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 29.97; the video's own.")] = None,
     weights: Weights = "embedded",
+    device: Device = "auto",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Take the motion of the largest face from a video."""
     from kptalk.animation import MOTION_SUFFIX, check_file_output
-    from kptalk.motion.extract import FaceMeshReader, VideoMotion
-    from kptalk.pipeline import load_space
+    from kptalk.motion.extract import VideoMotion
+    from kptalk.pipeline import load_reader
     from kptalk.types import Motion
 
     check_file_output(output, MOTION_SUFFIX, overwrite)
     pieces = []
     try:
         with cli.stages(quiet) as tell:
-            found = VideoMotion(FaceMeshReader(load_space(weights)), video, frame_rate(fps) if fps else None)
+            found = VideoMotion(load_reader(weights, device), video, frame_rate(fps) if fps else None)
             for piece in found:
                 pieces.append(piece)
                 tell("motion", sum(map(len, pieces)), found.frames_hint)
@@ -62,11 +64,11 @@ def show(
     """Plot the tracks of a motion: head rotation, scale, place, lips and lids."""
     from kptalk.animation import check_file_output
     from kptalk.motion.plot import PLOT_SUFFIX, plot_motion
-    from kptalk.pipeline import load_space
+    from kptalk.systems.facemesh import load_space
     from kptalk.types import Motion
 
     check_file_output(output, PLOT_SUFFIX, overwrite)
-    plot_motion(Motion.load(motion), load_space(weights), output)
+    plot_motion(Motion.load(motion), load_space("embedded" if weights == "official" else weights), output)
     if not quiet:
         cli.output.print(str(output))
 
@@ -82,13 +84,17 @@ def render(
     ] = "absolute",
     region: Annotated[str, typer.Option(help="What moves: 'all', 'pose', 'expression', 'lips' or 'eyes'.")] = "all",
     weights: Weights = "embedded",
+    renderer: Annotated[str | None, typer.Option(help="'mesh' or 'liveportrait'; the weights know which.")] = None,
     fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 29.97; the motion's own.")] = None,
     size: Annotated[int | None, typer.Option(help="Longest side in pixels: photo's own up to 1280; crop 512.")] = None,
     picture: Annotated[
         str, typer.Option("--output", help="'full': the whole photo; 'crop': the square round the face.")
     ] = "full",
+    stitch: Annotated[
+        bool | None, typer.Option("--stitch/--no-stitch", help="liveportrait: hold shoulders in place; full: yes.")
+    ] = None,
     face: Annotated[int | None, typer.Option(help="Which of several faces, 1 is the leftmost.")] = None,
-    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")] = "auto",
+    device: Device = "auto",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -100,11 +106,11 @@ def render(
     from kptalk.types import Motion
 
     check_output(output, overwrite)
-    options = ReenactOptions(Drive(mode, region), frame_rate(fps) if fps else None, size, picture)
+    options = ReenactOptions(Drive(mode, region), frame_rate(fps) if fps else None, size, picture, stitch)
     with cli.interruptible(output), cli.stages(quiet) as tell:
         driver = Motion.load(motion)
         tell("loading the models", 0, 1)
-        pipeline = Pipeline.from_pretrained(weights, device)
+        pipeline = Pipeline.from_pretrained(weights, device, renderer)
         tell("loading the models", 1, 1)
         loaded = time.perf_counter()
         animation = pipeline.reenact(portrait, driver, speech, face=face, options=options)

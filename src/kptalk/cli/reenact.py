@@ -23,12 +23,18 @@ def reenact(
         ),
     ] = "relative",
     region: Annotated[str, typer.Option(help="What moves: 'all', 'pose', 'expression', 'lips' or 'eyes'.")] = "all",
-    weights: Annotated[str, typer.Option(help="'embedded', or a folder that 'kptalk train' filled.")] = "embedded",
+    weights: Annotated[
+        str, typer.Option(help="'embedded', 'official', or a folder that 'kptalk train' filled.")
+    ] = "embedded",
+    renderer: Annotated[str | None, typer.Option(help="'mesh' or 'liveportrait'; the weights know which.")] = None,
     fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 29.97; the driver's own.")] = None,
     size: Annotated[int | None, typer.Option(help="Longest side in pixels: photo's own up to 1280; crop 512.")] = None,
     show: Annotated[
         str, typer.Option("--output", help="'full': the whole photo; 'crop': the square round the face.")
     ] = "full",
+    stitch: Annotated[
+        bool | None, typer.Option("--stitch/--no-stitch", help="liveportrait: hold shoulders in place; full: yes.")
+    ] = None,
     face: Annotated[int | None, typer.Option(help="Which of several faces, 1 is the leftmost.")] = None,
     device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")] = "auto",
     save_motion: Annotated[Path | None, typer.Option(help="Also write the motion, a .safetensors file.")] = None,
@@ -45,10 +51,10 @@ def reenact(
     check_output(output, overwrite)
     if save_motion:
         check_file_output(save_motion, MOTION_SUFFIX, overwrite)
-    options = ReenactOptions(Drive(mode, region), frame_rate(fps) if fps else None, size, show)
+    options = ReenactOptions(Drive(mode, region), frame_rate(fps) if fps else None, size, show, stitch)
     with cli.interruptible(output), cli.stages(quiet) as tell:
         tell("loading the models", 0, 1)
-        pipeline = Pipeline.from_pretrained(weights, device)
+        pipeline = Pipeline.from_pretrained(weights, device, renderer)
         tell("loading the models", 1, 1)
         loaded = time.perf_counter()
         animation = pipeline.reenact(portrait, video, face=face, options=options)

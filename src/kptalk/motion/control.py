@@ -1,7 +1,8 @@
 """What the user may change about a motion, Motion to Motion, frame by frame as a stream.
 
 Every knob acts by itself: a still head still blinks, a scaled mouth leaves the pose alone. Blinks and the small jumps
-of the eyes are drawn here, not by the denoiser: they do not follow from the speech.
+of the eyes are drawn here, not by the embedded denoiser: they do not follow from the speech. KDTalker's own denoiser
+draws blinks; these are replaced where a number of blinks is asked for.
 """
 
 from __future__ import annotations
@@ -14,19 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptalk.errors import MotionError, OptionError
-from kptalk.face.indices import LID_PAIRS
 from kptalk.motion import resample
-from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace, head_expression
-from kptalk.motion.rotation import rotation_matrix
+from kptalk.motion.anatomy import Anatomy
 from kptalk.types import Array, Motion
 
 FPS = Fraction(25)
 EASE_SECONDS = 0.28  # from the photo's own face into the speech, and back at the end
 BLINKS_A_MINUTE = 17.0
 BLINK = (0.3, 0.8, 1.0, 0.85, 0.5, 0.25, 0.08)  # how far the lids are closed, frame by frame at 25 fps: 0.28 s
-LIDS_SHUT = 1.25  # the tracker rarely reads quite closed lids, so the learned direction stops short of them
-SHUT = 0.1  # of the photo's own opening: lids that have met
-STRONGEST_BLINK = 2.0  # times the mean person's
 SHORTEST_GAP = 1.0  # seconds between two blinks; less where so many are wanted that there is no room for it
 FOLLOW = np.array([0.012, -0.012], np.float32)  # gaze units a degree of yaw and pitch: the eyes stay on the viewer
 SACCADE = (0.05, 0.025)  # spread of where the eyes rest, to the side and up or down, in gaze units
@@ -42,7 +38,7 @@ class Control:
         mouth_scale: size of the mouth's movement.
         expression_scale: size of all other movement of the face.
         yaw: degrees added to the head's turn; ``pitch`` and ``roll`` likewise.
-        blinks: blinks a minute; 0 for none.
+        blinks: blinks a minute; 0 for none, None for the motion's own or else 17.
         gate: whether the mouth rests where there is no speech.
         ease: whether the video starts and ends with the photo's own face.
     """
@@ -54,7 +50,7 @@ class Control:
     yaw: float = 0.0
     pitch: float = 0.0
     roll: float = 0.0
-    blinks: float = BLINKS_A_MINUTE
+    blinks: float | None = None
     gate: bool = True
     ease: bool = True
 
@@ -70,6 +66,8 @@ class Control:
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
+            if value is None and name == "blinks":
+                continue
             if not (math.isfinite(value) and low <= value <= high):
                 raise OptionError(f"{name.replace('_', '-')} is {value}: give a number from {low} to {high}")
         if isinstance(self.pose, str) and self.pose not in ("auto", "still"):
@@ -95,23 +93,25 @@ class ControlState:
 class Controller:
     """Applies a ``Control`` to the motion of one portrait, at 25 frames a second."""
 
-    def __init__(self, space: FaceMeshSpace, source: FaceMeshSource, control: Control) -> None:
+    def __init__(self, anatomy: Anatomy, control: Control) -> None:
         """Take the portrait and the knobs.
 
         Raises:
             MotionError: the pose is a motion of another motion space.
         """
-        self.space, self.source, self.control = space, source, control
-        self.driver = _driver(control.pose, space) if isinstance(control.pose, Motion) else None
-        self.own = head_expression(source.motion)[0]
-        self.blink = blink_of(space, source)
+        self.anatomy, self.control = anatomy, control
+        self.driver = _driver(control.pose, anatomy.space) if isinstance(control.pose, Motion) else None
+        self.own = anatomy.level(anatomy.own)[0]
+        self.eyes_replaced = anatomy.blinks and control.blinks is not None
+        usual = 0.0 if anatomy.blinks else BLINKS_A_MINUTE
+        self.blinks = usual if control.blinks is None else control.blinks
         self.ease_frames = round(EASE_SECONDS * 25) if control.ease else 0
 
     def start(self, seed: int) -> ControlState:
         """State before the first frame."""
         rng = np.random.default_rng([seed, 1])
         zero = np.zeros(2, np.float32)
-        return ControlState(0, self.source.motion[:0], int(rng.uniform(25, 75)), -1, zero, zero, 0, rng)
+        return ControlState(0, self.anatomy.own[:0], int(rng.uniform(25, 75)), -1, zero, zero, 0, rng)
 
     def step(self, motion: Motion, activity: Array, state: ControlState) -> tuple[Motion, ControlState]:
         """Control the next frames; the last few are held back, because they may be the end.
@@ -136,16 +136,20 @@ class Controller:
         return self._blend(state.waiting, away.astype(np.float32))
 
     def _controlled(self, motion: Motion, activity: Array, state: ControlState) -> tuple[Motion, ControlState]:
-        control, n = self.control, len(motion)
-        mouth, rest = self.space.split_mouth(head_expression(motion))
+        control, anatomy, n = self.control, self.anatomy, len(motion)
+        change = anatomy.level(motion) - anatomy.rest
+        mouth = anatomy.mouth(change)
+        others = change - mouth
+        if self.eyes_replaced:
+            others = others - anatomy.eyes(others)
         mouth = mouth * control.mouth_scale
         if control.gate:
             mouth = mouth * activity[:, None, None]
         posed = self._posed(motion, state.frame)
         lids, look, state = self._eyes(n, posed.rotation, state)
-        expression = mouth + control.expression_scale * rest
-        expression = expression + lids[:, None, None] * self.blink + np.einsum("tg,gkd->tkd", look, self.space.gaze)
-        done = posed.with_fields(expression=expression @ rotation_matrix(posed.rotation))
+        expression = mouth + control.expression_scale * others + anatomy.rest
+        expression = expression + lids[:, None, None] * anatomy.blink + np.einsum("tg,gkd->tkd", look, anatomy.gaze)
+        done = posed.with_fields(expression=anatomy.turned(expression, posed.rotation))
         if self.ease_frames and state.frame < self.ease_frames:
             away = _smooth(np.clip(np.arange(state.frame, state.frame + n) / self.ease_frames, 0, 1))
             done = self._blend(done, away.astype(np.float32))
@@ -153,7 +157,7 @@ class Controller:
 
     def _posed(self, motion: Motion, first: int) -> Motion:
         """Scale, rotation and translation as the user wants them."""
-        control, own, n = self.control, self.source.motion, len(motion)
+        control, own, n = self.control, self.anatomy.own, len(motion)
         if control.pose == "still":
             motion = motion.with_fields(
                 scale=np.repeat(own.scale, n, 0),
@@ -188,16 +192,16 @@ class Controller:
                 until = frame + int(25 * (0.5 + rng.exponential(1.2)))
             position = position + 0.6 * (target - position)
             look[i] = position
-            if self.control.blinks and phase < 0 and frame >= next_blink:
+            if self.blinks and phase < 0 and frame >= next_blink:
                 phase = 0
             if phase >= 0:
-                lids[i] = LIDS_SHUT * BLINK[phase]
+                lids[i] = BLINK[phase]
                 phase += 1
                 if phase == len(BLINK):
-                    mean = 60 / self.control.blinks - len(BLINK) / 25  # seconds of open eyes
+                    mean = 60 / self.blinks - len(BLINK) / 25  # seconds of open eyes
                     gap = min(SHORTEST_GAP, 0.8 * mean)
                     phase, next_blink = -1, frame + round(25 * (gap + rng.gamma(3, (mean - gap) / 3)))
-        turned = rotation[:, :2] - self.source.motion.rotation[:, :2]
+        turned = rotation[:, :2] - self.anatomy.own.rotation[:, :2]
         look = look + np.clip(FOLLOW * turned, -0.25, 0.25)
         return (
             lids,
@@ -209,40 +213,21 @@ class Controller:
 
     def _blend(self, motion: Motion, away: Array) -> Motion:
         """Between the photo's own motion (0) and ``motion`` (1), by ``away`` (n,)."""
-        own, w = self.source.motion, away[:, None]
+        own, w = self.anatomy.own, away[:, None]
         rotation = own.rotation + w * (motion.rotation - own.rotation)
-        expression = self.own + w[..., None] * (head_expression(motion) - self.own)
+        expression = self.own + w[..., None] * (self.anatomy.level(motion) - self.own)
         return motion.with_fields(
             scale=own.scale + w * (motion.scale - own.scale),
             rotation=rotation,
             translation=own.translation + w * (motion.translation - own.translation),
-            expression=expression @ rotation_matrix(rotation),
+            expression=self.anatomy.turned(expression, rotation),
         )
 
 
-def blink_of(space: FaceMeshSpace, source: FaceMeshSource) -> Array:
-    """Expression (21, 3) that closes the lids of this face: eyes differ in how far they are open and how they close."""
-    own = head_expression(source.motion)
-    strengths = np.arange(1, STRONGEST_BLINK, 0.1, np.float32)
-    faces = np.concatenate([own, own + strengths[:, None, None] * space.blink])
-    level = source.motion.with_fields(
-        scale=np.ones((len(faces), 1), np.float32),
-        rotation=np.zeros((len(faces), 3), np.float32),
-        translation=np.zeros((len(faces), 3), np.float32),
-        expression=faces,
-    )
-    meshes = space.vertices(source, level)
-    gaps = meshes[:, LID_PAIRS[..., 1], 1] - meshes[:, LID_PAIRS[..., 0], 1]
-    open_still = gaps.mean((1, 2)) / gaps[0].mean()
-    shut = open_still[1:] <= SHUT
-    blink: Array = strengths[shut.argmax() if shut.any() else -1] * space.blink
-    return blink
-
-
-def _driver(pose: Motion, space: FaceMeshSpace) -> Motion:
+def _driver(pose: Motion, space: str) -> Motion:
     """A motion whose pose is taken, at the controller's frame rate."""
-    if pose.space != space.id:
-        raise MotionError(f"pose is a motion of the space {pose.space!r}, these weights use {space.id!r}")
+    if pose.space != space:
+        raise MotionError(f"pose is a motion of the space {pose.space!r}, these weights use {space!r}")
     return resample.whole(pose, FPS)
 
 

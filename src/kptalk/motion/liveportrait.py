@@ -7,6 +7,7 @@ the mean and divided by the spread it has in the training data; these statistics
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,6 +27,15 @@ AT_ONCE = 8  # pictures; bounds memory
 TOKEN_FIELDS = {"scale": 1, "yaw": 1, "pitch": 1, "roll": 1, "t": 3, "exp": 3 * N_KEYPOINTS}
 CANONICAL_FIELD = {"kp": 3 * N_KEYPOINTS}
 FPS = Fraction(25)  # of KDTalker's motion
+LIPS = [6, 12, 14, 17, 19, 20]  # LivePortrait's keypoints that move the lips
+EYES = [11, 13, 15, 16, 18]  # and those that move lids and irises
+
+
+@dataclass(frozen=True)
+class LivePortraitSource(SourceMotion):
+    """What is read from a portrait; ``blink`` (21, 3) is what closes its lids when added to the expression."""
+
+    blink: Array
 
 
 class LivePortraitSpace:

@@ -11,6 +11,7 @@ import numpy as np
 from kptalk.errors import MissingExtra, OutputError
 from kptalk.face.indices import LID_PAIRS
 from kptalk.motion.facemesh import FaceMeshSpace, head_expression
+from kptalk.motion.liveportrait import EYES, LIPS, LivePortraitSpace
 from kptalk.types import Array, Motion
 
 PLOT_SUFFIX = ".png"
@@ -20,7 +21,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73")  # of Okabe and Ito: told apart by c
 
 
 def plot_motion(motion: Motion, space: FaceMeshSpace, path: str | PathLike[str]) -> None:
-    """Write a PNG of rotation, scale and translation over time, and of lips and lids where ``space`` knows them.
+    """Write a PNG of rotation, scale and translation over time, and of lips and eyes.
 
     Args:
         motion: of any space.
@@ -71,4 +72,7 @@ def tracks(motion: Motion, space: FaceMeshSpace) -> dict[str, dict[str, Array]]:
         lids = 1 + space.lid_gap(expression) / usual
         rows["lips, face units"] = {"opening": space.lip_gap(expression)}
         rows["lids, 1: open"] = dict(zip(("left", "right"), lids.T, strict=True))
+    if motion.space == LivePortraitSpace.id:
+        away = np.linalg.norm(motion.expression - motion.expression[:1], axis=-1)
+        rows["keypoints, units"] = {"lips": away[:, LIPS].mean(1), "eyes": away[:, EYES].mean(1)}
     return rows

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from kptalk.errors import OptionError
+from kptalk.motion import liveportrait
 from kptalk.motion.facemesh import FaceMeshSpace, head_expression
 from kptalk.motion.rotation import rotation_angles, rotation_matrix
 from kptalk.types import FIELDS, Array, Motion
@@ -138,3 +139,27 @@ class FaceMeshRetargeter:
         closed = self.space.lid_gap(expression).mean(-1) / self.space.lid_gap(self.space.blink[None]).mean()
         opened: Array = expression - closed[:, None, None] * self.space.blink
         return opened
+
+
+class LivePortraitRetargeter:
+    """Passes on motion of the space ``liveportrait``, as LivePortrait does; absolute motion keeps the portrait's size.
+
+    A region's keypoints are its own; an expression is not turned with the head.
+    """
+
+    def relative(self, motion: Motion, anchor: Motion, source: Motion) -> Motion:
+        """See ``Retargeter``."""
+        return liveportrait.relative(motion, anchor, source)
+
+    def absolute(self, motion: Motion, source: Motion) -> Motion:
+        """See ``Retargeter``."""
+        return liveportrait.absolute(motion, source)
+
+    def mixed(self, pose: Motion, expression: Motion, source: Motion, region: str) -> Motion:
+        """See ``Retargeter``."""
+        if region == "expression":
+            return pose.with_fields(expression=expression.expression)
+        keypoints = liveportrait.LIPS if region == "lips" else liveportrait.EYES
+        mixed = np.repeat(source.expression, len(pose), 0)
+        mixed[:, keypoints] = expression.expression[:, keypoints]
+        return pose.with_fields(expression=mixed)
