@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import pytest
 import torch
+from official_set import publish
 
-from kptalk import cli
+from kptalk import cli, official
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -30,6 +33,26 @@ def shared_data() -> Path:
 def parity() -> Path:
     """Manifests and numeric fixtures of the reference systems, or a skip."""
     return _folder("parity")
+
+
+class Converted(NamedTuple):
+    """A complete official set by the weight rule: as published, and converted under ``home``."""
+
+    published: Path
+    home: Path
+    outcomes: list
+
+
+@pytest.fixture(scope="session")
+def converted(parity) -> Converted:
+    """The official folder, and a ``KPTALK_HOME`` that it was converted into; 1.7 GB, gone after the session."""
+    with TemporaryDirectory(prefix="kptalk-official-") as name, pytest.MonkeyPatch.context() as patch:
+        published, home = Path(name) / "published", Path(name) / "home"
+        publish(published, parity)
+        patch.setenv("KPTALK_HOME", str(home))
+        outcomes = list(official.convert(published))
+        patch.undo()
+        yield Converted(published, home, outcomes)
 
 
 @pytest.fixture

@@ -3,12 +3,16 @@
 See section 1 of ``shared/parity/README.md``. Each entry depends on ``network/name`` alone; float64, rounded at the end.
 """
 
+import atexit
 import json
 import zlib
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
 
 def normal(tag, shape):
@@ -59,8 +63,24 @@ def manifest(parity: Path, name: str):
     return json.loads((parity / "manifests" / f"{name}.json").read_text())
 
 
+@cache
+def _folder() -> Path:
+    """Where this process keeps state dicts: to draw a hundred million numbers takes longer than to read them."""
+    folder = TemporaryDirectory(prefix="kptalk-rule-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
 def weights(parity: Path, name: str) -> dict[str, torch.Tensor]:
-    """State dict of manifest ``name`` by the rule; checks the first number and absolute sum of every entry."""
+    """State dict of manifest ``name`` by the rule, made once."""
+    path = _folder() / f"{name}.safetensors"
+    if not path.exists():
+        save_file(_by_rule(parity, name), path)
+    return load_file(path)
+
+
+def _by_rule(parity: Path, name: str) -> dict[str, torch.Tensor]:
+    """Checks the first number and absolute sum of every entry."""
     content = manifest(parity, name)
     by_name = {item["name"]: item for item in content["entries"]}
     values = {key: entry(content["network"], item, by_name) for key, item in by_name.items()}

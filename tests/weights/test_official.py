@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity_weights import weights
+from official_set import SPREAD, STITCHING, rule, stitching_file
 from safetensors.torch import load_file
 
 from kptalk import cli, official
@@ -20,76 +20,13 @@ from kptalk.weights.lock import Record, read_lock, record_file
 from kptalk.weights.registry import ENTRIES, TABLE, official_path
 from kptalk.weights.store import load_model
 
-STITCHING = ENTRIES["stitching"]
-PLAIN = {  # name: manifest, place in the official folder; state dicts without nesting
-    "appearance_extractor": (
-        "appearance_feature_extractor",
-        "pretrained_weights/liveportrait/base_models/appearance_feature_extractor.pth",
-    ),
-    "motion_extractor": ("motion_extractor", "pretrained_weights/liveportrait/base_models/motion_extractor.pth"),
-    "warping": ("warping_module", "pretrained_weights/liveportrait/base_models/warping_module.pth"),
-    "decoder": ("spade_generator", "pretrained_weights/liveportrait/base_models/spade_generator.pth"),
-    "syncnet": ("syncnet", "data/syncnet_v2.model"),
-    "hopenet": ("hopenet", "evaluation/deep-head-pose/code/hopenet_robust_alpha1.pkl"),
-}
-RETARGETING = {"stitching": "retarget_shoulder", "lip": "retarget_mouth", "eye": "retarget_eye"}
-SPREAD = {"stitching": "stitching", "lip": "retargeting_lip", "eye": "retargeting_eye"}
-
-
-def distributed(state):
-    """Names as a model has them that was trained on several cards."""
-    return {f"module.{name}": value for name, value in state.items()}
-
-
-def stitching_file(folder, parity):
-    nested = {
-        key: distributed(weights(parity, f"stitching_retargeting_module_{name}")) for name, key in RETARGETING.items()
-    }
-    path = folder / STITCHING.original
-    torch.save(nested, path)
-    return path
-
 
 @pytest.fixture(scope="module")
-def rule(parity):
-    """State dicts by the rule, under the names that our classes use."""
-    states = {name: weights(parity, manifest) for name, (manifest, _) in PLAIN.items()}
-    for name, ours in SPREAD.items():
-        states[ours] = weights(parity, f"stitching_retargeting_module_{name}")
-    states["audio"] = weights(parity, "wav2lip_audio_encoder")
-    states["kdtalker"] = weights(parity, "kdtalker_point_diffusion")
-    return states
-
-
-@pytest.fixture(scope="module")
-def published(rule, parity, tmp_path_factory):
-    """The official folder. The evaluators' files are as old ones are: no zip, no counters of batches."""
-    folder = tmp_path_factory.mktemp("published")
-    for name, (_, place) in PLAIN.items():
-        path = folder / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        old = ENTRIES[name].set == "evaluate"
-        state = {key: value for key, value in rule[name].items() if not (old and "num_batches" in key)}
-        torch.save(state, path, _use_new_zipfile_serialization=not old)
-    (folder / "pretrained_weights/liveportrait/retargeting_models").mkdir()
-    stitching_file(folder / "pretrained_weights/liveportrait/retargeting_models", parity)
-    (folder / "ckpts").mkdir()
-    torch.save({"model": rule["kdtalker"], "step": 5, "optimizer": {}}, folder / "ckpts/KDTalker.pth")
-    whole = {**rule["audio"], "face_encoder_blocks.0.0.conv_block.0.weight": torch.zeros(16, 6, 7, 7)}
-    torch.save({"state_dict": distributed(whole), "global_step": 3}, folder / "ckpts/wav2lip.pth")
-    (folder / "dataset_process").mkdir()
-    with np.load(parity / "fixtures/kdtalker_norm.npz") as numbers:
-        np.savez(folder / "dataset_process/norm.npz", **numbers)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(published, tmp_path_factory):
-    """A weights folder into which the official folder was converted."""
+def whole(converted):
+    """The weights folder into which the official folder was converted; gives what became of each entry."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KPTALK_HOME", str(tmp_path_factory.mktemp("home")))
-        outcomes = list(official.convert(published))
-        yield outcomes
+        patch.setenv("KPTALK_HOME", str(converted.home))
+        yield converted.outcomes
 
 
 class TestWholeSet:
@@ -98,10 +35,12 @@ class TestWholeSet:
         assert {outcome.name for outcome in whole} == set(official.TARGETS)
 
     @pytest.mark.parametrize("name", [name for name in official.TARGETS if name != "kdtalker_norm"])
-    def test_every_number_arrives(self, whole, rule, name):
+    def test_every_number_arrives(self, whole, parity, name):
         target = official.TARGETS[name]
         model = load_model(official_path(name), target.model_class, type(target.config))
-        expected = fold_spectral_norm(rule[name]) if name == "decoder" else rule[name]
+        expected = rule(parity, name)
+        if name == "decoder":
+            expected = fold_spectral_norm(expected)
         got = model.state_dict()
         for key, value in expected.items():
             assert torch.equal(got[key.removeprefix("point_model.model.")], value), key
