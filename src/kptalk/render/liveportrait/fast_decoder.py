@@ -89,14 +89,18 @@ class _Stage:
     def __call__(self, x: Tensor, columns: list[Tensor]) -> Tensor:
         cells, step = columns[0].shape[2] - 2, max(self.samples) + 1
         side = cells * step + 2
-        shape = (1, len(self.bias), side, side)
-        hidden = torch.zeros(shape, dtype=x.dtype, device=x.device).contiguous(memory_format=LAST)
-        inner = hidden[:, :, 1:-1, 1:-1]
+        shape = (1, self.hidden, side, side)
+        maps = [
+            torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=LAST).zero_()
+            for _ in range(len(self.bias) // self.hidden)
+        ]
         for (row, column), one in self.phases.items():
-            inner[:, :, row::step, column::step] = phases.convolve(columns, one, self.bias, 1, cells).relu_()
-        maps = iter(torch.split(hidden, self.hidden, 1))
+            found = phases.convolve(columns, one, self.bias, 1, cells).relu_()
+            for bordered, part in zip(maps, torch.split(found, self.hidden, 1), strict=True):
+                bordered[:, :, 1 + row : -1 : step, 1 + column : -1 : step] = part
+        order = iter(maps)
         for block in self.blocks:
-            x = block(x, maps, cells)
+            x = block(x, order, cells)
         return x
 
 
