@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kptalk.motion import kalman
@@ -28,6 +28,7 @@ def in_pieces(values, cuts):
 
 
 @given(st.integers(0, 60), st.lists(st.integers(0, 60), max_size=8), st.integers(0, 99))
+@settings(deadline=None)
 def test_pieces_give_what_the_whole_gives(length, cuts, seed):
     values = np.random.default_rng(seed).standard_normal((length, 2))
     pieces = in_pieces(values, [min(cut, length) for cut in cuts])

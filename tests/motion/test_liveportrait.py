@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from parity_weights import manifest, weights
 from safetensors.numpy import save_file
@@ -145,6 +145,7 @@ def random_motion(seed, length=5):
 
 
 @given(st.integers(0, 99))
+@settings(deadline=None)
 def test_relative_motion_starts_at_the_source(seed):
     driver, source = random_motion(seed), random_motion(seed + 100, 1)
     first = relative(driver, driver[:1], source)[:1]
@@ -153,6 +154,7 @@ def test_relative_motion_starts_at_the_source(seed):
 
 
 @given(st.integers(0, 99))
+@settings(deadline=None)
 def test_relative_to_itself_is_the_driver(seed):
     driver = random_motion(seed)
     same = relative(driver, driver[:1], driver[:1])

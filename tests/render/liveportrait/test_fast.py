@@ -33,7 +33,7 @@ def psnr(a, b):
 
 
 @given(st.sampled_from([1, 2, 4]), st.integers(0, 99))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_two_convolutions_of_an_enlarged_map_equal_their_phases(scale, seed):
     generator = torch.Generator().manual_seed(seed)
 
