@@ -89,7 +89,8 @@ def test_the_wheel_holds_the_package_and_its_weights_only(wheel):
     wanted = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()}
     wanted = {name for name in wanted if "__pycache__" not in name}
     assert {name for name in names if ".dist-info/" not in name} == wanted
-    assert {f"kptalk/weights/embedded/{name}.safetensors" for name in ("facemesh", "audio", "motion", "sync")} <= names
+    embedded = ("facemesh", "audio", "lips", "motion", "sync")
+    assert {f"kptalk/weights/embedded/{name}.safetensors" for name in embedded} <= names
     assert "kptalk/weights/embedded/MODEL_CARD.md" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert wheel.stat().st_size < 50e6

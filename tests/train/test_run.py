@@ -42,6 +42,7 @@ def test_networks_one_after_the_other_talk(shards, tmp_path):
     assert {"audio.log", "lips.log", "motion.log"} < {entry.name for entry in folder.iterdir()}
 
     pipeline = Pipeline.from_pretrained(folder, "cpu")
+    assert pipeline.system.generator.lips is not None
     t = np.arange(24_000) / 16_000
     speech = Speech.from_samples((0.3 * np.sin(900 * t)).astype(np.float32), 16_000)
     motion = Motion.concatenate(list(pipeline.animate(plain_portrait(pipeline.space), speech).motion()))
