@@ -50,6 +50,7 @@ def evaluate(
     from kptalk.evaluate.names import method_names
     from kptalk.evaluate.report.clip_list import read_clip_list
     from kptalk.evaluate.report.table import notes, paired_table, table
+    from kptalk.evaluate.result import REAL
     from kptalk.evaluate.run import Method, check_clips, find_clips, require_speech
     from kptalk.evaluate.session import GENERATED, OUR_JOINS, open_report, report
     from kptalk.pipeline import Options, Pipeline
@@ -70,7 +71,7 @@ def evaluate(
     listed = read_clip_list(clip_list) if clip_list else None
     if listed:
         truth = check_clips(truth, listed)
-    methods = [Method(name, folder) for name, folder in zip(method_names(given), given, strict=True)]
+    methods = [Method(name, folder) for name, folder in zip(method_names(given, [REAL]), given, strict=True)]
     for folder in given:
         find_clips(folder)
     require_speech(truth)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kptalk.evaluate.result import REAL
 
-
-def method_names(folders: Sequence[Path]) -> list[str]:
-    """Each folder's own name, behind as many of the folders above it as tell it from the others and from ``real``.
+def method_names(folders: Sequence[Path], reserved: Sequence[str] = ()) -> list[str]:
+    """Each folder's own name, behind as many of the folders above it as tell it from the others and from ``reserved``.
 
     Equal names are left only for folders that are the same.
     """
     paths = [folder.resolve() for folder in folders]
-    taken = {path.parts for path in paths} | {(REAL,)}
+    taken = {path.parts for path in paths} | {(name,) for name in reserved}
     names = []
     for path in paths:
         depth = 1
