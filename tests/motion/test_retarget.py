@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from kptalk.errors import OptionError
 from kptalk.motion.facemesh import head_expression, turn
-from kptalk.motion.retarget import MODES, REGIONS, Drive, FaceMeshRetargeter, retarget
+from kptalk.motion.liveportrait import EYES, LIPS
+from kptalk.motion.retarget import MODES, REGIONS, Drive, FaceMeshRetargeter, LivePortraitRetargeter, retarget
 from kptalk.motion.rotation import rotation_matrix
 from kptalk.types import Motion
 
@@ -137,3 +138,36 @@ def test_choices_that_do_not_exist(bad):
     (name,) = bad
     with pytest.raises(OptionError, match=f"{name} is .*: give .* or "):
         Drive(**bad)
+
+
+class TestLivePortrait:
+    """The space ``liveportrait``: keypoints belong to regions, an expression is not turned with the head."""
+
+    motion, photo = random_motion(20, 4, space="liveportrait"), random_motion(9, 8, space="liveportrait")[5:6]
+
+    def driven(self, mode="relative", region="all"):
+        pieces = [self.motion[:7], self.motion[7:]]
+        return Motion.concatenate(list(retarget(pieces, self.photo, LivePortraitRetargeter(), Drive(mode, region))))
+
+    def test_all_of_it(self):
+        made = self.driven()
+        assert close(made[:1], self.photo, 1e-4)
+        change = self.motion.expression - self.motion.expression[:1]
+        assert np.allclose(made.expression - self.photo.expression, change, atol=1e-5)
+        made = self.driven("absolute")
+        assert np.array_equal(made.expression, self.motion.expression)
+        assert np.array_equal(made.rotation, self.motion.rotation)
+        assert (made.scale == self.photo.scale).all()
+
+    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize(
+        ("region", "keypoints"), [("pose", []), ("expression", list(range(21))), ("lips", LIPS), ("eyes", EYES)]
+    )
+    def test_a_region(self, mode, region, keypoints):
+        made, whole = self.driven(mode, region), self.driven(mode)
+        others = [k for k in range(21) if k not in keypoints]
+        assert np.array_equal(made.expression[:, keypoints], whole.expression[:, keypoints])
+        assert (made.expression[:, others] == self.photo.expression[:, others]).all()
+        for name in ("scale", "rotation", "translation"):
+            wanted = whole if region == "pose" else self.photo
+            assert np.allclose(getattr(made, name), getattr(wanted, name), atol=1e-5)
