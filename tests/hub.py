@@ -6,6 +6,8 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from huggingface_hub import constants
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -29,6 +31,18 @@ class Hub:
     def add(self, source, content):
         """Serve an entry's source."""
         self.files[f"{source.repository}/resolve/{source.revision}/{source.path}"] = content
+
+
+def pull_from(hub, cache, monkeypatch):
+    """Have kptalk pull from a hub, with a cache of its own, and without pauses."""
+    monkeypatch.setattr("kptalk.weights.fetch.PAUSE", 0)
+    monkeypatch.setattr("time.sleep", lambda _: None)  # huggingface_hub waits a second before it resumes
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"  # made of the endpoint at import
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 50_000)  # what came before a cut counts in these
 
 
 @contextmanager

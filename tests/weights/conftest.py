@@ -1,8 +1,7 @@
 """A weights folder of one's own for every test, and a hub to pull from."""
 
 import pytest
-from hub import serving
-from huggingface_hub import constants
+from hub import pull_from, serving
 
 
 @pytest.fixture
@@ -15,13 +14,6 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def hub(home, tmp_path, monkeypatch):
     """A hub that kptalk pulls from, with an empty cache."""
-    monkeypatch.setattr("kptalk.weights.fetch.PAUSE", 0)
-    monkeypatch.setattr("time.sleep", lambda _: None)  # huggingface_hub waits a second before it resumes
     with serving() as served:
-        monkeypatch.setattr(constants, "ENDPOINT", served.url)
-        template = served.url + "/{repo_id}/resolve/{revision}/{filename}"  # made of the endpoint at import
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 50_000)  # what came before a cut counts in these
+        pull_from(served, tmp_path / "cache", monkeypatch)
         yield served
