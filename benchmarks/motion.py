@@ -37,6 +37,7 @@ from kptalk.face.find import find_portrait
 from kptalk.face.indices import gaze, lid_opening, lip_opening
 from kptalk.face.landmarks import FaceMesh
 from kptalk.media import read_frames
+from kptalk.motion.control import Control
 from kptalk.motion.facemesh import FaceMeshSpace
 from kptalk.motion.generate import FPS, HELD, LENGTH, LOOKAHEAD
 from kptalk.motion.rotation import rotation_angles
@@ -47,6 +48,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared/data"
 SHORTEST = 75  # frames; shorter clips say little about a correlation
 JOINS = Joins(LENGTH - LOOKAHEAD, LENGTH - LOOKAHEAD - HELD)
 STEPS = (1, 2, 5, 10, 20, 50)
+LEAD = 2  # frames by which lips move before the sound is loud
 LANGUAGES = {
     "English": "en_jfk", "Chinese": "zh_news", "Japanese": "ja_japanese", "Korean": "ko_olkavs018",
     "French": "fr_fayu", "German": "de_deyu", "Russian": "ru_eluosi", "song": "sing_female", "rap": "rap_female",
@@ -203,16 +205,21 @@ def head_table(pipeline: Pipeline, portrait: Portrait, folder: Path) -> Table:
 
 
 def language_table(pipeline: Pipeline, portrait: Portrait, folder: Path) -> Table:
-    """Activity of the lips against the sound: opening in face heights, loud and quiet, and correlation with level."""
+    """Activity of the lips against the sound: opening in face heights, loud and quiet, and correlation with level.
+
+    Lips move before their sound: the level is taken two frames later. The photo's own mouth is not eased out of.
+    """
+    options = Options(control=Control(ease=False))
     table = Table("language", "opening, spread", "where loud", "where quiet", "closures a minute", "r with level")
     source = pipeline.space.extract(portrait.face)
     for language, name in LANGUAGES.items():
         speech = Speech.open(folder / f"{name}.wav")
-        meshes = pipeline.space.vertices(source, whole(pipeline, portrait, speech, Options()))
+        meshes = pipeline.space.vertices(source, whole(pipeline, portrait, speech, options))
         opening = lip_opening(meshes) / np.ptp(meshes[0, :, 1])
         sound = np.concatenate(list(speech.chunks()))
-        n = min(len(opening), len(sound) // 640)
-        level = np.log10(np.sqrt((sound[: n * 640].reshape(n, 640) ** 2).mean(1)) + 1e-4)
+        n = min(len(opening), len(sound) // 640 - LEAD)
+        heard = sound[LEAD * 640 : (n + LEAD) * 640].reshape(n, 640)
+        level = np.log10(np.sqrt((heard**2).mean(1)) + 1e-4)
         loud = level > np.quantile(level, 0.7)
         quiet = level < np.quantile(level, 0.95) - 1.5
         opening = opening[:n]
