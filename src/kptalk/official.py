@@ -20,8 +20,8 @@ from kptalk.render.liveportrait.decoder import SpadeDecoder, SpadeDecoderConfig,
 from kptalk.render.liveportrait.stitching import EYE, LIP, StitchingNetwork, StitchingNetworkConfig
 from kptalk.render.liveportrait.warping import WarpingNetwork, WarpingNetworkConfig
 from kptalk.weights.convert import Network, Numbers, install
-from kptalk.weights.fetch import check_licences, check_original, fetch
 from kptalk.weights.digest import sha256_of
+from kptalk.weights.fetch import check_licences, check_original, fetch
 from kptalk.weights.lock import Record, read_lock
 from kptalk.weights.registry import TABLE, Entry, converted_path, entries_in, entry_of
 from kptalk.weights.store import check_tensors, load_model

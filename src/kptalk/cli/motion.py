@@ -91,7 +91,7 @@ def render(
         str, typer.Option("--output", help="'full': the whole photo; 'crop': the square round the face.")
     ] = "full",
     stitch: Annotated[
-        bool | None, typer.Option("--stitch/--no-stitch", help="liveportrait: hold shoulders in place; full: yes.")
+        bool | None, typer.Option("--stitch/--no-stitch", help="liveportrait: keep shoulders in place; yes where full.")
     ] = None,
     face: Annotated[int | None, typer.Option(help="Which of several faces, 1 is the leftmost.")] = None,
     device: Device = "auto",
