@@ -111,7 +111,7 @@ def test_reenact_from_the_command_line(kptalk, home, inputs, tmp_path):
 
 
 def test_the_photo_is_untouched_outside_the_square(pipeline, portrait):
-    animation = pipeline.animate(portrait, spoken(), options=Options(fps=FEW, steps=1))
+    animation = pipeline.animate(portrait, spoken(0.5), options=Options(fps=FEW, steps=1))
     made, stage = frames(animation), animation.stage
     assert made.shape == (1, 512, 512, 3)
     left, top, alpha = mask(stage.square, 512, 512)
@@ -120,7 +120,7 @@ def test_the_photo_is_untouched_outside_the_square(pipeline, portrait):
     assert outside.mean() > 0.5
     assert (made[:, outside] == stage.photo[outside]).all()
     assert (made[:, ~outside] != stage.photo[~outside]).mean() > 0.5
-    again = frames(pipeline.animate(portrait, spoken(), options=Options(fps=FEW, steps=1)))
+    again = frames(pipeline.animate(portrait, spoken(0.5), options=Options(fps=FEW, steps=1)))
     assert np.array_equal(made, again)
 
 
