@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from common import portrait, recording
-from sync import track
+from motion import track
 
 from kptalk import Motion, Options, Pipeline, Speech
-from kptalk.face.indices import lid_opening
+from kptalk.face.indices import lid_opening, lip_opening
 
 
 def main() -> None:
@@ -32,12 +32,14 @@ def main() -> None:
         silence = Speech.from_samples(np.zeros(160_000, np.float32), 16_000)
         animation = pipeline.animate(photo, silence)
         motion = Motion.concatenate(list(animation.motion()))
-        seen = track([frame for piece in animation.frames() for frame in piece])
+        meshes = track(frame for piece in animation.frames() for frame in piece)
+        seen = meshes[np.isfinite(meshes[:, 0, 0])]
+        height = np.linalg.norm(seen[:, 10] - seen[:, 152], axis=-1).mean()
         settled = slice(10, -10)  # the photo's own smile is eased out of and into
-        lids = lid_opening(seen.landmarks).mean(-1)
+        lids = lid_opening(seen).mean(-1)
         closed = lids < 0.5 * np.median(lids)
         blinks = int((np.diff(closed.astype(int)) == 1).sum())
-        opening = seen.opening[settled]
+        opening = lip_opening(seen)[settled] / height
         print(f"silence: lip opening mean {opening.mean():.4f}, spread {opening.std():.4f} of the face's height")
         print(f"silence: {blinks} blinks in 10 s")
         speed = np.abs(np.diff(motion.rotation, axis=0)).mean(0) * float(motion.fps)

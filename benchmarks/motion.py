@@ -29,9 +29,9 @@ from rich.table import Table
 
 from kptalk import Motion, Options, Pipeline, Portrait, Speech
 from kptalk.audio.mel import SAMPLE_RATE, mel_spectrogram
-from kptalk.evaluate.jitter import JitterJudge, Joins
-from kptalk.evaluate.lips import LipJudge, best_lag, correlation
 from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.metrics.jitter import JitterJudge, Joins
+from kptalk.evaluate.metrics.lips import LipJudge, best_lag, correlation
 from kptalk.evaluate.statistics import bootstrap_mean
 from kptalk.face.find import find_portrait
 from kptalk.face.indices import gaze, lid_opening, lip_opening

@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kptalk.audio.mel import mel_spectrogram
-from kptalk.evaluate.sync import AvOffset, av_offset, fill_gaps
-from kptalk.evaluate.sync_model import SEARCH, SyncConfig, SyncModel, lip_shape
+from kptalk.evaluate.metrics.sync import AvOffset, av_offset, fill_gaps
+from kptalk.evaluate.metrics.sync_model import SEARCH, SyncConfig, SyncModel, lip_shape
 from kptalk.evaluate.watch import listen, watch
 from kptalk.train.prepare import load_shards
 from kptalk.train.sync import sync_clips

@@ -9,7 +9,7 @@ import pytest
 from commands import refused
 from media.recordings import tone, write_clip
 
-from kptalk.evaluate.jitter import Joins
+from kptalk.evaluate.metrics.jitter import Joins
 from kptalk.evaluate.run import Method
 from kptalk.evaluate.session import report
 

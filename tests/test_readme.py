@@ -36,6 +36,7 @@ RATE = 16_000
 # Added to commands that would take minutes to hours.
 CHEAPER = {
     "kptalk train audio": "--steps 2",
+    "kptalk train lips": "--steps 2",
     "kptalk train motion": "--steps 2",
     "kptalk evaluate --method": "--seconds 1",
     "-o paper.mp4": "--steps 2 --fps 2",
@@ -43,7 +44,7 @@ CHEAPER = {
     "benchmarks/memory.py": "--minutes 0.02",
     "benchmarks/speed.py": "--runs 1",
     "benchmarks/renderer.py": "--rows 3",
-    "benchmarks/sync.py": "--clips videos",
+    "benchmarks/motion.py": "--clips videos --no-tables",
 }
 
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.errors import WeightsError
-from kptalk.evaluate.hopenet import Hopenet, HopenetConfig
-from kptalk.evaluate.inception import load_inception
-from kptalk.evaluate.syncnet import SyncNet, SyncNetConfig
+from kptalk.evaluate.metrics.hopenet import Hopenet, HopenetConfig
+from kptalk.evaluate.metrics.inception import load_inception
+from kptalk.evaluate.metrics.syncnet import SyncNet, SyncNetConfig
 from kptalk.motion.convnext import MotionExtractor, MotionExtractorConfig
 from kptalk.motion.denoiser import Denoiser, DenoiserConfig
 from kptalk.render.liveportrait.appearance import AppearanceExtractor, AppearanceExtractorConfig

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kptalk.errors import MissingExtra
-from kptalk.evaluate.beats import LANDMARKS, SIGMA, BeatsJudge, alignment, audio_beats, motion_beats
 from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.metrics.beats import LANDMARKS, SIGMA, BeatsJudge, alignment, audio_beats, motion_beats
 
 CLIP = "aoc_1"
 PERIOD = 0.64  # s: 16 frames

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kptalk.errors import MissingExtra
-from kptalk.evaluate.cpbd import EVERY, CpbdJudge, canny_edges, cpbd, edge_widths, sobel_edges
+from kptalk.evaluate.metrics.cpbd import EVERY, CpbdJudge, canny_edges, cpbd, edge_widths, sobel_edges
 
 
 @pytest.mark.parametrize("number", range(3))

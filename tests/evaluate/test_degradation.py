@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from evaluate.conftest import frozen, shifted, trembling
 
-from kptalk.evaluate.lips import LipJudge
 from kptalk.evaluate.meter import Heard
-from kptalk.evaluate.sync import SyncJudge
+from kptalk.evaluate.metrics.lips import LipJudge
+from kptalk.evaluate.metrics.sync import SyncJudge
 
 CLIP, OTHER = "aoc_1", "katiehill_1"
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from parity_weights import weights
 
 from kptalk.errors import WeightsError
-from kptalk.evaluate.diversity import (
+from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.metrics.diversity import (
     HopenetJudge,
     HopenetMeter,
     PoseJudge,
@@ -17,8 +18,7 @@ from kptalk.evaluate.diversity import (
     head_rotation,
     mean_std,
 )
-from kptalk.evaluate.hopenet import Hopenet, HopenetConfig, degrees
-from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.metrics.hopenet import Hopenet, HopenetConfig, degrees
 from kptalk.evaluate.watch import watch
 from kptalk.motion.facemesh import FaceMeshSpace
 from kptalk.motion.rotation import rotation_matrix

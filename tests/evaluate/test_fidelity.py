@@ -9,7 +9,7 @@ import pytest
 from evaluate.conftest import frozen, shifted
 
 from kptalk.errors import MissingExtra
-from kptalk.evaluate.fidelity import CAP, FidelityJudge, psnr, resized, ssim
+from kptalk.evaluate.metrics.fidelity import CAP, FidelityJudge, psnr, resized, ssim
 
 CLIP = "aoc_1"
 

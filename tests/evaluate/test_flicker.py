@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from evaluate.conftest import frozen
 
-from kptalk.evaluate.flicker import FlickerJudge
 from kptalk.evaluate.meter import Sight
+from kptalk.evaluate.metrics.flicker import FlickerJudge
 
 CLIP = "aoc_1"
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from parity_weights import manifest, weights
 
-from kptalk.evaluate.hopenet import MEAN, STD, Hopenet, HopenetConfig, centre, degrees, prepare, with_margins
+from kptalk.evaluate.metrics.hopenet import MEAN, STD, Hopenet, HopenetConfig, centre, degrees, prepare, with_margins
 
 AXES = ("yaw", "pitch", "roll")
 

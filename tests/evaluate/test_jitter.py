@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from evaluate.conftest import frozen, trembling
 
-from kptalk.evaluate.jitter import JitterJudge, Joins, landmark_jerk, seams
 from kptalk.evaluate.meter import Sight
+from kptalk.evaluate.metrics.jitter import JitterJudge, Joins, landmark_jerk, seams
 
 CLIP = "aoc_1"
 

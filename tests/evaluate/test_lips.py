@@ -6,8 +6,8 @@ from evaluate.conftest import faceless, frozen, shifted, trembling
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kptalk.evaluate.lips import LipJudge, best_lag, closures, correlation, landmark_distance, speaking
 from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.metrics.lips import LipJudge, best_lag, closures, correlation, landmark_distance, speaking
 
 CLIP, OTHER = "aoc_1", "katiehill_1"
 
@@ -136,7 +136,7 @@ def test_correlation_does_not_mind_scale_and_offset(scale, offset, seed):
 
 def test_lip_distance_counts_in_percent_of_the_face_s_width(seen):
     sights, _ = seen(CLIP)
-    from kptalk.evaluate import lips
+    from kptalk.evaluate.metrics import lips
 
     points = np.array([sight.mesh[lips._KEPT] for sight in sights[:5]], np.float64)
     stable = list(lips.STABLE)

@@ -9,10 +9,10 @@ from parity_weights import weights
 from scipy.signal import medfilt
 
 from kptalk.errors import WeightsError
-from kptalk.evaluate.lse import FaceCrops, SyncNetJudge, SyncNetMeter, crop_face, detector_box, sync_score
 from kptalk.evaluate.meter import Heard, Sight
-from kptalk.evaluate.mfcc import mfcc
-from kptalk.evaluate.syncnet import SyncNet, SyncNetConfig
+from kptalk.evaluate.metrics.lse import FaceCrops, SyncNetJudge, SyncNetMeter, crop_face, detector_box, sync_score
+from kptalk.evaluate.metrics.mfcc import mfcc
+from kptalk.evaluate.metrics.syncnet import SyncNet, SyncNetConfig
 from kptalk.evaluate.watch import listen, watch
 from kptalk.weights.store import save_model
 
@@ -97,7 +97,7 @@ def test_whole_meter_equals_the_reference(fixture, network, monkeypatch):
     """The fixture's 30 ready-made crops and its sound, through the meter's own batches and windows."""
     base = fixture["lip_base_u8"]
     frames = [base[:, t : t + 28].repeat(8, 0).repeat(8, 1)[..., ::-1] for t in range(30)]  # stored as BGR
-    monkeypatch.setattr("kptalk.evaluate.lse.crop_face", lambda image, x, y, half: image)
+    monkeypatch.setattr("kptalk.evaluate.metrics.lse.crop_face", lambda image, x, y, half: image)
     sights = [Sight(frame, np.zeros((478, 3), np.float32)) for frame in frames]
     values = run(network, sights, fixture["wav_int16_3s"].astype(np.float32) / 32768)
     expected = [fixture[f"net_{name}"] for name in ("confidence_LSE_C", "min_dist_LSE_D", "offset")]
@@ -124,7 +124,7 @@ def test_crop_beyond_the_picture_is_grey():
 
 def test_boxes_are_smoothed_as_by_medfilt(monkeypatch):
     seen = []
-    monkeypatch.setattr("kptalk.evaluate.lse.crop_face", lambda image, *box: seen.append(box) or image)
+    monkeypatch.setattr("kptalk.evaluate.metrics.lse.crop_face", lambda image, *box: seen.append(box) or image)
     sights = faces(40)
     crops = FaceCrops()
     given = [crops.push(sight) for sight in sights]
@@ -226,7 +226,7 @@ def test_frames_are_let_go(monkeypatch):
         crops.append(weakref.ref(cut))
         return cut
 
-    monkeypatch.setattr("kptalk.evaluate.lse.crop_face", crop)
+    monkeypatch.setattr("kptalk.evaluate.metrics.lse.crop_face", crop)
     meter = SyncNetMeter(Brightness())
     mesh = faces(1)[0].mesh
     for level in range(200):

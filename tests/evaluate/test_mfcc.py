@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kptalk.evaluate import mfcc as module
-from kptalk.evaluate.mfcc import mfcc
+from kptalk.evaluate.metrics import mfcc as module
+from kptalk.evaluate.metrics.mfcc import mfcc
 
 
 def test_equals_the_reference(parity):

@@ -259,7 +259,8 @@ def test_sound_that_begins_before_or_after_the_pictures_is_heard_in_its_place(sh
 def test_methods_are_named_by_as_much_of_the_path_as_tells_them_apart(tmp_path):
     a, b, c = (tmp_path / name for name in ("one/out", "two/out", "three"))
     assert method_names([a, b, c]) == ["one/out", "two/out", "three"]
-    assert method_names([c, tmp_path / "x/real"]) == ["three", "x/real"]
+    assert method_names([c, tmp_path / "x/real"], ["real"]) == ["three", "x/real"]
+    assert method_names([c, tmp_path / "x/real"]) == ["three", "real"]
     assert method_names([a, a]) == ["out", "out"]
 
 

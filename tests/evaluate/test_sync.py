@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kptalk.evaluate.meter import Heard, Sight
-from kptalk.evaluate.sync import SyncJudge, av_offset
-from kptalk.evaluate.sync_model import SyncConfig, SyncModel, lip_shape
+from kptalk.evaluate.metrics.sync import SyncJudge, av_offset
+from kptalk.evaluate.metrics.sync_model import SyncConfig, SyncModel, lip_shape
 from kptalk.evaluate.watch import listen, watch
 from kptalk.weights.store import embedded_path, load_model
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_shared import clip_landmarks
 
-from kptalk.evaluate.sync_model import HELD, N_LIPS, SyncModel, lag_correlations, lip_shape, sound_frames
+from kptalk.evaluate.metrics.sync_model import HELD, N_LIPS, SyncModel, lag_correlations, lip_shape, sound_frames
 from kptalk.motion.facemesh import FaceMeshSpace
 from kptalk.motion.rotation import rotation_matrix
 from kptalk.weights.store import embedded_path

@@ -5,8 +5,8 @@ import pytest
 import torch
 from parity_weights import manifest, weights
 
-from kptalk.evaluate.mfcc import mfcc
-from kptalk.evaluate.syncnet import SyncNet, SyncNetConfig
+from kptalk.evaluate.metrics.mfcc import mfcc
+from kptalk.evaluate.metrics.syncnet import SyncNet, SyncNetConfig
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def evaluate(
 ) -> None:
     """Judge videos by the papers' metrics, real video beside every number."""
     from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos
-    from kptalk.evaluate.jitter import Joins
+    from kptalk.evaluate.metrics.jitter import Joins
     from kptalk.evaluate.names import method_names
     from kptalk.evaluate.report.clip_list import read_clip_list
     from kptalk.evaluate.report.table import notes, paired_table, table

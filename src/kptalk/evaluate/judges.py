@@ -7,18 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from kptalk.errors import MissingExtra, WeightsError
-from kptalk.evaluate.beats import BeatsJudge
-from kptalk.evaluate.cpbd import CpbdJudge
-from kptalk.evaluate.csim import CsimJudge
-from kptalk.evaluate.diversity import HopenetJudge, PoseJudge
-from kptalk.evaluate.fid import FidJudge
-from kptalk.evaluate.fidelity import FidelityJudge
-from kptalk.evaluate.flicker import FlickerJudge
-from kptalk.evaluate.jitter import JitterJudge, Joins
-from kptalk.evaluate.lips import LipJudge
-from kptalk.evaluate.lse import SyncNetJudge
 from kptalk.evaluate.meter import Column, Judge
-from kptalk.evaluate.sync import SyncJudge
+from kptalk.evaluate.metrics.beats import BeatsJudge
+from kptalk.evaluate.metrics.cpbd import CpbdJudge
+from kptalk.evaluate.metrics.csim import CsimJudge
+from kptalk.evaluate.metrics.diversity import HopenetJudge, PoseJudge
+from kptalk.evaluate.metrics.fid import FidJudge
+from kptalk.evaluate.metrics.fidelity import FidelityJudge
+from kptalk.evaluate.metrics.flicker import FlickerJudge
+from kptalk.evaluate.metrics.jitter import JitterJudge, Joins
+from kptalk.evaluate.metrics.lips import LipJudge
+from kptalk.evaluate.metrics.lse import SyncNetJudge
+from kptalk.evaluate.metrics.sync import SyncJudge
 
 
 def open_judges(joins: Joins, arcface: Path | None = None) -> tuple[list[Judge], dict[Column, str]]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kptalk.errors import OutputError
-from kptalk.evaluate.jitter import Joins
 from kptalk.evaluate.judges import open_judges
+from kptalk.evaluate.metrics.jitter import Joins
 from kptalk.evaluate.report.clip_list import write_clip_list
 from kptalk.evaluate.report.files import finite, write_csv, write_json
 from kptalk.evaluate.report.page import write_html

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.diversity import head_rotation
 from kptalk.evaluate.meter import Sight
+from kptalk.evaluate.metrics.diversity import head_rotation
 from kptalk.evaluate.result import Tracks
 from kptalk.face.indices import lip_opening
 

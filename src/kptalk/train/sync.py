@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kptalk.audio.mel import FRAME_RATE, mel_spectrogram
-from kptalk.evaluate.sync_model import (
+from kptalk.evaluate.metrics.sync_model import (
     HELD,
     SEARCH,
     STEPS,

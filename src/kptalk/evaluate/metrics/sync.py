@@ -1,7 +1,7 @@
 """Lip sync without official weights: AV offset and in-sync correlation by the embedded sync model.
 
-What is compared is how the lips' shape moves with how the sound moves, both read by ``kptalk.evaluate.sync_model``. The
-generated video is judged against its own sound; the real video beside it is not needed.
+What is compared is how the lips' shape moves with how the sound moves, both read by ``sync_model``. The generated video
+is judged against its own sound; the real video beside it is not needed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Judge, Sight
-from kptalk.evaluate.sync_model import (
+from kptalk.evaluate.metrics.sync_model import (
     N_LIPS,
     SEARCH,
     Floats,

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kptalk.evaluate.hopenet import Hopenet, HopenetConfig, degrees, prepare, with_margins
 from kptalk.evaluate.meter import Column, Heard, Judge, Sight
+from kptalk.evaluate.metrics.hopenet import Hopenet, HopenetConfig, degrees, prepare, with_margins
 from kptalk.motion.facemesh import FaceMeshSpace
 from kptalk.motion.rotation import rotation_angles
 from kptalk.weights.digest import sha256_of

@@ -23,8 +23,8 @@ from scipy.ndimage import median_filter
 from torch import Tensor
 
 from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Image, Judge, Sight
-from kptalk.evaluate.mfcc import mfcc
-from kptalk.evaluate.syncnet import CLIP, MFCCS, SIDE, SyncNet, SyncNetConfig
+from kptalk.evaluate.metrics.mfcc import mfcc
+from kptalk.evaluate.metrics.syncnet import CLIP, MFCCS, SIDE, SyncNet, SyncNetConfig
 from kptalk.weights.digest import sha256_of
 from kptalk.weights.registry import official_path
 from kptalk.weights.store import load_model
