@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from kptalk.device import DEVICES, pick_device, set_threads, usable_cores
+from kptalk.device import DEVICES, pick_device, set_threads, side_by_side, usable_cores
 from kptalk.errors import OptionError
 
 
@@ -63,3 +63,21 @@ def test_the_users_own_number_of_threads_is_kept(monkeypatch):
         assert set_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("cores", "pieces"), [(1, 1), (2, 2), (3, 3), (4, 2), (8, 2), (64, 4)])
+def test_pieces_of_work_fill_the_cores_but_no_more(monkeypatch, cores, pieces):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("kptalk.device.usable_cores", lambda: cores)
+    before = torch.get_num_threads()
+    try:
+        assert pieces * set_threads() <= cores
+        assert side_by_side() == pieces
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_users_own_number_of_threads_is_not_multiplied(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("kptalk.device.usable_cores", lambda: 64)
+    assert side_by_side() == 1

@@ -10,6 +10,7 @@ import torch
 from kptalk.errors import OptionError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+SIDE_BY_SIDE = 4  # at most, for each piece of work holds its own arrays
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -50,3 +51,15 @@ def set_threads() -> int:
         cores = usable_cores()
         torch.set_num_threads(1 if cores <= 2 else min(4, cores // 2))
     return torch.get_num_threads()
+
+
+def side_by_side() -> int:
+    """How many pieces of work fit the cores at the same time, each in a Python thread of its own with torch's threads.
+
+    Torch lets go of the interpreter while it computes. Pieces that never wait for each other fill the cores, even where
+    other programs hold one now and then; OpenMP threads that share every operation do not (see ``set_threads``, which
+    comes before). 1 where ``OMP_NUM_THREADS`` says how many threads there may be.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return 1
+    return max(1, min(SIDE_BY_SIDE, usable_cores() // torch.get_num_threads()))

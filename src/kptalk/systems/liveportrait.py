@@ -14,6 +14,7 @@ from torch import nn
 from kptalk.animation import Progress
 from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.audio.windows import Windows
+from kptalk.device import side_by_side
 from kptalk.face.align import AlignedStage, aligned_crop, aligned_photo
 from kptalk.face.crop import EDGES
 from kptalk.motion.anatomy import LivePortraitAnatomy
@@ -72,7 +73,8 @@ class LivePortraitSystem:
         warping = load("warping", WarpingNetwork, WarpingNetworkConfig)
         warp, decode = fast_networks(warping, load("decoder", SpadeDecoder, SpadeDecoderConfig))
         appearance = load("appearance_extractor", AppearanceExtractor, AppearanceExtractorConfig)
-        crops = LivePortraitRenderer(space, appearance, warp, decode, ON_A_GPU if device.type == "cuda" else 1)
+        at_once, threads = (ON_A_GPU, 1) if device.type == "cuda" else (1, side_by_side())
+        crops = LivePortraitRenderer(space, appearance, warp, decode, at_once, threads)
         stitching, eyes = (
             load(name, StitchingNetwork, StitchingNetworkConfig) for name in ("stitching", "retargeting_eye")
         )

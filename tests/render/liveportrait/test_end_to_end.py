@@ -1,5 +1,6 @@
 """The whole official system on 32 frames, and its renderer: speech and a picture to frames, as the reference."""
 
+import threading
 from dataclasses import replace
 from fractions import Fraction
 
@@ -119,6 +120,39 @@ def test_frames_equal_the_reference(stored, renderer, prepared, motion):
         assert difference.max() <= 1
         assert (difference > 0).mean() < 5e-3
         np.testing.assert_allclose([frame.mean(), frame.std()], stored["frame_mean_std"][k], atol=1e-2)
+
+
+def test_frames_drawn_side_by_side_are_those_drawn_in_turn(renderer, prepared, motion):
+    """With stand-ins for the two networks, of which later frames are ready earlier."""
+    left = threading.Semaphore(0)
+
+    def warp(volume, driving, own):
+        assert torch.is_inference_mode_enabled()
+        if torch.equal(driving[0], first):
+            assert left.acquire(timeout=20)  # until another frame is drawn
+        else:
+            left.release()
+        return driving.mean((1, 2))
+
+    def decode(features):
+        return torch.sigmoid(features)[:, None, None, None].expand(-1, 3, 512, 512)
+
+    part = motion[:5]
+    points = torch.from_numpy(keypoints(prepared.source.canonical, part))
+    first = points[0]
+    both = LivePortraitRenderer(renderer.space, renderer.appearance, warp, decode, 2, side_by_side=2)
+    wanted = to_frames(decode(points.mean((1, 2))))
+    assert len(np.unique(wanted)) > 1
+    np.testing.assert_array_equal(both.draw(prepared, part), wanted)
+
+
+def test_an_error_in_a_thread_reaches_the_caller(renderer, prepared, motion):
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    broken = LivePortraitRenderer(renderer.space, renderer.appearance, fail, renderer.decode, side_by_side=2)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        broken.draw(prepared, motion[:2])
 
 
 def test_pixels_of_a_frame_equal_the_reference(reference, decoded):

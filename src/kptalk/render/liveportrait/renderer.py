@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,8 @@ class LivePortraitRenderer:
         appearance: reads its appearance.
         warp: the warping network, or what ``fast_networks`` makes of it.
         decode: the decoder, likewise.
-        at_once: frames drawn together; on a CPU more than one gains nothing.
+        at_once: frames in one batch; on a CPU more than one gains nothing.
+        side_by_side: batches drawn at the same time, each in a thread of its own.
     """
 
     def __init__(
@@ -54,9 +56,10 @@ class LivePortraitRenderer:
         warp: Warp,
         decode: Decode,
         at_once: int = 1,
+        side_by_side: int = 1,
     ) -> None:
         self.space, self.appearance, self.warp, self.decode = space, appearance.eval(), warp, decode
-        self.at_once = at_once
+        self.at_once, self.side_by_side = at_once, side_by_side
         self.device = next(appearance.parameters()).device
 
     @torch.inference_mode()
@@ -71,7 +74,6 @@ class LivePortraitRenderer:
         own = torch.from_numpy(keypoints(source.canonical, source.motion)).to(self.device)
         return LivePortraitState(source, volume, own)
 
-    @torch.inference_mode()
     def draw(self, state: LivePortraitState, motion: Motion) -> Image:
         """Frames (T, 512, 512, 3) uint8 RGB.
 
@@ -82,13 +84,26 @@ class LivePortraitRenderer:
             raise MotionError(
                 f"motion of the space {motion.space!r} cannot be drawn by LivePortrait; expected {self.space.id!r}"
             )
-        driving = torch.from_numpy(keypoints(state.source.canonical, motion)).to(self.device)
+        driving = torch.from_numpy(keypoints(state.source.canonical, motion))
         frames = np.empty((len(motion), SIZE, SIZE, 3), np.uint8)
-        for first in range(0, len(motion), self.at_once):
-            part = driving[first : first + self.at_once]
-            volume, own = (t.expand(len(part), *t.shape[1:]) for t in (state.volume, state.keypoints))
-            frames[first : first + self.at_once] = to_frames(self.decode(self.warp(volume, part, own)))
+
+        def draw_batch(first: int) -> None:
+            batch = slice(first, first + self.at_once)
+            frames[batch] = self._pictures(state, driving[batch].to(self.device))
+
+        batches = range(0, len(motion), self.at_once)
+        if self.side_by_side == 1:  # in this thread, to which compiled CUDA graphs are bound
+            for first in batches:
+                draw_batch(first)
+        else:
+            with ThreadPoolExecutor(self.side_by_side) as threads:
+                list(threads.map(draw_batch, batches))
         return frames
+
+    @torch.inference_mode()  # here, for every thread has its own
+    def _pictures(self, state: LivePortraitState, driving: Tensor) -> Image:
+        volume, own = (t.expand(len(driving), *t.shape[1:]) for t in (state.volume, state.keypoints))
+        return to_frames(self.decode(self.warp(volume, driving, own)))
 
 
 def fast_networks(warping: WarpingNetwork, decoder: SpadeDecoder) -> tuple[Warp, Decode]:
