@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from fakes import FakeDenoiser, FakeEncoder, close, fake_generator, same
+from fakes import PRIOR, FakeDenoiser, FakeEncoder, close, fake_generator, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kptalk.audio import level
 from kptalk.audio.mel import SILENCE
 from kptalk.face.indices import LID_PAIRS, LIPS_INNER
+from kptalk.motion import generate
 from kptalk.motion.generate import (
     HELD,
     LENGTH,
@@ -112,7 +113,13 @@ def given_out(drawn):
     return np.concatenate([drawn[1, ..., :POSE], drawn[0, ..., POSE:]], -1)
 
 
-def test_held_frames_are_not_drawn_again(space, source):
+@pytest.fixture
+def no_return(monkeypatch):
+    """The pose is given out as it is drawn: the head does not come back to where it is in the photo."""
+    monkeypatch.setattr(generate, "POSE_MEMORY", 1e9)
+
+
+def test_held_frames_are_not_drawn_again(space, source, no_return):
     """What the second window holds of the first is what came out of the first."""
     held = []
 
@@ -129,7 +136,7 @@ def test_held_frames_are_not_drawn_again(space, source):
     assert np.abs(given_out(held[-1]) - tokens[STRIDE : STRIDE + HELD]).max() < 0.1
 
 
-def test_the_second_reference_is_the_frame_before_the_held_ones(space, source):
+def test_the_second_reference_is_the_frame_before_the_held_ones(space, source, no_return):
     references = []
 
     class Spy(FakeDenoiser):
@@ -211,3 +218,17 @@ def test_pose_gain_scales_the_pose_alone(space, source):
     plain, wide = (drawn_with(space, source, 100, pose_gain=gain) for gain in (1, 1.5))
     assert np.allclose(wide[:, :POSE], 1.5 * plain[:, :POSE], atol=1e-3)
     assert np.allclose(wide[:, POSE:], plain[:, POSE:], atol=1e-3)
+
+
+def test_the_head_comes_back_to_where_it_is_in_the_photo(space, source):
+    """A denoiser that always wants the head turned moves it, and does not keep it turned for minutes."""
+
+    class Turned(FakeDenoiser):
+        def forward(self, x, t, audio):
+            return self.scale * (x - 1.0)
+
+    maker = MotionGenerator(space, FakeEncoder(), Turned(), PRIOR, SamplerConfig(steps=2, pose_noise=0.0))
+    motion, _, _ = maker.step(np.zeros((2000, 80, 16), np.float32), maker.start(source, 0))
+    away = np.abs(motion.rotation - source.motion.rotation).max(1)
+    assert away[:100].max() > 1
+    assert away[-100:].max() < 0.2 * away[:100].max()

@@ -28,6 +28,7 @@ LENGTH = 64  # frames in a window
 HELD = 14  # frames of a window that repeat the window before
 LOOKAHEAD = 6  # frames at a window's end that are drawn again by the next window, and blended into it
 POSE = 7  # tokens; the other 63 are the expression
+POSE_MEMORY = 250.0  # frames over which the head comes back to where it is in the photo
 MEAN_PRIOR = 12.0  # frames of speech that the mean expression counts for in a stream's own mean
 
 
@@ -67,7 +68,8 @@ class GeneratorState:
     ``windows`` (n, 80, 16) are the mel windows from the first frame of the next motion window on; the level has
     heard ``heard`` of them. ``tokens`` (2, 1 + HELD + LOOKAHEAD, 70) are the last ones of the two motions (before the
     first window (2, 1, 70)); ``noise`` (HELD + LOOKAHEAD, 70) is the noise shared with the next window;
-    ``expression_sum`` (63,) over ``spoken`` frames is the mean face so far.
+    ``expression_sum`` (63,) over ``spoken`` frames is the mean face so far; ``pose_mean`` (7,) is where the head was
+    lately.
     """
 
     source: FaceMeshSource
@@ -78,6 +80,7 @@ class GeneratorState:
     noise: Array
     expression_sum: Array
     spoken: float
+    pose_mean: Array
     rng: np.random.Generator
 
 
@@ -120,6 +123,7 @@ class MotionGenerator:
             noise=np.zeros((0, N_TOKEN), np.float32),
             expression_sum=mean * MEAN_PRIOR,
             spoken=MEAN_PRIOR,
+            pose_mean=np.zeros(POSE, np.float32),
             rng=np.random.default_rng(seed),
         )
 
@@ -205,7 +209,8 @@ class MotionGenerator:
         """Face of the first and pose of the second motion (2, n, 70), at their full amplitude: (n, 70), and the state.
 
         The mouth is amplified about the stream's own running mean, which is moved to the usual one: else a voice for
-        which the denoiser expects small movements would end in a mouth that never opens.
+        which the denoiser expects small movements would end in a mouth that never opens. The head is amplified about
+        where it has been in the last seconds: windows that continue one another would let it look aside for minutes.
         """
         face, head = drawn
         expression, usual = face[:, POSE:], np.array(self.config.mean_expression, np.float32)
@@ -219,8 +224,11 @@ class MotionGenerator:
         mean = (1 - share) * before + share * after
         amplified = self.config.mouth_gain * (expression - mean) + usual
         mouth = self.space.mouth_tokens(amplified - expression)
-        pose = np.array(self.config.pose_gain, np.float32) * head[:, :POSE]
-        return np.concatenate([pose, expression + mouth], 1), state
+        means = [state.pose_mean]
+        for pose in head[:, :POSE]:
+            means.append(means[-1] + (pose - means[-1]) / POSE_MEMORY)
+        pose = np.array(self.config.pose_gain, np.float32) * (head[:, :POSE] - np.stack(means[1:]))
+        return np.concatenate([pose, expression + mouth], 1), replace(state, pose_mean=means[-1])
 
     def _join(self, parts: list[tuple[Array, Array]], state: GeneratorState) -> tuple[Motion, Array]:
         tokens = np.concatenate([np.zeros((0, N_TOKEN), np.float32), *(part[0] for part in parts)])

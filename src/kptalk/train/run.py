@@ -29,7 +29,7 @@ NETWORKS = ("facemesh", "audio", "lips", "motion", "syncnet")
 FILES = {"syncnet": "sync"}  # names of weights files that are not the network's; syncnet is the official one's
 AUDIO_STEPS, LIPS_STEPS, MOTION_STEPS, SYNC_STEPS = 1600, 400, 4000, 800
 # Measured on the people held out; the pose's is for scale, yaw, pitch, roll and translation.
-LIP_SCALE, MOUTH_GAIN, POSE_GAIN = 0.45, 3.5, (2.0, 3.8, 3.4, 2.2, 2.0, 2.0, 2.0)
+LIP_SCALE, MOUTH_GAIN, POSE_GAIN = 0.45, 3.2, (2.0, 3.4, 3.4, 2.2, 2.0, 2.0, 2.0)
 CLIPS = "clips.safetensors"
 VERSIONS = 8  # augmented versions of every clip's sound that the denoiser hears
 
