@@ -10,31 +10,26 @@ from typing import Annotated
 
 import typer
 
+from kptalk.cli import flags
 from kptalk.cli import show as cli
 from kptalk.errors import OptionError
 
 
 def animate(
-    portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="The photo: any image file.")],
+    portrait: flags.Portrait,
     speech: Annotated[
         Path, typer.Argument(metavar="SPEECH", help="The recording: any sound file, or a video with sound.")
     ],
-    output: Annotated[Path, typer.Option("--output-file", "-o", help="The video to write, an .mp4 file.")],
-    weights: Annotated[
-        str, typer.Option(help="'embedded', 'official', or a folder that 'kptalk train' filled.")
-    ] = "embedded",
-    renderer: Annotated[str | None, typer.Option(help="'mesh' or 'liveportrait'; the weights know which.")] = None,
+    output: flags.Video,
+    weights: flags.Weights = "embedded",
+    renderer: flags.Renderer = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the weights know a good number.")] = None,
     seed: Annotated[int, typer.Option(help="Fixes the head's motion: same seed, same bytes.")] = 0,
     fps: Annotated[str, typer.Option(help="Frames a second, such as 25, 29.97 or 30000/1001.")] = "25",
-    size: Annotated[int | None, typer.Option(help="Longest side in pixels: photo's own up to 1280; crop 512.")] = None,
-    show: Annotated[
-        str, typer.Option("--output", help="'full': the whole photo; 'crop': the square round the face.")
-    ] = "full",
-    stitch: Annotated[
-        bool | None, typer.Option("--stitch/--no-stitch", help="liveportrait: keep shoulders in place; yes where full.")
-    ] = None,
-    face: Annotated[int | None, typer.Option(help="Which of several faces, 1 is the leftmost.")] = None,
+    size: flags.Size = None,
+    show: flags.Show = "full",
+    stitch: flags.Stitch = None,
+    face: flags.FaceNumber = None,
     pose: Annotated[str, typer.Option(help="'auto', 'still', a motion file or a video to take it from.")] = "auto",
     pose_scale: Annotated[float, typer.Option(help="Size of the head's movement.")] = 1.0,
     yaw: Annotated[float, typer.Option(help="Degrees to turn the head by.")] = 0.0,
@@ -43,10 +38,10 @@ def animate(
     mouth_scale: Annotated[float, typer.Option(help="Size of the mouth's movement.")] = 1.0,
     expression_scale: Annotated[float, typer.Option(help="Size of the rest of the face's movement.")] = 1.0,
     blink: Annotated[str, typer.Option(help="'auto', 'off', or blinks a minute.")] = "auto",
-    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")] = "auto",
-    save_motion: Annotated[Path | None, typer.Option(help="Also write the motion, a .safetensors file.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")] = False,
+    device: flags.Device = "auto",
+    save_motion: flags.SaveMotion = None,
+    overwrite: flags.Overwrite = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Make a talking video from one photo and one recording."""
     started = time.perf_counter()

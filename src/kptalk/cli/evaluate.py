@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from kptalk.cli import flags
 from kptalk.cli import show as cli
 from kptalk.errors import OptionError
 
@@ -42,7 +43,7 @@ def evaluate(
     arcface: Annotated[Path | None, typer.Option(help="ONNX file of a face-recognition model, for CSIM.")] = None,
     device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps', to generate on.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")] = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Judge videos by the papers' metrics, real video beside every number."""
     from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos

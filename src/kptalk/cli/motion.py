@@ -8,16 +8,13 @@ from typing import Annotated
 
 import typer
 
+from kptalk.cli import flags
 from kptalk.cli import show as cli
 from kptalk.cli.animate import frame_rate
 
 app = typer.Typer(
     no_args_is_help=True, help="Motion files: take them from a video, plot them, draw them on a portrait."
 )
-Weights = Annotated[str, typer.Option(help="'embedded', 'official', or a folder that 'kptalk train' filled.")]
-Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")]
 MotionFile = Annotated[Path, typer.Argument(metavar="FILE", help="The motion, a .safetensors file.")]
 
 
@@ -26,10 +23,10 @@ def extract(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of a person.")],
     output: Annotated[Path, typer.Option("--output-file", "-o", help="The motion to write, a .safetensors file.")],
     fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 29.97; the video's own.")] = None,
-    weights: Weights = "embedded",
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
+    weights: flags.Weights = "embedded",
+    device: flags.Device = "auto",
+    overwrite: flags.Overwrite = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Take the motion of the largest face from a video."""
     from kptalk.animation import MOTION_SUFFIX, check_file_output
@@ -57,9 +54,9 @@ def extract(
 def show(
     motion: MotionFile,
     output: Annotated[Path, typer.Option("--output-file", "-o", help="The plot to write, a .png file.")],
-    weights: Weights = "embedded",
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
+    weights: flags.Weights = "embedded",
+    overwrite: flags.Overwrite = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Plot the tracks of a motion: head rotation, scale, place, lips and lids."""
     from kptalk.animation import check_file_output
@@ -75,28 +72,24 @@ def show(
 
 @app.command()
 def render(
-    portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="The photo: any image file.")],
+    portrait: flags.Portrait,
     motion: MotionFile,
-    output: Annotated[Path, typer.Option("--output-file", "-o", help="The video to write, an .mp4 file.")],
+    output: flags.Video,
     speech: Annotated[Path | None, typer.Option(help="The sound, cut or filled up to the motion's length.")] = None,
     mode: Annotated[
         str, typer.Option(help="'absolute': the motion as it is; 'relative': its changes added to the photo's own.")
     ] = "absolute",
-    region: Annotated[str, typer.Option(help="What moves: 'all', 'pose', 'expression', 'lips' or 'eyes'.")] = "all",
-    weights: Weights = "embedded",
-    renderer: Annotated[str | None, typer.Option(help="'mesh' or 'liveportrait'; the weights know which.")] = None,
+    region: flags.Region = "all",
+    weights: flags.Weights = "embedded",
+    renderer: flags.Renderer = None,
     fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 29.97; the motion's own.")] = None,
-    size: Annotated[int | None, typer.Option(help="Longest side in pixels: photo's own up to 1280; crop 512.")] = None,
-    picture: Annotated[
-        str, typer.Option("--output", help="'full': the whole photo; 'crop': the square round the face.")
-    ] = "full",
-    stitch: Annotated[
-        bool | None, typer.Option("--stitch/--no-stitch", help="liveportrait: keep shoulders in place; yes where full.")
-    ] = None,
-    face: Annotated[int | None, typer.Option(help="Which of several faces, 1 is the leftmost.")] = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
+    size: flags.Size = None,
+    picture: flags.Show = "full",
+    stitch: flags.Stitch = None,
+    face: flags.FaceNumber = None,
+    device: flags.Device = "auto",
+    overwrite: flags.Overwrite = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Draw a motion on a portrait."""
     started = time.perf_counter()

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kptalk.cli import flags
 from kptalk.cli.show import BAD_INPUT, output
 
 
@@ -41,7 +42,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; each network has a good number.")] = None,
     seed: Annotated[int, typer.Option(help="Fixes the batches and the first weights.")] = 0,
     minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on. 0: no limit.")] = 0,
-    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")] = "auto",
+    device: flags.Device = "auto",
 ) -> None:
     """Train a network on shards; stopped at any time, the same command goes on."""
     from kptalk.train.run import train_network
