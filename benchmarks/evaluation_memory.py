@@ -19,7 +19,7 @@ from common import run
 
 from kptalk import Speech
 from kptalk.media.clip import read_frames
-from kptalk.media.video import VideoWriter
+from kptalk.media.encoder import VideoWriter
 
 CLIP = Path(__file__).resolve().parents[2] / "shared/data/clips/val/aoc_1.mp4"
 FPS = Fraction(25)

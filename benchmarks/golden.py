@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+from kptalk.options import ReenactOptions, RetargetOptions
 from skimage.data import astronaut
 
 from kptalk import Animation, Control, Options, Pipeline
-from kptalk.options import ReenactOptions, RetargetOptions
 from kptalk.types import Motion
 
 ROOT = Path(__file__).resolve().parents[1]

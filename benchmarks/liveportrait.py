@@ -34,16 +34,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kptalk.device import pick_device, set_threads, side_by_side
 from kptalk.errors import OptionError
-from kptalk.motion.generate import LENGTH
-from kptalk.motion.kdtalker import KDTalkerGenerator
-from kptalk.motion.liveportrait import LivePortraitSpace, crops_to_tensor, keypoints, read_statistics
-from kptalk.official import NORM, TARGETS
+from kptalk.methods.kdtalker import ON_A_GPU, LivePortraitSystem
+from kptalk.motion.facemesh.generator import LENGTH
+from kptalk.motion.liveportrait.generator import KDTalkerGenerator
+from kptalk.motion.liveportrait.space import LivePortraitSpace, crops_to_tensor, keypoints, read_statistics
 from kptalk.pipeline import Options, Pipeline
 from kptalk.render.liveportrait.portrait import PortraitRenderer
 from kptalk.render.liveportrait.renderer import LivePortraitRenderer, fast_networks
-from kptalk.systems.liveportrait import ON_A_GPU, LivePortraitSystem
 from kptalk.types import Motion
 from kptalk.weights.convert import Network
+from kptalk.weights.official import NORM, TARGETS
 from kptalk.weights.registry import converted_path, entry_of
 from kptalk.weights.store import load_model
 

@@ -29,18 +29,18 @@ from rich.table import Table
 
 from kptalk import Motion, Options, Pipeline, Portrait, Speech
 from kptalk.audio.mel import SAMPLE_RATE, mel_spectrogram
-from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.metric import Heard, Sight
 from kptalk.evaluate.metrics.jitter import JitterJudge, Joins
 from kptalk.evaluate.metrics.lips import LipJudge, best_lag, correlation
 from kptalk.evaluate.statistics import bootstrap_mean
 from kptalk.face.find import find_portrait
-from kptalk.face.indices import gaze, lid_opening, lip_opening
+from kptalk.face.geometry import rotation_angles
 from kptalk.face.landmarks import FaceMesh
+from kptalk.face.topology import gaze, lid_opening, lip_opening
 from kptalk.media import read_frames
 from kptalk.motion.control import Control
-from kptalk.motion.facemesh import FaceMeshSpace
-from kptalk.motion.generate import FPS, HELD, LENGTH, LOOKAHEAD
-from kptalk.motion.rotation import rotation_angles
+from kptalk.motion.facemesh.generator import FPS, HELD, LENGTH, LOOKAHEAD
+from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.train.data import mel_windows, training_clip
 from kptalk.train.prepare import load_shards
 

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from kptalk.face.indices import lid_opening, lip_opening
+from kptalk.face.geometry import rotation_angles
 from kptalk.face.landmarks import FaceMesh
+from kptalk.face.topology import lid_opening, lip_opening
 from kptalk.media.clip import read_frames
 from kptalk.media.image import read_image
-from kptalk.motion.facemesh import FaceMeshSpace
+from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.motion.retarget import Drive
-from kptalk.motion.rotation import rotation_angles
 from kptalk.pipeline import Pipeline, ReenactOptions
 
 SIDE = 200

@@ -19,14 +19,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import numpy as np
 
-from kptalk.face.crop import crop_stage
 from kptalk.face.find import find_portrait
-from kptalk.face.indices import EYE_CORNERS, LID_PAIRS, LIPS_INNER, LIPS_OUTER, lid_opening, lip_opening
+from kptalk.face.framing import crop_stage
+from kptalk.face.geometry import rotation_angles, rotation_matrix
 from kptalk.face.landmarks import FaceMesh
+from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER, LIPS_OUTER, lid_opening, lip_opening
 from kptalk.media.clip import read_frames
 from kptalk.media.image import read_image
-from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace, head_expression
-from kptalk.motion.rotation import rotation_angles, rotation_matrix
+from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace, head_expression
 from kptalk.render.mesh import MeshRenderer
 from kptalk.render.mesh.renderer import MeshState, draw_vertices
 from kptalk.types import Array, Face, Image, Motion, Portrait

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from kptalk import Pipeline
-from kptalk.motion import smoothing
-from kptalk.motion.facemesh import FaceMeshSource
-from kptalk.motion.generate import FPS, POSE, MotionGenerator, SamplerConfig
+from kptalk.motion.facemesh.generator import FPS, POSE, MotionGenerator, SamplerConfig
+from kptalk.motion.facemesh.space import FaceMeshSource
+from kptalk.motion.filters import gaussian as smoothing
 from kptalk.train.data import TrainingClip, mel_windows, split_fold, training_clip
 from kptalk.train.prepare import load_shards
 from kptalk.types import Motion

@@ -9,7 +9,8 @@ import pytest
 import torch
 from official_set import publish
 
-from kptalk import cli, official
+from kptalk import cli
+from kptalk.weights import official
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

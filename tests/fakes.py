@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace
-from kptalk.motion.generate import MotionGenerator, SamplerConfig
+from kptalk.methods.facemesh import FaceMeshSystem
+from kptalk.motion.facemesh.generator import MotionGenerator, SamplerConfig
+from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace
 from kptalk.pipeline import Pipeline
-from kptalk.systems.facemesh import FaceMeshSystem
 from kptalk.types import FIELDS, Face, Motion, Portrait
 from kptalk.weights.store import embedded_path
 

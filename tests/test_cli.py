@@ -17,7 +17,7 @@ from PIL import Image
 from skimage import data
 
 from kptalk.media.clip import probe
-from kptalk.media.video import partial_path
+from kptalk.media.encoder import partial_path
 from kptalk.types import Motion
 
 RATE = 16_000

@@ -16,7 +16,7 @@ from skimage import data
 
 from kptalk import cli
 from kptalk.media.clip import probe, read_frames
-from kptalk.media.video import partial_path
+from kptalk.media.encoder import partial_path
 from kptalk.types import Motion
 
 RATE = 16_000
@@ -251,6 +251,6 @@ def test_ctrl_c_before_anything_was_made(commands, tmp_path, monkeypatch, comman
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kptalk.motion.facemesh.FaceMeshSpace.load", stop)
+    monkeypatch.setattr("kptalk.motion.facemesh.space.FaceMeshSpace.load", stop)
     assert commands[command]() == (130, "", "kptalk: stopped: nothing was written\n")
     assert not list(tmp_path.iterdir())

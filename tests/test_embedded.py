@@ -6,9 +6,9 @@ from fakes import same
 from media_shared import portrait_of
 
 from kptalk.errors import WeightsError
-from kptalk.face.indices import lid_opening, lip_opening
+from kptalk.face.topology import lid_opening, lip_opening
 from kptalk.media.audio import Speech
-from kptalk.motion.generate import HELD, LENGTH, LOOKAHEAD
+from kptalk.motion.facemesh.generator import HELD, LENGTH, LOOKAHEAD
 from kptalk.pipeline import Options, Pipeline
 from kptalk.types import Motion
 

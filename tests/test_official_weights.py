@@ -16,12 +16,12 @@ from PIL import Image
 from skimage import data
 
 from kptalk.errors import MotionError
-from kptalk.face.align import mask
+from kptalk.face.alignment import mask
 from kptalk.face.find import find_portrait
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe
 from kptalk.motion.control import Control
-from kptalk.motion.liveportrait import LIPS
+from kptalk.motion.liveportrait.space import LIPS
 from kptalk.motion.retarget import Drive
 from kptalk.pipeline import Options, Pipeline, ReenactOptions
 from kptalk.types import Motion

@@ -13,11 +13,11 @@ from fakes import FakeDenoiser, FakeEncoder, close, facemesh_space, fake_pipelin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.errors import AudioError, FaceNotFound, ImageError, MotionError, OptionError, OutputError, WeightsError
 from kptalk.media.audio import Speech
 from kptalk.motion.control import Control
-from kptalk.motion.denoiser import Denoiser, DenoiserConfig
+from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
+from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.pipeline import Options, Pipeline
 from kptalk.types import Motion
 from kptalk.weights.store import embedded_path, save_model
@@ -255,7 +255,7 @@ def test_error_of_the_encoder_is_told(pipeline, portrait, tmp_path, monkeypatch)
     def fail(self, frames):
         raise OutputError("disk full")
 
-    monkeypatch.setattr("kptalk.media.video.VideoWriter.write", fail)
+    monkeypatch.setattr("kptalk.media.encoder.VideoWriter.write", fail)
     with pytest.raises(OutputError, match="disk full"):
         pipeline.animate(portrait, speech(160_000)).save(tmp_path / "out.mp4")
 

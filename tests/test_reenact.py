@@ -12,14 +12,14 @@ from media_shared import clip_landmarks
 
 from kptalk.errors import AudioError, FaceNotFound, ImageError, InputError, MotionError, OptionError
 from kptalk.face import follow
-from kptalk.face.indices import lip_opening
+from kptalk.face.geometry import rotation_angles
 from kptalk.face.landmarks import FaceMesh
+from kptalk.face.topology import lip_opening
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
+from kptalk.methods.facemesh import FaceMeshSystem
 from kptalk.motion.retarget import Drive
-from kptalk.motion.rotation import rotation_angles
 from kptalk.pipeline import Pipeline, ReenactOptions
-from kptalk.systems.facemesh import FaceMeshSystem
 from kptalk.types import Face, Motion
 
 RATE = 16_000

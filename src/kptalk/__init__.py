@@ -18,7 +18,7 @@ from kptalk import errors
 from kptalk.version import __version__
 
 if _typing.TYPE_CHECKING:
-    from kptalk.animation import Animation
+    from kptalk.job import Animation
     from kptalk.media.audio import Speech
     from kptalk.motion.control import Control
     from kptalk.pipeline import Options, Pipeline, animate
@@ -39,7 +39,7 @@ __all__ = [
 
 # Loaded when first used: ``kptalk --help`` need not wait for torch, and the program can explain what cannot be loaded.
 _HOMES = {
-    "Animation": "kptalk.animation",
+    "Animation": "kptalk.job",
     "Control": "kptalk.motion.control",
     "Motion": "kptalk.types",
     "Options": "kptalk.pipeline",

@@ -14,8 +14,8 @@ from kptalk.device import pick_device, set_threads, usable_cores
 from kptalk.errors import KptalkError
 from kptalk.face.landmarks import FaceMesh
 from kptalk.media.audio import Speech
+from kptalk.methods.facemesh import load_space
 from kptalk.pipeline import Pipeline
-from kptalk.systems.facemesh import load_space
 from kptalk.types import Face, Portrait
 from kptalk.version import __version__
 

@@ -21,23 +21,25 @@ from pathlib import Path
 
 import numpy as np
 
-from kptalk.animation import MOTION_SUFFIX, Animation, Progress, Work
 from kptalk.audio import windows as audio_windows
 from kptalk.audio.mel import SAMPLE_RATE
 from kptalk.device import pick_device, set_threads
 from kptalk.errors import AudioError, ImageError, MotionError, OptionError
 from kptalk.face.find import find_portrait
+from kptalk.job import MOTION_SUFFIX, Animation, Progress, Work
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe
 from kptalk.media.image import read_image
-from kptalk.motion import generate, resample
+from kptalk.methods import facemesh
+from kptalk.methods import kdtalker as liveportrait
+from kptalk.methods.base import System
+from kptalk.methods.facemesh import FaceMeshSystem
+from kptalk.methods.kdtalker import LivePortraitSystem
 from kptalk.motion.control import Control
-from kptalk.motion.extract import MotionReader, VideoMotion
+from kptalk.motion.facemesh import generator as generate
+from kptalk.motion.facemesh.reader import MotionReader, VideoMotion
+from kptalk.motion.filters import resample
 from kptalk.motion.retarget import Drive, retarget
-from kptalk.systems import facemesh, liveportrait
-from kptalk.systems.facemesh import FaceMeshSystem
-from kptalk.systems.liveportrait import LivePortraitSystem
-from kptalk.systems.system import System
 from kptalk.types import Image, Motion, Portrait, SourceMotion
 from kptalk.version import __version__
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kptalk.evaluate.meter import Heard, Sight
-from kptalk.evaluate.watch import listen, watch
+from kptalk.evaluate.metric import Heard, Sight
+from kptalk.evaluate.sampling import listen, watch
 
 FRAMES = 100
 

@@ -8,7 +8,7 @@ import numpy as np
 from media.recordings import tone
 
 from kptalk.media.audio import Speech
-from kptalk.media.video import VideoWriter
+from kptalk.media.encoder import VideoWriter
 
 
 def write_video(path: Path, level: int, seconds: float = 0.4, sound: bool = True) -> Path:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kptalk.errors import MissingExtra
-from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.metric import Heard, Sight
 from kptalk.evaluate.metrics.beats import LANDMARKS, SIGMA, BeatsJudge, alignment, audio_beats, motion_beats
 
 CLIP = "aoc_1"

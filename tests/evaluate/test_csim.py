@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kptalk.errors import MissingExtra, WeightsError
-from kptalk.evaluate.meter import Sight
+from kptalk.evaluate.metric import Sight
 from kptalk.evaluate.metrics.csim import EVERY, FIVE_POINTS, TEMPLATE, CsimJudge, aligned_face, similarity
 
 CLIP, OTHER = "mead_W040_1", "aoc_1"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from evaluate.conftest import frozen, shifted, trembling
 
-from kptalk.evaluate.meter import Heard
+from kptalk.evaluate.metric import Heard
 from kptalk.evaluate.metrics.lips import LipJudge
 from kptalk.evaluate.metrics.sync import SyncJudge
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from parity_weights import weights
 
 from kptalk.errors import WeightsError
-from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.metric import Heard, Sight
 from kptalk.evaluate.metrics.diversity import (
     HopenetJudge,
     HopenetMeter,
@@ -18,10 +18,10 @@ from kptalk.evaluate.metrics.diversity import (
     head_rotation,
     mean_std,
 )
-from kptalk.evaluate.metrics.hopenet import Hopenet, HopenetConfig, degrees
-from kptalk.evaluate.watch import watch
-from kptalk.motion.facemesh import FaceMeshSpace
-from kptalk.motion.rotation import rotation_matrix
+from kptalk.evaluate.sampling import watch
+from kptalk.face.geometry import rotation_matrix
+from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.networks.hopenet import Hopenet, HopenetConfig, degrees
 from kptalk.weights.store import embedded_path, save_model
 
 SILENCE = Heard(np.zeros(0, np.float32), np.zeros(0, np.float32))

@@ -19,7 +19,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from kptalk.errors import WeightsError
 from kptalk.evaluate.metrics import fid
 from kptalk.evaluate.metrics.fid import EVERY, FEWEST, FidJudge, Gaussian, frechet_distance
-from kptalk.evaluate.metrics.inception import Inception, load_inception
+from kptalk.networks.inception import Inception, load_inception
 
 SMALL = [0.0010540626, 2.1033518, 1.0686638, 1.4715666, 3.7154102, 0.070407308, 0.12483998, 0.033554371]
 LARGE = [0.016588479, 1.3172073, 1.0683186, 0.68988585, 2.7881286, 0.047908686, 0.057721954, 0.027481319]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from evaluate.conftest import frozen
 
-from kptalk.evaluate.meter import Sight
+from kptalk.evaluate.metric import Sight
 from kptalk.evaluate.metrics.flicker import FlickerJudge
 
 CLIP = "aoc_1"

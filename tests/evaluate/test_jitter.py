@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from evaluate.conftest import frozen, trembling
 
-from kptalk.evaluate.meter import Sight
+from kptalk.evaluate.metric import Sight
 from kptalk.evaluate.metrics.jitter import JitterJudge, Joins, landmark_jerk, seams
 
 CLIP = "aoc_1"

@@ -6,7 +6,7 @@ from evaluate.conftest import faceless, frozen, shifted, trembling
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.metric import Heard, Sight
 from kptalk.evaluate.metrics.lips import LipJudge, best_lag, closures, correlation, landmark_distance, speaking
 
 CLIP, OTHER = "aoc_1", "katiehill_1"

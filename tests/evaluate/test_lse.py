@@ -9,11 +9,11 @@ from parity_weights import weights
 from scipy.signal import medfilt
 
 from kptalk.errors import WeightsError
-from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.metric import Heard, Sight
 from kptalk.evaluate.metrics.lse import FaceCrops, SyncNetJudge, SyncNetMeter, crop_face, detector_box, sync_score
 from kptalk.evaluate.metrics.mfcc import mfcc
-from kptalk.evaluate.metrics.syncnet import SyncNet, SyncNetConfig
-from kptalk.evaluate.watch import listen, watch
+from kptalk.evaluate.sampling import listen, watch
+from kptalk.networks.syncnet import SyncNet, SyncNetConfig
 from kptalk.weights.store import save_model
 
 NOISE = 6.7e-6  # of the reference's embeddings; a distance adds up 1024 of them

@@ -17,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from kptalk.errors import MissingExtra, OutputError
-from kptalk.evaluate.meter import Column
+from kptalk.evaluate.metric import Column
 from kptalk.evaluate.report import plots
 from kptalk.evaluate.report.files import write_csv, write_json
 from kptalk.evaluate.report.numbers import shown, worded

@@ -8,12 +8,12 @@ import pytest
 from media.recordings import tone, write_clip
 
 from kptalk.errors import DatasetError
-from kptalk.evaluate.meter import Column
+from kptalk.evaluate.metric import Column
 from kptalk.evaluate.names import method_names
 from kptalk.evaluate.result import REAL, Clip
 from kptalk.evaluate.run import Method, check_clips, evaluate, find_clips
+from kptalk.evaluate.sampling import listen, watch
 from kptalk.evaluate.speed import Timing, write_timings
-from kptalk.evaluate.watch import listen, watch
 from kptalk.weights.digest import sha256_of
 
 RATE = 16_000

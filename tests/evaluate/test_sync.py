@@ -5,10 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from kptalk.evaluate.meter import Heard, Sight
+from kptalk.evaluate.metric import Heard, Sight
 from kptalk.evaluate.metrics.sync import SyncJudge, av_offset
-from kptalk.evaluate.metrics.sync_model import SyncConfig, SyncModel, lip_shape
-from kptalk.evaluate.watch import listen, watch
+from kptalk.evaluate.sampling import listen, watch
+from kptalk.networks.sync import SyncConfig, SyncModel, lip_shape
 from kptalk.weights.store import embedded_path, load_model
 
 CLIPS = ("icl_T4_3", "lrs3_JSSc7hYKstI_1", "talking_face_FAzSK8PLmGI_1")  # own offset within a frame by the index

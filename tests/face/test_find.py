@@ -10,7 +10,7 @@ from skimage import data
 
 from kptalk.errors import FaceNotFound, FaceTooSmall, OptionError
 from kptalk.face.find import SMALLEST, find_faces, find_portrait
-from kptalk.face.indices import EYE_CORNERS
+from kptalk.face.topology import EYE_CORNERS
 from kptalk.media.image import read_image
 from kptalk.types import Face
 

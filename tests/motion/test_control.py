@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from media_shared import portrait_of
 
 from kptalk.errors import MotionError, OptionError
-from kptalk.face.indices import LID_PAIRS, gaze, lid_opening, lip_opening
-from kptalk.motion.anatomy import FaceMeshAnatomy, blink_of
+from kptalk.face.topology import LID_PAIRS, gaze, lid_opening, lip_opening
 from kptalk.motion.control import BLINK, Control, Controller
-from kptalk.motion.facemesh import head_expression
+from kptalk.motion.facemesh.regions import FaceMeshAnatomy, blink_of
+from kptalk.motion.facemesh.space import head_expression
 from kptalk.types import Motion
 
 CALM = Control(blinks=0, gate=False, ease=False)

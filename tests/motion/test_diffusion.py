@@ -6,9 +6,9 @@ import torch
 from parity_weights import weights
 
 from kptalk.errors import OptionError
-from kptalk.motion.denoiser import OFFICIAL_PREFIX, Denoiser, DenoiserConfig
 from kptalk.motion.diffusion import Known, ddim, noise_loss, sample
-from kptalk.motion.schedule import add_noise, alphas_cumprod, betas
+from kptalk.networks.denoiser import OFFICIAL_PREFIX, Denoiser, DenoiserConfig
+from kptalk.networks.noise_schedule import add_noise, alphas_cumprod, betas
 
 COMPACT = DenoiserConfig(dim=32, depth=1, heads=2, head_dim=16, time_dim=16, audio_dim=8, rotary_dim=8, window=10)
 

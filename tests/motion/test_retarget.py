@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kptalk.errors import OptionError
-from kptalk.motion.facemesh import head_expression, turn
-from kptalk.motion.liveportrait import EYES, LIPS
+from kptalk.face.geometry import rotation_matrix
+from kptalk.motion.facemesh.space import head_expression, turn
+from kptalk.motion.liveportrait.space import EYES, LIPS
 from kptalk.motion.retarget import MODES, REGIONS, Drive, FaceMeshRetargeter, LivePortraitRetargeter, retarget
-from kptalk.motion.rotation import rotation_matrix
 from kptalk.types import Motion
 
 SEEDS = st.integers(0, 1000)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import kptalk
-from kptalk.face.crop import crop_stage
 from kptalk.face.find import find_portrait
+from kptalk.face.framing import crop_stage
 from kptalk.media.image import read_image
-from kptalk.motion.facemesh import FaceMeshSpace
+from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.render.mesh import MeshRenderer, MeshState
 
 CLOSED = ("sadtalker_people_0", "liveportrait_s9", "hallo_7", "lia_monroe")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from kptalk.errors import MotionError
-from kptalk.face.indices import LIPS_INNER, lid_opening, lip_opening
+from kptalk.face.geometry import rotation_matrix
 from kptalk.face.landmarks import FaceMesh
-from kptalk.motion.facemesh import FaceMeshSpace, head_expression
-from kptalk.motion.rotation import rotation_matrix
+from kptalk.face.topology import LIPS_INNER, lid_opening, lip_opening
+from kptalk.motion.facemesh.space import FaceMeshSpace, head_expression
 from kptalk.render.mesh import MeshRenderer, MeshState, clamp_pose
 from kptalk.render.mesh.renderer import rigid_motion, sampling_map
 from kptalk.types import Face, Motion, Portrait

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kptalk.audio.mel import SILENCE, mel_spectrogram
 from kptalk.audio.windows import audio_windows
-from kptalk.face.indices import lid_opening, lip_opening
+from kptalk.face.topology import lid_opening, lip_opening
 from kptalk.train.data import augment_mel, mel_windows, mirror_tokens, split_fold, training_clip
 from kptalk.train.space import mirrored
 

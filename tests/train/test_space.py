@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from kptalk.face.indices import EYE_CORNERS, LID_PAIRS, LIPS_INNER, lid_opening, lip_opening
-from kptalk.motion.facemesh import FaceMeshSpace
-from kptalk.motion.rotation import rotation_matrix
+from kptalk.face.geometry import rotation_matrix
+from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER, lid_opening, lip_opening
+from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.train.space import (
     align_clip,
     fit_space,

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from kptalk.cli import app
 from kptalk.errors import DatasetError
-from kptalk.evaluate.metrics.sync_model import N_LIPS, SyncConfig, SyncModel
+from kptalk.networks.sync import N_LIPS, SyncConfig, SyncModel
 from kptalk.train import sync
 from kptalk.train.run import train_network
 from kptalk.train.sync_ridge import INNER_LOWER, INNER_UPPER, RidgeFit, opening, ridge_curve

@@ -11,10 +11,11 @@ import torch
 from official_set import SPREAD, STITCHING, rule, stitching_file
 from safetensors.torch import load_file
 
-from kptalk import cli, official
-from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
+from kptalk import cli
 from kptalk.errors import WeightsError
-from kptalk.render.liveportrait.decoder import fold_spectral_norm
+from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
+from kptalk.networks.spade import fold_spectral_norm
+from kptalk.weights import official
 from kptalk.weights.convert import Network
 from kptalk.weights.lock import Record, read_lock, record_file
 from kptalk.weights.registry import ENTRIES, TABLE, official_path

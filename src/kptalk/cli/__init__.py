@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from kptalk.cli.animate import animate
+from kptalk.cli.console import BAD_INPUT, FAILED, INTERRUPTED, output, say, show_warning
 from kptalk.cli.evaluate import evaluate, study
 from kptalk.cli.motion import app as motion
 from kptalk.cli.reenact import reenact
-from kptalk.cli.show import BAD_INPUT, FAILED, INTERRUPTED, output, say, show_warning
 from kptalk.cli.train import prepare, train
 from kptalk.cli.weights import app as weights
 from kptalk.errors import InputError, KptalkError

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from kptalk.cli import flags
-from kptalk.cli import show as cli
+from kptalk.cli import console as cli
+from kptalk.cli import options as flags
 from kptalk.errors import OptionError
 
 
@@ -45,9 +45,9 @@ def animate(
 ) -> None:
     """Make a talking video from one photo and one recording."""
     started = time.perf_counter()
-    from kptalk.animation import MOTION_SUFFIX, check_file_output
+    from kptalk.job import MOTION_SUFFIX, check_file_output
     from kptalk.media.audio import Speech
-    from kptalk.media.video import check_output
+    from kptalk.media.encoder import check_output
     from kptalk.motion.control import Control
     from kptalk.pipeline import Options, Pipeline
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from kptalk.cli import flags
-from kptalk.cli import show as cli
+from kptalk.cli import console as cli
+from kptalk.cli import options as flags
 from kptalk.errors import OptionError
 
 study = typer.Typer(no_args_is_help=True, help="A blind side-by-side study with people.")

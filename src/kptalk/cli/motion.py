@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from kptalk.cli import flags
-from kptalk.cli import show as cli
+from kptalk.cli import console as cli
+from kptalk.cli import options as flags
 from kptalk.cli.animate import frame_rate
 
 app = typer.Typer(
@@ -29,8 +29,8 @@ def extract(
     quiet: flags.Quiet = False,
 ) -> None:
     """Take the motion of the largest face from a video."""
-    from kptalk.animation import MOTION_SUFFIX, check_file_output
-    from kptalk.motion.extract import VideoMotion
+    from kptalk.job import MOTION_SUFFIX, check_file_output
+    from kptalk.motion.facemesh.reader import VideoMotion
     from kptalk.pipeline import load_reader
     from kptalk.types import Motion
 
@@ -59,9 +59,9 @@ def show(
     quiet: flags.Quiet = False,
 ) -> None:
     """Plot the tracks of a motion: head rotation, scale, place, lips and lids."""
-    from kptalk.animation import check_file_output
+    from kptalk.job import check_file_output
+    from kptalk.methods.facemesh import load_space
     from kptalk.motion.plot import PLOT_SUFFIX, plot_motion
-    from kptalk.systems.facemesh import load_space
     from kptalk.types import Motion
 
     check_file_output(output, PLOT_SUFFIX, overwrite)
@@ -93,7 +93,7 @@ def render(
 ) -> None:
     """Draw a motion on a portrait."""
     started = time.perf_counter()
-    from kptalk.media.video import check_output
+    from kptalk.media.encoder import check_output
     from kptalk.motion.retarget import Drive
     from kptalk.pipeline import Pipeline, ReenactOptions
     from kptalk.types import Motion

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from kptalk.cli import flags
-from kptalk.cli import show as cli
+from kptalk.cli import console as cli
+from kptalk.cli import options as flags
 from kptalk.cli.animate import frame_rate
 
 
@@ -38,8 +38,8 @@ def reenact(
 ) -> None:
     """Let a portrait move as the person in a video does."""
     started = time.perf_counter()
-    from kptalk.animation import MOTION_SUFFIX, check_file_output
-    from kptalk.media.video import check_output
+    from kptalk.job import MOTION_SUFFIX, check_file_output
+    from kptalk.media.encoder import check_output
     from kptalk.motion.retarget import Drive
     from kptalk.pipeline import Pipeline, ReenactOptions
 

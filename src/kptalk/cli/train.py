@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kptalk.cli import flags
-from kptalk.cli.show import BAD_INPUT, output
+from kptalk.cli import options as flags
+from kptalk.cli.console import BAD_INPUT, output
 
 
 def prepare(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from kptalk.cli.show import FAILED, errors, output, say
+from kptalk.cli.console import FAILED, errors, output, say
 
 if TYPE_CHECKING:
-    from kptalk.official import Outcome
+    from kptalk.weights.official import Outcome
 
 Names = Annotated[
     list[str] | None,
@@ -42,7 +42,7 @@ def pull(
     ] = False,
 ) -> None:
     """Download, check and convert; without names the set 'official'. HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE count."""
-    from kptalk import official
+    from kptalk.weights import official
 
     for entry in official.chosen(names or ["official"]):
         use = "commercial use allowed" if entry.commercial else "no commercial use"
@@ -55,7 +55,7 @@ def convert(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="An official file, or a folder that holds some.")],
 ) -> None:
     """Convert your own copies of official files; they are known by their file names."""
-    from kptalk import official
+    from kptalk.weights import official
 
     _report(official.convert(path))
 
@@ -63,7 +63,7 @@ def convert(
 @app.command()
 def verify(names: Names = None) -> None:
     """Compare SHA-256 digests with the lock file and load every file strictly; without names all that are here."""
-    from kptalk import official
+    from kptalk.weights import official
 
     if not _report(official.verify(names or [])):
         output.print("no official weights are here: kptalk weights pull")

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from kptalk.errors import AudioError, InputError, OptionError, OutputError
-from kptalk.evaluate.meter import FPS, RATE
+from kptalk.evaluate.metric import FPS, RATE
 from kptalk.evaluate.run import Method
+from kptalk.evaluate.sampling import listen
 from kptalk.evaluate.speed import Timing, write_timings
-from kptalk.evaluate.watch import listen
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
 from kptalk.pipeline import Options, Pipeline

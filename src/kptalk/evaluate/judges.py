@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from kptalk.errors import MissingExtra, WeightsError
-from kptalk.evaluate.meter import Column, Judge
+from kptalk.evaluate.metric import Column, Judge
 from kptalk.evaluate.metrics.beats import BeatsJudge
 from kptalk.evaluate.metrics.cpbd import CpbdJudge
 from kptalk.evaluate.metrics.csim import CsimJudge

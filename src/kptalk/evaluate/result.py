@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.meter import Column
+from kptalk.evaluate.metric import Column
 
 REAL = "real"  # name of the first row: the real videos judged by the same meters
 

@@ -11,12 +11,12 @@ from itertools import zip_longest
 from pathlib import Path
 
 from kptalk.errors import DatasetError, InputError
-from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Judge, Sight
+from kptalk.evaluate.metric import FPS, RATE, Column, Heard, Judge, Sight
 from kptalk.evaluate.result import REAL, Clip, ClipResult, Evaluation, MethodResult
+from kptalk.evaluate.sampling import listen, watch
 from kptalk.evaluate.speed import COLUMNS as SPEED
 from kptalk.evaluate.speed import Timing, read_timings, stage_columns
 from kptalk.evaluate.tracks import TrackMeter
-from kptalk.evaluate.watch import listen, watch
 from kptalk.media.clip import probe
 from kptalk.weights.digest import sha256_of
 

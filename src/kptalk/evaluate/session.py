@@ -14,7 +14,7 @@ from kptalk.evaluate.report.files import finite, write_csv, write_json
 from kptalk.evaluate.report.page import write_html
 from kptalk.evaluate.result import ClipResult, Evaluation
 from kptalk.evaluate.run import Method, Progress, evaluate
-from kptalk.motion.generate import HELD, LENGTH, LOOKAHEAD
+from kptalk.motion.facemesh.generator import HELD, LENGTH, LOOKAHEAD
 
 REPORT = "report.json"
 GENERATED = "generated"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from kptalk.errors import DatasetError
-from kptalk.evaluate.meter import Column
+from kptalk.evaluate.metric import Column
 from kptalk.evaluate.report.files import write_whole
 
 TIMING = "timing.json"

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.meter import Sight
+from kptalk.evaluate.metric import Sight
 from kptalk.evaluate.metrics.diversity import head_rotation
 from kptalk.evaluate.result import Tracks
-from kptalk.face.indices import lip_opening
+from kptalk.face.topology import lip_opening
 
 HEAT_SIDE = 64
 STILL_SIDE = 128

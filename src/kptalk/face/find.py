@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from kptalk.errors import FaceNotFound, FaceTooSmall, OptionError
-from kptalk.face.indices import EYE_CORNERS
 from kptalk.face.landmarks import FaceMesh, detect_boxes
+from kptalk.face.topology import EYE_CORNERS
 from kptalk.types import Array, Face, Image, Portrait
 
 MOST_TILT = 60.0  # degrees; a face on its side would be drawn with its neck where its cheek is

@@ -2,7 +2,7 @@
 
 from kptalk.media.audio import Speech
 from kptalk.media.clip import Clip, probe, read_frames
+from kptalk.media.encoder import VideoWriter, check_output
 from kptalk.media.image import read_image
-from kptalk.media.video import VideoWriter, check_output
 
 __all__ = ["Clip", "Speech", "VideoWriter", "check_output", "probe", "read_frames", "read_image"]

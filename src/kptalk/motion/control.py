@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptalk.errors import MotionError, OptionError
-from kptalk.motion import resample
-from kptalk.motion.anatomy import Anatomy
+from kptalk.motion.facemesh.regions import Anatomy
+from kptalk.motion.filters import resample
 from kptalk.types import Array, Motion
 
 FPS = Fraction(25)

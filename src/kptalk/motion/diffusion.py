@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kptalk.errors import OptionError
-from kptalk.motion.schedule import BETA_END, BETA_START, N_STEPS, add_noise
+from kptalk.networks.noise_schedule import BETA_END, BETA_START, N_STEPS, add_noise
 
 if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from kptalk.errors import MissingExtra, OutputError
-from kptalk.face.indices import LID_PAIRS
-from kptalk.motion.facemesh import FaceMeshSpace, head_expression
-from kptalk.motion.liveportrait import EYES, LIPS, LivePortraitSpace
+from kptalk.face.topology import LID_PAIRS
+from kptalk.motion.facemesh.space import FaceMeshSpace, head_expression
+from kptalk.motion.liveportrait.space import EYES, LIPS, LivePortraitSpace
 from kptalk.types import Array, Motion
 
 PLOT_SUFFIX = ".png"

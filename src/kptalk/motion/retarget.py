@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from kptalk.errors import OptionError
-from kptalk.motion import liveportrait
-from kptalk.motion.facemesh import FaceMeshSpace, head_expression
-from kptalk.motion.rotation import rotation_angles, rotation_matrix
+from kptalk.face.geometry import rotation_angles, rotation_matrix
+from kptalk.motion.facemesh.space import FaceMeshSpace, head_expression
+from kptalk.motion.liveportrait import space as liveportrait
 from kptalk.types import FIELDS, Array, Motion
 
 MODES = ("relative", "absolute")

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kptalk.audio import level
-from kptalk.audio.encoder import AudioEncoder
+from kptalk.audio import mean_norm as level
+from kptalk.networks.audio_encoder import AudioEncoder
 from kptalk.train.data import TrainingClip, augment_mel, mel_windows
 from kptalk.types import Array
 

@@ -17,8 +17,8 @@ from scipy.signal import savgol_filter
 
 from kptalk.audio.mel import FRAME_RATE, SILENCE, mel_spectrogram
 from kptalk.errors import DatasetError
-from kptalk.face.indices import gaze, lid_opening
-from kptalk.motion.facemesh import FaceMeshSpace
+from kptalk.face.topology import gaze, lid_opening
+from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.train.space import align_clip, mirrored, relative_pose
 from kptalk.types import N_KEYPOINTS, Array
 

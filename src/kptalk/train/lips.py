@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kptalk.face.indices import MOUTH_CORNERS
-from kptalk.motion.facemesh import FaceMeshSpace
-from kptalk.motion.lips import LipNet
+from kptalk.face.topology import MOUTH_CORNERS
+from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.networks.lip_ensemble import LipNet
 from kptalk.train.audio import LENGTH, ClipSampler, correlation, whole_clip
 from kptalk.train.data import TrainingClip
 from kptalk.types import Array

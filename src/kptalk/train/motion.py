@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kptalk.audio import level
-from kptalk.audio.encoder import AudioEncoder
+from kptalk.audio import mean_norm as level
 from kptalk.errors import DatasetError
-from kptalk.motion.denoiser import Denoiser, DenoiserConfig
 from kptalk.motion.diffusion import noise_loss, sample
-from kptalk.motion.schedule import N_STEPS, alphas_cumprod
+from kptalk.networks.audio_encoder import AudioEncoder
+from kptalk.networks.denoiser import Denoiser, DenoiserConfig
+from kptalk.networks.noise_schedule import N_STEPS, alphas_cumprod
 from kptalk.train.audio import correlation
 from kptalk.train.data import TrainingClip, augment_mel, mel_windows
 from kptalk.types import Array

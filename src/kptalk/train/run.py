@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from kptalk.audio.encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.device import pick_device, set_threads
 from kptalk.errors import DatasetError, OptionError, OutputError
-from kptalk.evaluate.metrics.sync_model import SyncModel
-from kptalk.motion.facemesh import FaceMeshSpace
-from kptalk.motion.generate import SamplerConfig
-from kptalk.motion.lips import LipNet
+from kptalk.motion.facemesh.generator import SamplerConfig
+from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
+from kptalk.networks.lip_ensemble import LipNet
+from kptalk.networks.sync import SyncModel
 from kptalk.train import audio, lips, motion, sync
 from kptalk.train.data import OfPerson, TrainingClip, load_clips, mirror_tokens, save_clips, split_fold, training_clip
 from kptalk.train.loop import LoopConfig, Progress, fit

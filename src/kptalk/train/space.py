@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from kptalk.errors import DatasetError
-from kptalk.face.indices import (
+from kptalk.face.geometry import align, rotation_angles
+from kptalk.face.topology import (
     EYE_CORNERS,
     HALF_STABLE,
     IRISES,
@@ -28,8 +29,7 @@ from kptalk.face.indices import (
     lid_opening,
     lip_opening,
 )
-from kptalk.motion.facemesh import EYE_TO_PIVOT
-from kptalk.motion.rotation import align, rotation_angles
+from kptalk.motion.facemesh.space import EYE_TO_PIVOT
 from kptalk.types import N_KEYPOINTS, Array
 
 Indices = NDArray[np.int64]
@@ -83,7 +83,7 @@ def neutral_mesh(meshes: Array) -> Array:
 
 
 def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]:
-    """Tensors of ``kptalk.motion.facemesh.FaceMeshSpace`` from aligned clips.
+    """Tensors of ``kptalk.motion.facemesh.space.FaceMeshSpace`` from aligned clips.
 
     Raises:
         DatasetError: too few frames.

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kptalk.audio.mel import FRAME_RATE, mel_spectrogram
-from kptalk.evaluate.metrics.sync_model import (
+from kptalk.networks.sync import (
     HELD,
     SEARCH,
     STEPS,

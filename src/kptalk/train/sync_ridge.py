@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kptalk.evaluate.metrics.sync_model import lag_correlations, level_free, resample
+from kptalk.networks.sync import lag_correlations, level_free, resample
 from kptalk.types import Array
 
 CONTEXT = 6  # video frames to either side of a frame that are listened to

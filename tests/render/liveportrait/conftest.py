@@ -7,9 +7,9 @@ import pytest
 import torch
 from parity_weights import weights
 
-from kptalk.render.liveportrait.appearance import AppearanceExtractor
-from kptalk.render.liveportrait.decoder import SpadeDecoder, fold_spectral_norm
-from kptalk.render.liveportrait.warping import WarpingNetwork
+from kptalk.networks.appearance import AppearanceExtractor
+from kptalk.networks.spade import SpadeDecoder, fold_spectral_norm
+from kptalk.networks.warping import WarpingNetwork
 
 
 class Reference:

@@ -9,16 +9,16 @@ import pytest
 import torch
 from parity_weights import weights
 
-from kptalk.audio.encoder import AudioEncoder
 from kptalk.audio.windows import audio_windows
 from kptalk.errors import MotionError
-from kptalk.motion.convnext import MotionExtractor
-from kptalk.motion.denoiser import OFFICIAL_PREFIX, Denoiser
-from kptalk.motion.kalman import smooth_motion
-from kptalk.motion.kdtalker import KDTalkerGenerator
-from kptalk.motion.liveportrait import LivePortraitSpace, absolute, keypoints
-from kptalk.render.liveportrait.fast_decoder import FastDecoder
-from kptalk.render.liveportrait.fast_warping import FastWarping
+from kptalk.motion.filters.kalman import smooth_motion
+from kptalk.motion.liveportrait.generator import KDTalkerGenerator
+from kptalk.motion.liveportrait.space import LivePortraitSpace, absolute, keypoints
+from kptalk.networks.audio_encoder import AudioEncoder
+from kptalk.networks.denoiser import OFFICIAL_PREFIX, Denoiser
+from kptalk.networks.motion_extractor import MotionExtractor
+from kptalk.render.liveportrait.cpu.decoder import FastDecoder
+from kptalk.render.liveportrait.cpu.warping import FastWarping
 from kptalk.render.liveportrait.renderer import LivePortraitRenderer, to_frames
 from kptalk.types import Motion
 

@@ -6,13 +6,13 @@ import torch
 from fakes import facemesh_space, plain_portrait, random_motion
 from parity_weights import weights
 
-from kptalk.face.align import aligned_crop, aligned_photo
-from kptalk.face.crop import EDGES
-from kptalk.motion.liveportrait import keypoints
-from kptalk.render.liveportrait import stitching
+from kptalk.face.alignment import aligned_crop, aligned_photo
+from kptalk.face.framing import EDGES
+from kptalk.motion.liveportrait.space import keypoints
+from kptalk.networks import stitching
+from kptalk.networks.stitching import EYE, StitchingNetwork
 from kptalk.render.liveportrait.portrait import PortraitRenderer, eye_openings
 from kptalk.render.liveportrait.renderer import LivePortraitState
-from kptalk.render.liveportrait.stitching import EYE, StitchingNetwork
 from kptalk.types import SourceMotion
 
 

@@ -22,7 +22,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import argrelmin, resample_poly
 
 from kptalk.errors import MissingExtra
-from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Judge, Sight
+from kptalk.evaluate.metric import FPS, RATE, Column, Heard, Judge, Sight
 
 Floats = NDArray[np.float64]
 

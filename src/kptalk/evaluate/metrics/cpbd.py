@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
 from kptalk.errors import MissingExtra
-from kptalk.evaluate.meter import Column, Heard, Judge, Sight
+from kptalk.evaluate.metric import Column, Heard, Judge, Sight
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]

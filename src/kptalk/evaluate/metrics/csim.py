@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptalk.errors import MissingExtra, WeightsError
-from kptalk.evaluate.meter import Column, Heard, Image, Judge, Sight
-from kptalk.face.indices import IRISES, MOUTH_CORNERS
+from kptalk.evaluate.metric import Column, Heard, Image, Judge, Sight
+from kptalk.face.topology import IRISES, MOUTH_CORNERS
 from kptalk.weights.digest import sha256_of
 from kptalk.weights.registry import official_path
 

@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kptalk.evaluate.meter import Column, Heard, Judge, Sight
-from kptalk.evaluate.metrics.hopenet import Hopenet, HopenetConfig, degrees, prepare, with_margins
-from kptalk.motion.facemesh import FaceMeshSpace
-from kptalk.motion.rotation import rotation_angles
+from kptalk.evaluate.metric import Column, Heard, Judge, Sight
+from kptalk.face.geometry import rotation_angles
+from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.networks.hopenet import Hopenet, HopenetConfig, degrees, prepare, with_margins
 from kptalk.weights.digest import sha256_of
 from kptalk.weights.registry import official_path
 from kptalk.weights.store import embedded_path, load_model

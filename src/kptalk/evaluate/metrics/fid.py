@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kptalk.evaluate.meter import Column, Heard, Image, Judge, Sight
-from kptalk.evaluate.metrics.inception import FEATURES, load_inception
+from kptalk.evaluate.metric import Column, Heard, Image, Judge, Sight
+from kptalk.networks.inception import FEATURES, load_inception
 from kptalk.weights.digest import sha256_of
 from kptalk.weights.registry import official_path
 

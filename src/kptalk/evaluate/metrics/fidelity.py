@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from kptalk.errors import MissingExtra
-from kptalk.evaluate.meter import Column, Heard, Image, Judge, Sight
+from kptalk.evaluate.metric import Column, Heard, Image, Judge, Sight
 
 EVERY = 5  # frames, from the first one on, for SSIM, which costs ten times as much as PSNR
 WINDOW = 11  # pixels a side, of SSIM

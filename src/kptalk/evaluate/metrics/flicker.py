@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.meter import Column, Heard, Judge, Sight
+from kptalk.evaluate.metric import Column, Heard, Judge, Sight
 
 CELLS = 64  # a side, whatever the frame's shape
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.meter import Column, Heard, Judge, Sight
+from kptalk.evaluate.metric import Column, Heard, Judge, Sight
 
 EVERY = 8  # landmarks, of 478
 NEAR = 2  # frames on either side of a join

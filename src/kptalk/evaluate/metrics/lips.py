@@ -11,9 +11,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Judge, Sight
-from kptalk.face.indices import LIPS_INNER, LIPS_OUTER, MOUTH_CORNERS, STABLE, lip_opening
-from kptalk.motion.rotation import align
+from kptalk.evaluate.metric import FPS, RATE, Column, Heard, Judge, Sight
+from kptalk.face.geometry import align
+from kptalk.face.topology import LIPS_INNER, LIPS_OUTER, MOUTH_CORNERS, STABLE, lip_opening
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]

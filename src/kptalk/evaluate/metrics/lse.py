@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from torch import Tensor
 
-from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Image, Judge, Sight
+from kptalk.evaluate.metric import FPS, RATE, Column, Heard, Image, Judge, Sight
 from kptalk.evaluate.metrics.mfcc import mfcc
-from kptalk.evaluate.metrics.syncnet import CLIP, MFCCS, SIDE, SyncNet, SyncNetConfig
+from kptalk.networks.syncnet import CLIP, MFCCS, SIDE, SyncNet, SyncNetConfig
 from kptalk.weights.digest import sha256_of
 from kptalk.weights.registry import official_path
 from kptalk.weights.store import load_model

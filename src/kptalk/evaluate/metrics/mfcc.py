@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
 
-from kptalk.evaluate.meter import RATE
+from kptalk.evaluate.metric import RATE
 
 FRAME = 400  # samples, 25 ms, without a window function
 STEP = 160  # samples, 10 ms

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from kptalk.evaluate.meter import FPS, RATE, Column, Heard, Judge, Sight
-from kptalk.evaluate.metrics.sync_model import (
+from kptalk.evaluate.metric import FPS, RATE, Column, Heard, Judge, Sight
+from kptalk.networks.sync import (
     N_LIPS,
     SEARCH,
     Floats,

@@ -8,7 +8,7 @@ from math import floor, log10
 
 import numpy as np
 
-from kptalk.evaluate.meter import Column
+from kptalk.evaluate.metric import Column
 from kptalk.evaluate.result import ClipResult, Evaluation, MethodResult
 from kptalk.evaluate.statistics import Mean, bootstrap_mean
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.meter import FPS
+from kptalk.evaluate.metric import FPS
 from kptalk.evaluate.report import plots
 from kptalk.evaluate.report.files import write_whole
 from kptalk.evaluate.report.numbers import ABSENT, ARROWS, heading, labelled, method_mean, row, shown, worded

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 
-from kptalk.evaluate.meter import Column
+from kptalk.evaluate.metric import Column
 from kptalk.evaluate.report.numbers import clip_value
 from kptalk.evaluate.result import Evaluation, MethodResult
 from kptalk.evaluate.statistics import Comparison, sign_test

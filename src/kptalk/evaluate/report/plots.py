@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptalk.errors import MissingExtra
-from kptalk.evaluate.meter import FPS
+from kptalk.evaluate.metric import FPS
 from kptalk.evaluate.result import Tracks
 
 if TYPE_CHECKING:

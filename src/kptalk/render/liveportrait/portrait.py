@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from kptalk.face.crop import EDGES, Edge
-from kptalk.face.indices import EYE_CORNERS, LID_PAIRS
-from kptalk.motion.liveportrait import LivePortraitSource, keypoints
+from kptalk.face.framing import EDGES, Edge
+from kptalk.face.topology import EYE_CORNERS, LID_PAIRS
+from kptalk.motion.liveportrait.space import LivePortraitSource, keypoints
+from kptalk.networks.stitching import StitchingNetwork, retarget, stitch
 from kptalk.render.liveportrait.renderer import LivePortraitRenderer, LivePortraitState
-from kptalk.render.liveportrait.stitching import StitchingNetwork, retarget, stitch
 from kptalk.types import Array, Image, Motion, Portrait
 
 MIDDLE = LID_PAIRS.shape[1] // 2  # of the pairs on the lids, the one above the iris

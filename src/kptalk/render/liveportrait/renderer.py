@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from kptalk.errors import MotionError
-from kptalk.motion.liveportrait import LivePortraitSpace, crops_to_tensor, keypoints
-from kptalk.render.liveportrait.appearance import AppearanceExtractor
-from kptalk.render.liveportrait.decoder import SpadeDecoder
-from kptalk.render.liveportrait.fast_decoder import FastDecoder
-from kptalk.render.liveportrait.fast_warping import FastWarping
-from kptalk.render.liveportrait.warping import WarpingNetwork
+from kptalk.motion.liveportrait.space import LivePortraitSpace, crops_to_tensor, keypoints
+from kptalk.networks.appearance import AppearanceExtractor
+from kptalk.networks.spade import SpadeDecoder
+from kptalk.networks.warping import WarpingNetwork
+from kptalk.render.liveportrait.cpu.decoder import FastDecoder
+from kptalk.render.liveportrait.cpu.warping import FastWarping
 from kptalk.types import Image, Motion, SourceMotion
 
 SIZE = 512  # pixels, side of a frame

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kptalk.face.indices import EYE_CORNERS, IRISES, LID_PAIRS, lid_opening
+from kptalk.face.topology import EYE_CORNERS, IRISES, LID_PAIRS, lid_opening
 from kptalk.render.mesh.matte import push_pull
 from kptalk.render.mesh.topology import pixels_in_frame, smoothstep
 from kptalk.types import Array, Image

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.face.indices import OVAL
 from kptalk.face.landmarks import native_stderr_silenced
+from kptalk.face.topology import OVAL
 from kptalk.types import Array, Image
 
 REACH = 60.0  # pixels of a 512-pixel photo: how far lines of the background are continued behind the person

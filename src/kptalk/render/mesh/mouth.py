@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kptalk.face.indices import LIP_PAIRS
+from kptalk.face.topology import LIP_PAIRS
 from kptalk.render.mesh import teeth
 from kptalk.render.mesh.topology import pixels_in_frame, smoothstep
 from kptalk.types import Array, Image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kptalk.motion.facemesh import FaceMeshSource, turn
+from kptalk.motion.facemesh.space import FaceMeshSource, turn
 from kptalk.types import Array, Motion
 
 YAW, PITCH, ROLL = 25.0, 20.0, 20.0  # degrees from the photo's own pose

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from kptalk.errors import MotionError
-from kptalk.motion.facemesh import FaceMeshSource, FaceMeshSpace
-from kptalk.motion.rotation import rotation_matrix
+from kptalk.face.geometry import rotation_matrix
+from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace
 from kptalk.render.mesh.eyes import Eye, draw_eyes, prepare_eyes, seal_lids
 from kptalk.render.mesh.matte import Layers, split
 from kptalk.render.mesh.mouth import Mouth, draw_mouth, prepare_mouth, seal_lips

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import Delaunay
 
-from kptalk.face.indices import LIPS_INNER, OVAL
+from kptalk.face.topology import LIPS_INNER, OVAL
 from kptalk.types import Array
 
 Edge = Literal["left", "top", "right", "bottom"]

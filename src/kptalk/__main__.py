@@ -1,0 +1,5 @@
+"""``python -m kptalk``."""
+
+from kptalk.cli import main
+
+main()

@@ -1,5 +1,0 @@
-"""``python -m kptalk.cli``."""
-
-from kptalk.cli import main
-
-main()

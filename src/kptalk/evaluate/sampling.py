@@ -1,0 +1,69 @@
+"""A video and its sound as the meters get them: 25 frames a second with landmarks, 16 kHz mono."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kptalk.errors import AudioError
+from kptalk.evaluate.metric import FPS, RATE, Sight
+from kptalk.face.landmarks import FaceMesh
+from kptalk.media.audio import Speech
+from kptalk.media.clip import read_frames
+from kptalk.media.container import decode, open_stream
+
+
+def watch(path: Path, seconds: float | None) -> Iterator[Sight]:
+    """A video's frames at 25 fps with the landmarks of its largest face, one after the other.
+
+    Args:
+        path: the video.
+        seconds: where to stop; None for the whole video.
+
+    Raises:
+        InputError: the video cannot be read.
+    """
+    with FaceMesh(video=True) as mesh:
+        for image in read_frames(path, FPS, end=seconds):
+            found = mesh(image)
+            yield Sight(image, found[0].landmarks if found else None)
+
+
+def listen(path: Path, frames: int) -> NDArray[np.float32] | None:
+    """The sound of a video from its first frame on, for so many frames at 25 fps, mono float32 at 16 kHz.
+
+    Timestamps count: sound that begins before the pictures is cut, and sound that begins later has silence before it.
+    Sound that ends before the pictures do makes it shorter; None where the video has none.
+    """
+    wanted = int(frames * RATE / FPS)
+    try:
+        late = round(_sound_delay(path) * RATE)
+        parts, early = [np.zeros(min(max(late, 0), wanted), np.float32)], max(-late, 0)
+        known = len(parts[0])
+        for chunk in Speech.open(path).chunks():
+            if known == wanted:
+                break
+            parts.append(chunk[early : early + wanted - known])
+            early = max(early - len(chunk), 0)
+            known += len(parts[-1])
+    except AudioError:
+        return None
+    return np.concatenate(parts)
+
+
+def _sound_delay(path: Path) -> Fraction:
+    """Seconds from the first picture to the first sample; < 0: the sound begins first."""
+    kinds: tuple[Literal["video", "audio"], ...] = ("video", "audio")
+    begins = []
+    for kind in kinds:
+        with open_stream(path, kind, AudioError) as (container, stream):
+            first = next(decode(container, stream), None)
+            if first is None or first.pts is None or first.time_base is None:
+                return Fraction(0)
+            begins.append(Fraction(first.pts * first.time_base))
+    return begins[1] - begins[0]

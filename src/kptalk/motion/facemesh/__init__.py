@@ -1,0 +1,1 @@
+"""The motion space ``facemesh``: reader, regions, generator."""

@@ -1,0 +1,1 @@
+"""Filters of motion, each as a stream."""

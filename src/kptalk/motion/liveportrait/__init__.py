@@ -1,0 +1,1 @@
+"""The motion space ``liveportrait``: reader, regions, generator."""

@@ -1,0 +1,1 @@
+"""The networks: plain modules that need torch alone; their parameters have the checkpoints' names."""

@@ -1,0 +1,202 @@
+"""KDTalker's spatiotemporal-attention denoiser: predicts the noise in 64 frames of motion.
+
+A token is one frame. Two clean reference tokens go first: what the face is (canonical keypoints), and the frame before
+the window. Each token is modulated by the diffusion step and by its own audio feature; context reaches it through
+self-attention over all 66. Entry names are those of ``KDTalker.pth`` after ``OFFICIAL_PREFIX``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kptalk.networks.embedding import RelativePositionBias, RotaryEmbedding, SinusoidalEmbedding
+from kptalk.networks.noise_schedule import alphas_cumprod, signal_and_noise
+
+OFFICIAL_PREFIX = "point_model.model."
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Architecture numbers; the defaults are the paper's (42,926,284 parameters)."""
+
+    token_dim: int = 70
+    audio_dim: int = 512
+    dim: int = 768
+    depth: int = 6
+    heads: int = 12
+    head_dim: int = 64
+    time_dim: int = 256
+    rotary_dim: int = 12  # channels of a head that rotate; the paper's code took the number of heads
+    window: int = 64  # frames
+    references: int = 2  # clean tokens before the frames
+    input_skip: bool = False  # predict epsilon through the velocity: a small network learns much faster; see forward()
+
+
+class Condition(NamedTuple):
+    """What modulates the tokens, after its activation: ``step`` (B, 1, time_dim), ``audio`` (B, N, audio_dim)."""
+
+    step: Tensor
+    audio: Tensor
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the channels, with the parameter names and shapes of the checkpoint."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(1, 1, dim))
+        self.beta = nn.Parameter(torch.zeros(1, 1, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.gamma.flatten(), self.beta.flatten())
+
+
+class Block(nn.Module):
+    """Parameters of one half of a ``ResnetBlock``."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, dim)
+        self.norm = LayerNorm(dim)
+
+
+class ResnetBlock(nn.Module):
+    """Two linear layers; the first is normalised, then scaled and shifted by step and audio."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(config.time_dim + config.audio_dim, 2 * config.dim))
+        self.block1 = Block(config.dim)
+        self.block2 = Block(config.dim)  # its norm is never applied; the checkpoint holds it all the same
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:
+        """(B, N, dim) -> (B, N, dim)."""
+        scale, shift = self._modulation(condition).chunk(2, -1)
+        h = F.silu(self.block1.norm(self.block1.proj(x)) * (scale + 1) + shift)
+        return F.silu(self.block2.proj(h)) + x
+
+    def _modulation(self, condition: Condition) -> Tensor:
+        """The linear layer on [step, audio], done apart because the step is the same for all tokens."""
+        linear = cast(nn.Linear, self.mlp[1])
+        width = condition.step.shape[-1]
+        of_step, of_audio = linear.weight[:, :width], linear.weight[:, width:]
+        return F.linear(condition.audio, of_audio) + F.linear(condition.step, of_step, linear.bias)
+
+
+class Attention(nn.Module):
+    """Full self-attention with rotary embedding and a bias for relative position."""
+
+    def __init__(self, config: DenoiserConfig, rotary: RotaryEmbedding) -> None:
+        super().__init__()
+        self.heads, self.head_dim = config.heads, config.head_dim
+        inner = config.heads * config.head_dim
+        self.to_qkv = nn.Linear(config.dim, 3 * inner, bias=False)
+        self.proj = nn.Linear(inner, config.dim)
+        self.rotary_emb = rotary
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(B, N, dim) and (heads, N, N) -> (B, N, dim)."""
+        heads = self.to_qkv(x).unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        query, key, value = heads.unbind(0)
+        mixed = F.scaled_dot_product_attention(
+            self.rotary_emb(query), self.rotary_emb(key), value, attn_mask=bias[None]
+        )
+        out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+class PreNorm(nn.Module):
+    """Attention on normalised tokens."""
+
+    def __init__(self, config: DenoiserConfig, rotary: RotaryEmbedding) -> None:
+        super().__init__()
+        self.fn = Attention(config, rotary)
+        self.norm = LayerNorm(config.dim)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        out: Tensor = self.fn(self.norm(x), bias)
+        return out
+
+
+class Residual(nn.Module):
+    """Tokens plus what attention says of them."""
+
+    def __init__(self, config: DenoiserConfig, rotary: RotaryEmbedding) -> None:
+        super().__init__()
+        self.fn = PreNorm(config, rotary)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        out: Tensor = self.fn(x, bias)
+        return out + x
+
+
+class Layer(nn.ModuleList):
+    """Two modulated blocks, then attention; a list, because the checkpoint numbers the three."""
+
+    def __init__(self, config: DenoiserConfig, rotary: RotaryEmbedding) -> None:
+        super().__init__([ResnetBlock(config), ResnetBlock(config), Residual(config, rotary)])
+
+    def forward(self, x: Tensor, condition: Condition, bias: Tensor) -> Tensor:
+        """(B, N, dim) -> (B, N, dim)."""
+        first, second, attention = self
+        out: Tensor = attention(second(first(x, condition), condition), bias)
+        return out
+
+
+class UnusedEncoding(nn.Module):
+    """A buffer that the checkpoint holds and no forward pass reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("freq_bands", 2.0 ** torch.linspace(1, 9, 10))
+
+
+class Denoiser(nn.Module):
+    """Noise prediction for a window of motion; float32."""
+
+    cumulative: Tensor
+
+    def __init__(self, config: DenoiserConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or DenoiserConfig()
+        self.time_mlp = nn.Sequential(
+            SinusoidalEmbedding(config.dim),
+            nn.Linear(config.dim, config.time_dim),
+            nn.SiLU(),
+            nn.Linear(config.time_dim, config.time_dim),
+        )
+        self.positional_encoding = UnusedEncoding()
+        self.input_projection = nn.Linear(config.token_dim, config.dim)
+        self.time_rel_pos_bias = RelativePositionBias(config.heads, config.references + config.window)
+        rotary = RotaryEmbedding(config.rotary_dim)
+        self.layers = nn.ModuleList(Layer(config, rotary) for _ in range(config.depth))
+        self.output_projection = nn.Linear(config.dim, config.token_dim)
+        self.register_buffer("cumulative", alphas_cumprod(), persistent=False)
+
+    def forward(self, x_t: Tensor, t: Tensor, audio: Tensor) -> Tensor:
+        """Predicts epsilon.
+
+        Args:
+            x_t: (B, 2 + frames, token_dim) float32: clean reference tokens, then noisy frames (at most ``window``).
+            t: (B,) int64 diffusion steps, 0 to 999.
+            audio: (B, 2 + frames, audio_dim) float32; zeros for the reference tokens.
+
+        Returns:
+            (B, 2 + frames, token_dim) float32; the first two tokens mean nothing. With ``input_skip`` the network F
+            predicts the velocity, and epsilon = sqrt(abar_t) F(x_t, t) + sqrt(1 - abar_t) x_t.
+        """
+        condition = Condition(F.silu(self.time_mlp(t))[:, None], F.silu(audio))
+        bias = self.time_rel_pos_bias(x_t.shape[1])
+        h = self.input_projection(x_t)
+        for layer in self.layers:
+            h = layer(h, condition, bias)
+        out: Tensor = self.output_projection(h)
+        if self.config.input_skip:
+            signal, spread = signal_and_noise(self.cumulative, t, out.dim())
+            out = signal * out + spread * x_t
+        return out

@@ -1,0 +1,45 @@
+"""Warping: the source's appearance volume, moved as the keypoints say, becomes a picture of features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kptalk.networks.blocks import ConvBlock
+from kptalk.networks.dense_motion import DenseMotionConfig, DenseMotionNetwork
+
+
+@dataclass(frozen=True)
+class WarpingNetworkConfig(DenseMotionConfig):
+    """Architecture numbers; the defaults are LivePortrait's (45,529,829 parameters)."""
+
+    outputs_2d: int = 256  # channels of the picture of features
+
+
+class WarpingNetwork(nn.Module):
+    """Entry names are those of ``warping_module.pth``."""
+
+    def __init__(self, config: WarpingNetworkConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or WarpingNetworkConfig()
+        self.dense_motion_network = DenseMotionNetwork(config)
+        self.third = ConvBlock(config.volume_channels * config.volume_depth, config.outputs_2d, slope=0.01)
+        self.fourth = nn.Conv2d(config.outputs_2d, config.outputs_2d, 1)
+
+    def forward(self, volume: Tensor, driving: Tensor, source: Tensor) -> Tensor:
+        """Features of a frame.
+
+        Args:
+            volume: (B, 32, 16, 64, 64) appearance of the source.
+            driving: (B, 21, 3) keypoints x_d of the frame.
+            source: (B, 21, 3) keypoints x_s of the source.
+
+        Returns:
+            (B, 256, 64, 64).
+        """
+        motion = self.dense_motion_network(volume, driving, source)
+        moved = F.grid_sample(volume, motion.deformation, align_corners=False)
+        out: Tensor = self.fourth(self.third(moved.flatten(1, 2))) * motion.occlusion
+        return out

@@ -1,0 +1,1 @@
+"""LivePortrait's networks rewritten for CPUs."""

@@ -1,0 +1,118 @@
+"""The stage: what is drawn, at which size, and back into the photo pixel for pixel."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kptalk.face.framing import CROP_SIZE, LONGEST_FULL, crop_stage, full_stage, square_around
+from kptalk.types import Face, Portrait
+
+
+def portrait(height, width, x, y, side):
+    """A noisy photo with landmarks all over a square."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 1, (478, 3)) * (side, side, side / 4) + (x, y, 0)
+    points[:2, :2] = (x, y), (x + side, y + side)
+    return Portrait(rng.integers(0, 256, (height, width, 3), np.uint8), Face(points.astype(np.float32)))
+
+
+@st.composite
+def portraits(draw):
+    height, width = draw(st.integers(80, 500)), draw(st.integers(80, 500))
+    side = draw(st.integers(64, min(height, width)))
+    # The face may lie a bit outside the photo: landmarks do where it is cut by the edge.
+    x = draw(st.integers(-side // 4, width - 3 * side // 4))
+    y = draw(st.integers(-side // 4, height - 3 * side // 4))
+    return portrait(height, width, x, y, side)
+
+
+@settings(deadline=None)
+@given(portraits())
+def test_full_stage_keeps_the_photo(given_portrait):
+    stage = full_stage(given_portrait)
+    assert np.array_equal(stage.photo, given_portrait.image)
+    height, width = stage.portrait.image.shape[:2]
+    part = stage.photo[stage.y : stage.y + height, stage.x : stage.x + width]
+    assert np.array_equal(stage.portrait.image, part)
+    moved = stage.portrait.face.landmarks + (stage.x, stage.y, 0)
+    assert np.allclose(moved, given_portrait.face.landmarks, atol=1e-3)
+
+
+@settings(deadline=None)
+@given(portraits(), st.integers(0, 2**32 - 1))
+def test_frames_lie_in_the_photo_pixel_for_pixel(given_portrait, seed):
+    stage = full_stage(given_portrait)
+    height, width = stage.portrait.image.shape[:2]
+    drawn = np.random.default_rng(seed).integers(0, 256, (2, height, width, 3), np.uint8)
+    frames = stage.frames(drawn)
+    assert frames.shape == (2, *given_portrait.image.shape)
+    assert frames.dtype == np.uint8
+    assert np.array_equal(frames[:, stage.y : stage.y + height, stage.x : stage.x + width], drawn)
+    frames[:, stage.y : stage.y + height, stage.x : stage.x + width] = stage.portrait.image
+    assert (frames == given_portrait.image).all()
+
+
+@settings(deadline=None)
+@given(portraits())
+def test_square_stays_inside_and_holds_the_middle_of_the_face(given_portrait):
+    height, width = given_portrait.image.shape[:2]
+    x, y, side = square_around(given_portrait.face, width, height)
+    assert 0 <= x <= x + side <= width
+    assert 0 <= y <= y + side <= height
+    assert side >= min(height, width, 64)
+    x0, y0, x1, y1 = given_portrait.face.box
+    assert x <= np.clip((x0 + x1) / 2, 0, width) <= x + side
+    assert y <= np.clip((y0 + y1) / 2, 0, height) <= y + side
+
+
+@settings(deadline=None)
+@given(portraits())
+def test_free_edges_are_those_of_the_photo(given_portrait):
+    stage = full_stage(given_portrait)
+    height, width = stage.portrait.image.shape[:2]
+    assert ("left" in stage.free) == (stage.x == 0)
+    assert ("top" in stage.free) == (stage.y == 0)
+    assert ("right" in stage.free) == (stage.x + width == stage.photo.shape[1])
+    assert ("bottom" in stage.free) == (stage.y + height == stage.photo.shape[0])
+
+
+@settings(deadline=None, max_examples=30)
+@given(portraits(), st.sampled_from([None, 64, 129, 256]))
+def test_crop_stage_is_a_square_of_the_size_asked_for(given_portrait, size):
+    stage = crop_stage(given_portrait, size)
+    side = size or CROP_SIZE
+    assert stage.photo.shape == (side, side, 3)
+    assert stage.portrait.image is stage.photo or np.array_equal(stage.portrait.image, stage.photo)
+    assert (stage.x, stage.y) == (0, 0)
+    assert stage.free == {"left", "right", "top", "bottom"}
+    drawn = np.zeros((1, side, side, 3), np.uint8)
+    assert stage.frames(drawn) is drawn
+
+
+@pytest.mark.parametrize(("size", "expected"), [(None, (400, 300)), (200, (200, 150)), (1000, (1000, 750))])
+def test_size_is_the_longest_side(size, expected):
+    stage = full_stage(portrait(400, 300, 100, 120, 80), size)
+    assert stage.photo.shape[:2] == expected
+    factor = expected[0] / 400
+    landmarks = stage.portrait.face.landmarks + (stage.x, stage.y, 0)
+    assert np.allclose(landmarks, portrait(400, 300, 100, 120, 80).face.landmarks * factor, atol=0.01)
+
+
+def test_a_face_that_a_large_photo_leaves_few_pixels_is_warned_of():
+    with pytest.warns(UserWarning, match="--output crop"):
+        full_stage(portrait(400, 4000, 100, 120, 100))
+
+
+def test_large_photos_are_reduced():
+    stage = full_stage(portrait(1500, 2000, 900, 600, 300))
+    assert stage.photo.shape[:2] == (960, LONGEST_FULL)
+
+
+def test_the_given_photo_is_not_changed():
+    given_portrait = portrait(300, 300, 100, 100, 90)
+    before = given_portrait.image.copy()
+    stage = full_stage(given_portrait)
+    stage.frames(np.zeros((1, *stage.portrait.image.shape), np.uint8))
+    stage.portrait.image[:] = 0
+    assert np.array_equal(given_portrait.image, before)

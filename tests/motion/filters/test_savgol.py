@@ -1,0 +1,60 @@
+"""The head made steady: noise goes, movement and faces stay, chunks do not matter."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from fakes import close, random_motion
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kptalk.motion.facemesh.space import head_expression
+from kptalk.motion.filters import savgol as steady
+from kptalk.types import Motion
+
+
+def steadied(motion, cuts=()):
+    state, parts = steady.SteadyState(), []
+    for first, last in zip([0, *cuts], [*cuts, len(motion)], strict=True):
+        out, state = steady.step(motion[first:last], state)
+        parts.append(out)
+    return Motion.concatenate([*parts, steady.finish(state)])
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    length=st.integers(1, 60),
+    cuts=st.lists(st.integers(0, 60), max_size=5),
+    fps=st.sampled_from([Fraction(5), Fraction(25), Fraction(60)]),
+)
+def test_chunks_do_not_matter(length, cuts, fps):
+    motion = random_motion(length, 1, fps)
+    cuts = sorted(min(cut, length) for cut in cuts)
+    assert close(steadied(motion, cuts), steadied(motion))
+
+
+def test_noise_goes_and_movement_stays():
+    seconds = np.arange(100) / 25
+    nod = 8 * np.sin(2 * np.pi * 1.2 * seconds)
+    noise = np.random.default_rng(0).normal(0, 0.2, (100, 3)).astype(np.float32)
+    clean = random_motion(100, 2).with_fields(rotation=np.stack([nod] * 3, 1))
+    made = steadied(clean.with_fields(rotation=clean.rotation + noise))
+    inner = slice(10, 90)
+    assert np.abs(made.rotation - clean.rotation)[inner].mean() < 0.6 * np.abs(noise[inner]).mean()
+    assert np.abs(steadied(clean).rotation - clean.rotation)[inner].max() < 0.2
+    left = made.rotation - steadied(clean).rotation
+    assert np.abs(np.diff(left, 2, axis=0)).mean() < 0.5 * np.abs(np.diff(noise, 2, axis=0)).mean()
+
+
+def test_the_face_on_the_head_is_kept():
+    motion = random_motion(30, 4)
+    assert np.allclose(head_expression(steadied(motion)), head_expression(motion), atol=1e-5)
+
+
+def test_no_frames():
+    assert steady.finish(steady.SteadyState()) is None
+
+
+@pytest.mark.parametrize("length", [1, 2, 4])
+def test_short_motion_keeps_its_length(length):
+    assert len(steadied(random_motion(length, 4))) == length

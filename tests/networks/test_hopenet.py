@@ -1,0 +1,71 @@
+"""Hopenet: names, size, preparation and numbers of the reference."""
+
+import numpy as np
+import pytest
+import torch
+from parity_weights import manifest, weights
+
+from kptalk.networks.hopenet import MEAN, STD, Hopenet, HopenetConfig, centre, degrees, prepare, with_margins
+
+AXES = ("yaw", "pitch", "roll")
+
+
+@pytest.fixture(scope="module")
+def fixture(parity):
+    return np.load(parity / "fixtures/hopenet.npz")
+
+
+def test_has_the_size_and_names_of_the_reference(parity):
+    network = Hopenet(HopenetConfig())
+    assert sum(p.numel() for p in network.parameters()) == 23_919_890
+    expected = {item["name"]: tuple(item["shape"]) for item in manifest(parity, "hopenet")["entries"]}
+    assert {name: tuple(value.shape) for name, value in network.state_dict().items()} == expected
+
+
+@torch.inference_mode()
+def test_equals_the_reference(parity, fixture):
+    network = Hopenet()
+    network.load_state_dict(weights(parity, "hopenet"))
+    network.eval()
+    levels = torch.from_numpy(fixture["resized_centercrop_u8"]).permute(2, 0, 1).float() / 255
+    picture = (levels - MEAN) / STD
+    pictures = torch.stack([picture, picture.flip(-1)])
+    atol = 10 * float(fixture["f32_noise_logits"])
+    np.testing.assert_allclose(network.features(pictures), fixture["feature_2048"], atol=atol, rtol=1e-5)
+    logits = network(pictures)
+    for axis, name in enumerate(AXES):
+        np.testing.assert_allclose(logits[:, axis], fixture[f"logits_{name}"], atol=atol, rtol=1e-5)
+        np.testing.assert_allclose(degrees(logits[:, axis]), fixture[f"degree_{name}"], atol=100 * atol, rtol=1e-5)
+    # From the crop on, where a pixel in ten thousand is one level off.
+    own = network(prepare(fixture["crop_rgb_u8"])[None])
+    expected = np.stack([fixture[f"degree_{name}"][0] for name in AXES])
+    np.testing.assert_allclose(degrees(own)[0], expected, atol=0.005)
+
+
+def test_picture_is_resized_and_cut_as_in_the_reference(fixture):
+    own = centre(fixture["crop_rgb_u8"])
+    off = np.abs(own.astype(int) - fixture["resized_centercrop_u8"])
+    assert off.max() <= 1
+    assert (off > 0).mean() < 0.001
+
+
+def test_prepared_picture_is_normalised(fixture):
+    levels = prepare(fixture["crop_rgb_u8"]) * STD + MEAN
+    np.testing.assert_allclose(levels.permute(1, 2, 0) * 255, centre(fixture["crop_rgb_u8"]), atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(40, 90), (300, 224), (1, 1), (7, 700)])
+def test_any_shape_is_made_square(shape):
+    assert centre(np.full((*shape, 3), 77, np.uint8)).shape == (224, 224, 3)
+
+
+def test_margins_equal_the_reference(fixture):
+    boxes = zip(fixture["bbox_xyxy"].tolist(), fixture["bbox_margined_in_256x256"].tolist(), strict=True)
+    for box, expected in boxes:
+        assert with_margins(tuple(box), 256, 256) == tuple(expected)
+
+
+def test_degrees_of_single_bins():
+    logits = torch.full((3, 66), -100.0)
+    logits[[0, 1, 2], [0, 33, 65]] = 100
+    np.testing.assert_allclose(degrees(logits), [-99, 0, 96], atol=1e-4)
