@@ -14,6 +14,7 @@ from kptalk.weights import official
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+pytest_plugins = ["parity_fixtures", "space_fixtures"]
 torch.set_num_threads(1)
 
 

@@ -12,8 +12,8 @@ import av
 import numpy as np
 import pytest
 from commands import refused
-from media.recordings import tone, write_clip, write_sound
 from PIL import Image
+from recordings import tone, write_clip, write_sound
 from skimage import data
 
 from kptalk.media.clip import probe

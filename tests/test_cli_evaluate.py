@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from commands import refused
-from media.recordings import tone, write_clip
+from recordings import tone, write_clip
 
 from kptalk.evaluate.metrics.jitter import Joins
 from kptalk.evaluate.run import Method

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import random_motion
-from media.recordings import tone, write_clip, write_sound
 from PIL import Image
+from recordings import tone, write_clip, write_sound
 from skimage import data
 
 from kptalk import cli

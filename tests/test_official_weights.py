@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from commands import refused
 from fakes import random_motion
-from media.recordings import tone, write_clip, write_sound
 from PIL import Image
+from recordings import tone, write_clip, write_sound
 from skimage import data
 
 from kptalk.errors import MotionError

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from evaluate.studies import ballot
 from hub import pull_from, serving
-from media.recordings import write_clip, write_sound
 from official_set import STITCHING
 from PIL import Image
+from recordings import write_clip, write_sound
 from skimage.data import astronaut
+from studies import ballot
 
 from kptalk import Options, Pipeline, cli
 from kptalk.media.audio import Speech

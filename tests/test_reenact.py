@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 from fakes import close, facemesh_space, fake_generator, fake_pipeline, plain_portrait, random_motion
-from media.recordings import tone, write_clip, write_sound
 from media_shared import clip_landmarks
+from recordings import tone, write_clip, write_sound
 
 from kptalk.errors import AudioError, FaceNotFound, ImageError, InputError, MotionError, OptionError
 from kptalk.face import follow

@@ -1,11 +1,9 @@
-"""Real clips seen by FaceMesh once for all tests, and ways to spoil them."""
-
-from dataclasses import replace
+"""Real clips seen by FaceMesh once for all tests."""
 
 import numpy as np
 import pytest
 
-from kptalk.evaluate.metric import Heard, Sight
+from kptalk.evaluate.metric import Heard
 from kptalk.evaluate.sampling import listen, watch
 
 FRAMES = 100
@@ -38,24 +36,3 @@ def measure(seen):
         return meter.result(heard or Heard(silence, silence))
 
     return run
-
-
-def shifted(sights, frames):
-    """The same video, late by so many frames; it starts with its first frame."""
-    return [sights[0]] * frames + sights[: len(sights) - frames]
-
-
-def frozen(sights, moving):
-    """The same video, stuck after so many frames."""
-    return [sights[min(k, moving)] for k in range(len(sights))]
-
-
-def faceless(sights, which):
-    """Without landmarks in the frames named."""
-    return [replace(sight, mesh=None) if k in which else sight for k, sight in enumerate(sights)]
-
-
-def trembling(sights, pixels, seed=0):
-    """Every landmark off by noise."""
-    rng = np.random.default_rng(seed)
-    return [Sight(s.image, s.mesh + rng.normal(0, pixels, s.mesh.shape).astype(np.float32)) for s in sights]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from evaluate.conftest import frozen, shifted, trembling
+from degrade import frozen, shifted, trembling
 
 from kptalk.evaluate.metric import Heard
 from kptalk.evaluate.metrics.lips import LipJudge

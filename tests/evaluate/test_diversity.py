@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from evaluate.conftest import frozen
+from degrade import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parity_weights import weights

@@ -6,7 +6,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from evaluate.conftest import frozen, shifted
+from degrade import frozen, shifted
 
 from kptalk.errors import MissingExtra
 from kptalk.evaluate.metrics.fidelity import CAP, FidelityJudge, psnr, resized, ssim

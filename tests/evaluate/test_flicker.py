@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from evaluate.conftest import frozen
+from degrade import frozen
 
 from kptalk.evaluate.metric import Sight
 from kptalk.evaluate.metrics.flicker import FlickerJudge

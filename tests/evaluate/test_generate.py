@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from fakes import facemesh_space, fake_pipeline
-from media.recordings import tone, write_clip
+from recordings import tone, write_clip
 
 from kptalk.evaluate.generate import generate_videos
 from kptalk.evaluate.speed import read_timings

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from evaluate.conftest import frozen, trembling
+from degrade import frozen, trembling
 
 from kptalk.evaluate.metric import Sight
 from kptalk.evaluate.metrics.jitter import JitterJudge, Joins, landmark_jerk, seams

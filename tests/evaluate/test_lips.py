@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from evaluate.conftest import faceless, frozen, shifted, trembling
+from degrade import faceless, frozen, shifted, trembling
 from hypothesis import given
 from hypothesis import strategies as st
 

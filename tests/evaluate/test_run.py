@@ -5,7 +5,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from media.recordings import tone, write_clip
+from recordings import tone, write_clip
 
 from kptalk.errors import DatasetError
 from kptalk.evaluate.metric import Column

@@ -9,7 +9,7 @@ import pytest
 from fakes import random_motion
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media.recordings import write_clip
+from recordings import write_clip
 
 from kptalk.errors import FaceNotFound, InputError
 from kptalk.face import follow

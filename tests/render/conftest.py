@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-import kptalk
 from kptalk.face.find import find_portrait
 from kptalk.face.framing import crop_stage
 from kptalk.media.image import read_image
@@ -19,14 +18,6 @@ CLOSED = ("sadtalker_people_0", "liveportrait_s9", "hallo_7", "lia_monroe")
 OPEN = ("hdtf_BenCardin1", "face_recogniti_obama_small")
 
 cv2.setNumThreads(1)
-
-
-@pytest.fixture(scope="session")
-def space() -> FaceMeshSpace:
-    path = Path(kptalk.__file__).parent / "weights" / "embedded" / "facemesh.safetensors"
-    if not path.is_file():
-        pytest.skip(f"{path} is not here: train the motion space first")
-    return FaceMeshSpace.load(path)
 
 
 @pytest.fixture(scope="session")

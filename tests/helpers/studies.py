@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from media.recordings import tone
+from recordings import tone
 
 from kptalk.media.audio import Speech
 from kptalk.media.encoder import VideoWriter
