@@ -34,8 +34,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kptalk.device import pick_device, set_threads, side_by_side
 from kptalk.errors import OptionError
-from kptalk.methods.kdtalker import ON_A_GPU, LivePortraitSystem
-from kptalk.motion.facemesh.generator import LENGTH
+from kptalk.methods.kdtalker import ON_A_GPU, KDTalkerMethod
+from kptalk.motion.facemesh.generator import WINDOW
 from kptalk.motion.liveportrait.generator import KDTalkerGenerator
 from kptalk.motion.liveportrait.space import LivePortraitSpace, crops_to_tensor, keypoints, read_statistics
 from kptalk.pipeline import Options, Pipeline
@@ -216,7 +216,7 @@ def time_drawing(renderer: LivePortraitRenderer, frames: int, repeats: int = 3) 
 def time_motion(generator: KDTalkerGenerator, space: LivePortraitSpace, steps: int, repeats: int = 3) -> float:
     """Milliseconds for a window of 64 frames, copied back from the device."""
     source = space.extract(np.ascontiguousarray(data.astronaut()[:256, 96:352]))
-    windows = np.random.default_rng(0).normal(0, 1, (LENGTH, 80, 16)).astype(np.float32)
+    windows = np.random.default_rng(0).normal(0, 1, (WINDOW, 80, 16)).astype(np.float32)
     state, spent = generator.start(source, 0), []
     heard = dataclasses.replace(state, windows=windows)
     for _ in range(1 + repeats):
@@ -226,7 +226,7 @@ def time_motion(generator: KDTalkerGenerator, space: LivePortraitSpace, steps: i
     return 1000 * median(spent[1:])
 
 
-def time_video(system: LivePortraitSystem, frames: int, steps: int) -> tuple[float, float, str]:
+def time_video(system: KDTalkerMethod, frames: int, steps: int) -> tuple[float, float, str]:
     """Seconds a frame on the wall and of the processor from a recording to the .mp4 file, and what each stage took."""
     pipeline = Pipeline(system, "benchmark")
     with tempfile.TemporaryDirectory() as name:
@@ -281,10 +281,8 @@ def main() -> None:
     rate(f"drawing, {at_once} side by side", *time_drawing(renderer, 2 * arguments.frames), operations, ceiling)
     generator = KDTalkerGenerator(space, networks["audio"], networks["kdtalker"], np.zeros(80, np.float32))
     for steps in (50, 10):
-        print(f"motion of {LENGTH} frames, {steps} steps: {time_motion(generator, space, steps):.1f} ms")
-    system = LivePortraitSystem(
-        generator, PortraitRenderer(renderer, networks["stitching"], networks["retargeting_eye"])
-    )
+        print(f"motion of {WINDOW} frames, {steps} steps: {time_motion(generator, space, steps):.1f} ms")
+    system = KDTalkerMethod(generator, PortraitRenderer(renderer, networks["stitching"], networks["retargeting_eye"]))
     frames = arguments.frames * (8 if on_gpu else 2)
     for steps in (50, 10):
         wall, cpu, stages = time_video(system, frames, steps)

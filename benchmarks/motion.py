@@ -39,14 +39,14 @@ from kptalk.face.landmarks import FaceMesh
 from kptalk.face.topology import gaze, lid_opening, lip_opening
 from kptalk.media import read_frames
 from kptalk.motion.control import Control
-from kptalk.motion.facemesh.generator import FPS, HELD, LENGTH, LOOKAHEAD
+from kptalk.motion.facemesh.generator import FPS, LOOKAHEAD, OVERLAP, WINDOW
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.train.data import mel_windows, training_clip
 from kptalk.train.prepare import load_shards
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
 SHORTEST = 75  # frames; shorter clips say little about a correlation
-JOINS = Joins(LENGTH - LOOKAHEAD, LENGTH - LOOKAHEAD - HELD)
+JOINS = Joins(WINDOW - LOOKAHEAD, WINDOW - LOOKAHEAD - OVERLAP)
 STEPS = (1, 2, 5, 10, 20, 50)
 LEAD = 2  # frames by which lips move before the sound is loud
 LANGUAGES = {

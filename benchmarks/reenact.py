@@ -21,7 +21,7 @@ from kptalk.face.topology import lid_opening, lip_opening
 from kptalk.media.clip import read_frames
 from kptalk.media.image import read_image
 from kptalk.motion.facemesh.space import FaceMeshSpace
-from kptalk.motion.retarget import Drive
+from kptalk.motion.retarget import RetargetOptions
 from kptalk.pipeline import Pipeline, ReenactOptions
 
 SIDE = 200
@@ -67,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     pipeline = Pipeline.from_pretrained()
-    options = ReenactOptions(Drive(arguments.mode, arguments.region), Fraction(25), output="crop")
+    options = ReenactOptions(RetargetOptions(arguments.mode, arguments.region), Fraction(25), output="crop")
     rows = []
     for clip in arguments.clips:
         real = list(read_frames(clip, Fraction(25)))

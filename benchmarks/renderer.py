@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from kptalk.face.find import find_portrait
-from kptalk.face.framing import crop_stage
+from kptalk.face.framing import crop_framing
 from kptalk.face.geometry import rotation_angles, rotation_matrix
 from kptalk.face.landmarks import FaceMesh
 from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER, LIPS_OUTER, lid_opening, lip_opening
@@ -28,7 +28,7 @@ from kptalk.media.clip import read_frames
 from kptalk.media.image import read_image
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace, head_expression
 from kptalk.render.mesh import MeshRenderer
-from kptalk.render.mesh.renderer import MeshState, draw_vertices
+from kptalk.render.mesh.renderer import PreparedMesh, draw_vertices
 from kptalk.types import Array, Face, Image, Motion, Portrait
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,7 +77,7 @@ def portraits(folder: Path) -> Iterator[tuple[str, Portrait]]:
 
     for name, image in [("astronaut", astronaut()), *((p.stem, read_image(p)) for p in sorted(folder.iterdir()))]:
         portrait = find_portrait(np.ascontiguousarray(image))
-        yield name, crop_stage(portrait, SIDE).portrait
+        yield name, crop_framing(portrait, SIDE).portrait
 
 
 def motion(source: FaceMeshSource, rotation: Array, expression: Array | None = None) -> Motion:
@@ -194,7 +194,7 @@ def rows_1_to_5(renderer: MeshRenderer, drivers: list[Driver], rows: set[str]) -
                 show("2", f"21 points against the full mesh: {mean['psnr'] - full:+.2f} dB  (ask >= -.15)")
 
 
-def rows_6_7_10(renderer: MeshRenderer, states: dict[str, MeshState], rows: set[str]) -> None:
+def rows_6_7_10(renderer: MeshRenderer, states: dict[str, PreparedMesh], rows: set[str]) -> None:
     closed, opened, folds, holes, worst = [], [], 0, 0, (0, "")
     for name, state in states.items():
         if "6" in rows:
@@ -216,7 +216,7 @@ def rows_6_7_10(renderer: MeshRenderer, states: dict[str, MeshState], rows: set[
         show("10", f"{len(states)} portraits rendered")
 
 
-def tears(renderer: MeshRenderer, state: MeshState, turn: Array) -> tuple[int, int]:
+def tears(renderer: MeshRenderer, state: PreparedMesh, turn: Array) -> tuple[int, int]:
     """Pixels in the middle of folds, and pixels of the face that no triangle covers."""
     from kptalk.render.mesh.pose import clamp_pose
     from kptalk.render.mesh.renderer import rigid_motion, sampling_map
@@ -235,7 +235,7 @@ def tears(renderer: MeshRenderer, state: MeshState, turn: Array) -> tuple[int, i
     return int(folded.sum()), unfilled
 
 
-def row_8(renderer: MeshRenderer, states: dict[str, MeshState], drivers: list[Driver]) -> None:
+def row_8(renderer: MeshRenderer, states: dict[str, PreparedMesh], drivers: list[Driver]) -> None:
     """Closed lips, closed lids and opened lips, read again from the drawn frames."""
     lips: dict[str, list[float]] = {}
     lids: dict[str, list[float]] = {}
@@ -280,7 +280,7 @@ def row_8(renderer: MeshRenderer, states: dict[str, MeshState], drivers: list[Dr
     show("8d", f"opened lips: read over commanded gap, median {np.median(ratios):.2f}  (ask .9 to 1.25)")
 
 
-def rows_9_11(renderer: MeshRenderer, states: dict[str, MeshState], driver: Driver, rows: set[str]) -> None:
+def rows_9_11(renderer: MeshRenderer, states: dict[str, PreparedMesh], driver: Driver, rows: set[str]) -> None:
     names = list(states)[:8]
     if "9" in rows:
         prepare, draw = [], []

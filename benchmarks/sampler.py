@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kptalk import Pipeline
-from kptalk.motion.facemesh.generator import FPS, POSE, MotionGenerator, SamplerConfig
+from kptalk.motion.facemesh.generator import FPS, POSE, FaceMeshGenerator, SamplerConfig
 from kptalk.motion.facemesh.space import FaceMeshSource
 from kptalk.motion.filters import gaussian as smoothing
 from kptalk.train.data import TrainingClip, mel_windows, split_fold, training_clip
@@ -26,7 +26,7 @@ from kptalk.train.prepare import load_shards
 from kptalk.types import Motion
 
 
-def tokens_of(generator: MotionGenerator, clip: TrainingClip, seed: int) -> np.ndarray:
+def tokens_of(generator: FaceMeshGenerator, clip: TrainingClip, seed: int) -> np.ndarray:
     """Generated tokens (T, 70) for a clip's sound, from the clip's own first frame."""
     space = generator.space
     still = Motion(
@@ -66,7 +66,7 @@ def main() -> None:
             mouth_gain=1.0,
             pose_gain=(1.0,) * POSE,
         )
-        trial = MotionGenerator(space, generator.encoder, generator.denoiser, generator.prior, config, generator.lips)
+        trial = FaceMeshGenerator(space, generator.encoder, generator.denoiser, generator.prior, config, generator.lips)
         rows = []
         for seed, clip in enumerate(judges):
             out = tokens_of(trial, clip, seed)

@@ -8,11 +8,11 @@ from media_shared import portrait_of
 from kptalk.errors import WeightsError
 from kptalk.face.topology import lid_opening, lip_opening
 from kptalk.media.audio import Speech
-from kptalk.motion.facemesh.generator import HELD, LENGTH, LOOKAHEAD
+from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP, WINDOW
 from kptalk.pipeline import Options, Pipeline
 from kptalk.types import Motion
 
-STRIDE = LENGTH - LOOKAHEAD - HELD
+STRIDE = WINDOW - LOOKAHEAD - OVERLAP
 PORTRAITS = ["sadtalker_people_0", "hdtf_BenCardin1", "hallo_7"]
 
 
@@ -78,7 +78,7 @@ def test_windows_join_without_a_jerk(pipeline, one, shared_data):
     motion = motion_of(pipeline, one, Speech.open(shared_data / "speech" / "hallo_2.wav"))
     points = pipeline.space.vertices(one, motion)[:, ::7] / one.unit
     jerk = np.linalg.norm(np.diff(points, 3, axis=0), axis=-1).mean(1)
-    first = np.arange(LENGTH - LOOKAHEAD, len(motion) - STRIDE, STRIDE)
+    first = np.arange(WINDOW - LOOKAHEAD, len(motion) - STRIDE, STRIDE)
     at_joins = np.unique(np.concatenate([first - 3, first - 2, first - 1]))
     inside = np.delete(jerk, at_joins)
     assert np.quantile(jerk[at_joins], 0.95) <= 1.1 * np.quantile(inside, 0.95)

@@ -22,7 +22,7 @@ from kptalk.media.audio import Speech
 from kptalk.media.clip import probe
 from kptalk.motion.control import Control
 from kptalk.motion.liveportrait.space import LIPS
-from kptalk.motion.retarget import Drive
+from kptalk.motion.retarget import RetargetOptions
 from kptalk.pipeline import Options, Pipeline, ReenactOptions
 from kptalk.types import Motion
 from kptalk.weights.registry import weights_folder
@@ -160,7 +160,7 @@ def test_pose_of_a_video(pipeline, portrait, inputs):
 
 def test_a_motion_drives_as_it_is(pipeline, portrait):
     driver = random_motion(4, 2, space="liveportrait")
-    options = ReenactOptions(Drive("absolute"), output="crop")
+    options = ReenactOptions(RetargetOptions("absolute"), output="crop")
     made = motion(pipeline.reenact(portrait, driver, options=options))
     assert np.array_equal(made.expression, driver.expression)
     assert np.array_equal(made.rotation, driver.rotation)

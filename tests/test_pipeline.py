@@ -405,7 +405,9 @@ def weights(tmp_path):
     folder.mkdir()
     (folder / "facemesh.safetensors").write_bytes(embedded_path("facemesh").read_bytes())
     prior = "[" + ", ".join(["-1.5"] * 80) + "]"
-    save_model(folder / "audio.safetensors", AudioEncoder(), AudioEncoderConfig(), {"speech_prior": prior}, half=True)
+    save_model(
+        folder / "audio.safetensors", AudioEncoder(), AudioEncoderConfig(), {"speech_mel_mean": prior}, half=True
+    )
     config = DenoiserConfig(dim=32, depth=1, heads=2, head_dim=16, rotary_dim=8)
     save_model(folder / "motion.safetensors", Denoiser(config), config, {"sampler": '{"steps": 2}'}, half=True)
     return folder

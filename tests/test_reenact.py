@@ -17,8 +17,8 @@ from kptalk.face.landmarks import FaceMesh
 from kptalk.face.topology import lip_opening
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
-from kptalk.methods.facemesh import FaceMeshSystem
-from kptalk.motion.retarget import Drive
+from kptalk.methods.facemesh import FaceMeshMethod
+from kptalk.motion.retarget import RetargetOptions
 from kptalk.pipeline import Pipeline, ReenactOptions
 from kptalk.types import Face, Motion
 
@@ -159,7 +159,10 @@ def test_a_motion_is_drawn_as_it_is_in_absolute_mode(pipeline, portrait, tmp_pat
     motion = random_motion(40, 2, Fraction(30))
     write_sound(tmp_path / "speech.wav", tone(RATE, 3.0), RATE)
     animation = pipeline.reenact(
-        portrait, motion, tmp_path / "speech.wav", options=ReenactOptions(Drive("absolute"), output="crop", size=64)
+        portrait,
+        motion,
+        tmp_path / "speech.wav",
+        options=ReenactOptions(RetargetOptions("absolute"), output="crop", size=64),
     )
     assert close(Motion.concatenate(list(animation.motion())), motion)
     assert animation.size == (64, 64)
@@ -207,7 +210,7 @@ def test_the_first_frame_of_a_clip_follows_the_clip(space, shared_data):
     """Judged by FaceMesh: three seconds of a real clip, drawn by the real renderer."""
     path = shared_data / "clips" / "val" / "grid_flbbc_1.mp4"
     pictures, real = np.stack(list(read_frames(path))), clip_landmarks(path, 3)
-    pipeline = Pipeline(FaceMeshSystem(fake_generator(space)), "embedded")
+    pipeline = Pipeline(FaceMeshMethod(fake_generator(space)), "embedded")
     frames = np.concatenate(list(pipeline.reenact(pictures[0], path).frames()))
     assert frames.shape == pictures.shape
     with FaceMesh(video=True) as mesh:

@@ -33,13 +33,13 @@ from kptalk.media.image import read_image
 from kptalk.methods import facemesh
 from kptalk.methods import kdtalker as liveportrait
 from kptalk.methods.base import System
-from kptalk.methods.facemesh import FaceMeshSystem
-from kptalk.methods.kdtalker import LivePortraitSystem
+from kptalk.methods.facemesh import FaceMeshMethod
+from kptalk.methods.kdtalker import KDTalkerMethod
 from kptalk.motion.control import Control
 from kptalk.motion.facemesh import generator as generate
 from kptalk.motion.facemesh.reader import MotionReader, VideoMotion
 from kptalk.motion.filters import resample
-from kptalk.motion.retarget import Drive, retarget
+from kptalk.motion.retarget import RetargetOptions, retarget
 from kptalk.types import Image, Motion, Portrait, SourceMotion
 from kptalk.version import __version__
 
@@ -94,7 +94,7 @@ class ReenactOptions:
         stitch: as in ``Options``.
     """
 
-    drive: Drive = field(default_factory=Drive)
+    drive: RetargetOptions = field(default_factory=RetargetOptions)
     fps: Fraction | None = None
     size: int | None = None
     output: str = "full"
@@ -129,14 +129,14 @@ class Pipeline:
         """
         set_threads()
         where = pick_device(device)
-        kind = LivePortraitSystem if str(weights) == OFFICIAL else FaceMeshSystem
+        kind = KDTalkerMethod if str(weights) == OFFICIAL else FaceMeshMethod
         if renderer not in (None, kind.draws):
             raise OptionError(
                 f"renderer is {renderer!r}, but motion of {weights} weights is drawn by {kind.draws!r} only"
             )
-        if kind is LivePortraitSystem:
-            return cls(LivePortraitSystem.load(where), str(weights))
-        return cls(FaceMeshSystem.load(weights, where), str(weights))
+        if kind is KDTalkerMethod:
+            return cls(KDTalkerMethod.load(where), str(weights))
+        return cls(FaceMeshMethod.load(weights, where), str(weights))
 
     def animate(
         self, portrait: PortraitLike, speech: SpeechLike, *, face: int | None = None, options: Options | None = None

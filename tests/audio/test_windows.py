@@ -58,7 +58,7 @@ def test_stream_equals_offline_for_any_chunks(lengths, fps, seed):
     for chunk in np.split(samples, np.cumsum(lengths)):
         ready, state = windows.step(chunk, state)
         parts.append(ready)
-        assert len(state.frames) <= windows.WINDOW + 81  # never more than the gap between two frames at 1 fps
+        assert len(state.frames) <= windows.MEL_WINDOW + 81  # never more than the gap between two frames at 1 fps
     streamed = np.concatenate([*parts, windows.finish(state)])
     assert streamed.shape == (windows.frame_count(len(samples), fps), 80, 16)
     np.testing.assert_allclose(streamed, windows.audio_windows(samples, fps), atol=1e-6)

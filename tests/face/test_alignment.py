@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_shared import portrait_of
 
-from kptalk.face.alignment import FACE, NETWORK_SIZE, Square, aligned_crop, aligned_photo, cut, mask, square_of
+from kptalk.face.alignment import FACE, NETWORK_SIZE, Square, aligned_crop, aligned_full, cut, mask, square_of
 from kptalk.face.framing import EDGES, LONGEST_FULL
 from kptalk.types import Face, Portrait
 
@@ -118,7 +118,7 @@ def covered(stage):
 def test_what_was_cut_goes_back_where_it_was(shared_data, name):
     """A renderer that draws nothing new gives back the photo."""
     given_portrait = portrait_of(shared_data / "portraits" / f"{name}.jpg")
-    stage = aligned_photo(given_portrait)
+    stage = aligned_full(given_portrait)
     drawn = cut(given_portrait.image, square_of(given_portrait.face), 512)
     frame = stage.frames(drawn[None])[0]
     inside = covered(stage)
@@ -127,7 +127,7 @@ def test_what_was_cut_goes_back_where_it_was(shared_data, name):
 
 
 def test_only_the_square_is_drawn_and_every_frame_by_itself(portrait):
-    stage = aligned_photo(turned(portrait, 20, 0.6))
+    stage = aligned_full(turned(portrait, 20, 0.6))
     red, blue = (np.full((512, 512, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
     frames = stage.frames(np.stack([red, blue, red]))
     inside = covered(stage)
@@ -149,7 +149,7 @@ def test_the_crop_is_the_picture(portrait, size):
     assert size or np.array_equal(frames, drawn)
 
 
-@pytest.mark.parametrize("make", [aligned_crop, aligned_photo])
+@pytest.mark.parametrize("make", [aligned_crop, aligned_full])
 def test_the_networks_see_256_pixels_and_know_where_the_face_is(portrait, make):
     tilted = turned(portrait, 25)
     seen = make(tilted).portrait
@@ -162,9 +162,9 @@ def test_the_networks_see_256_pixels_and_know_where_the_face_is(portrait, make):
 
 
 def test_sizes_of_the_whole_photo(portrait):
-    assert aligned_photo(portrait).photo.shape == (240, 240, 3)
-    stage = aligned_photo(portrait, 480)
+    assert aligned_full(portrait).photo.shape == (240, 240, 3)
+    stage = aligned_full(portrait, 480)
     assert stage.photo.shape == (480, 480, 3)
     assert stage.square.side == pytest.approx(2 * square_of(portrait.face).side, rel=1e-3)
     large = replace(portrait, image=np.zeros((2000, 2000, 3), np.uint8))
-    assert max(aligned_photo(large).photo.shape) == LONGEST_FULL
+    assert max(aligned_full(large).photo.shape) == LONGEST_FULL

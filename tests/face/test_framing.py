@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kptalk.face.framing import CROP_SIZE, LONGEST_FULL, crop_stage, full_stage, square_around
+from kptalk.face.framing import CROP_SIZE, LONGEST_FULL, crop_framing, full_framing, square_around
 from kptalk.types import Face, Portrait
 
 
@@ -30,7 +30,7 @@ def portraits(draw):
 @settings(deadline=None)
 @given(portraits())
 def test_full_stage_keeps_the_photo(given_portrait):
-    stage = full_stage(given_portrait)
+    stage = full_framing(given_portrait)
     assert np.array_equal(stage.photo, given_portrait.image)
     height, width = stage.portrait.image.shape[:2]
     part = stage.photo[stage.y : stage.y + height, stage.x : stage.x + width]
@@ -42,7 +42,7 @@ def test_full_stage_keeps_the_photo(given_portrait):
 @settings(deadline=None)
 @given(portraits(), st.integers(0, 2**32 - 1))
 def test_frames_lie_in_the_photo_pixel_for_pixel(given_portrait, seed):
-    stage = full_stage(given_portrait)
+    stage = full_framing(given_portrait)
     height, width = stage.portrait.image.shape[:2]
     drawn = np.random.default_rng(seed).integers(0, 256, (2, height, width, 3), np.uint8)
     frames = stage.frames(drawn)
@@ -69,7 +69,7 @@ def test_square_stays_inside_and_holds_the_middle_of_the_face(given_portrait):
 @settings(deadline=None)
 @given(portraits())
 def test_free_edges_are_those_of_the_photo(given_portrait):
-    stage = full_stage(given_portrait)
+    stage = full_framing(given_portrait)
     height, width = stage.portrait.image.shape[:2]
     assert ("left" in stage.free) == (stage.x == 0)
     assert ("top" in stage.free) == (stage.y == 0)
@@ -80,7 +80,7 @@ def test_free_edges_are_those_of_the_photo(given_portrait):
 @settings(deadline=None, max_examples=30)
 @given(portraits(), st.sampled_from([None, 64, 129, 256]))
 def test_crop_stage_is_a_square_of_the_size_asked_for(given_portrait, size):
-    stage = crop_stage(given_portrait, size)
+    stage = crop_framing(given_portrait, size)
     side = size or CROP_SIZE
     assert stage.photo.shape == (side, side, 3)
     assert stage.portrait.image is stage.photo or np.array_equal(stage.portrait.image, stage.photo)
@@ -92,7 +92,7 @@ def test_crop_stage_is_a_square_of_the_size_asked_for(given_portrait, size):
 
 @pytest.mark.parametrize(("size", "expected"), [(None, (400, 300)), (200, (200, 150)), (1000, (1000, 750))])
 def test_size_is_the_longest_side(size, expected):
-    stage = full_stage(portrait(400, 300, 100, 120, 80), size)
+    stage = full_framing(portrait(400, 300, 100, 120, 80), size)
     assert stage.photo.shape[:2] == expected
     factor = expected[0] / 400
     landmarks = stage.portrait.face.landmarks + (stage.x, stage.y, 0)
@@ -101,18 +101,18 @@ def test_size_is_the_longest_side(size, expected):
 
 def test_a_face_that_a_large_photo_leaves_few_pixels_is_warned_of():
     with pytest.warns(UserWarning, match="--output crop"):
-        full_stage(portrait(400, 4000, 100, 120, 100))
+        full_framing(portrait(400, 4000, 100, 120, 100))
 
 
 def test_large_photos_are_reduced():
-    stage = full_stage(portrait(1500, 2000, 900, 600, 300))
+    stage = full_framing(portrait(1500, 2000, 900, 600, 300))
     assert stage.photo.shape[:2] == (960, LONGEST_FULL)
 
 
 def test_the_given_photo_is_not_changed():
     given_portrait = portrait(300, 300, 100, 100, 90)
     before = given_portrait.image.copy()
-    stage = full_stage(given_portrait)
+    stage = full_framing(given_portrait)
     stage.frames(np.zeros((1, *stage.portrait.image.shape), np.uint8))
     stage.portrait.image[:] = 0
     assert np.array_equal(given_portrait.image, before)

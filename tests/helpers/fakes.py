@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from kptalk.methods.facemesh import FaceMeshSystem
-from kptalk.motion.facemesh.generator import MotionGenerator, SamplerConfig
+from kptalk.methods.facemesh import FaceMeshMethod
+from kptalk.motion.facemesh.generator import FaceMeshGenerator, SamplerConfig
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace
 from kptalk.pipeline import Pipeline
 from kptalk.types import FIELDS, Face, Motion, Portrait
@@ -78,12 +78,12 @@ def plain_portrait(space: FaceMeshSpace, side: int = 128) -> Portrait:
     return Portrait(picture, Face(mesh.astype(np.float32)))
 
 
-def fake_generator(space: FaceMeshSpace, config: SamplerConfig | None = None) -> MotionGenerator:
-    return MotionGenerator(space, FakeEncoder(), FakeDenoiser(), PRIOR, config or SamplerConfig(steps=2))
+def fake_generator(space: FaceMeshSpace, config: SamplerConfig | None = None) -> FaceMeshGenerator:
+    return FaceMeshGenerator(space, FakeEncoder(), FakeDenoiser(), PRIOR, config or SamplerConfig(steps=2))
 
 
 def fake_pipeline(space: FaceMeshSpace) -> Pipeline:
-    return Pipeline(FaceMeshSystem(fake_generator(space), FakeRenderer(space)), "fake")
+    return Pipeline(FaceMeshMethod(fake_generator(space), FakeRenderer(space)), "fake")
 
 
 def random_motion(length: int, seed: int = 0, fps: Fraction = Fraction(25), space: str = "facemesh") -> Motion:

@@ -12,14 +12,14 @@ from kptalk.errors import OptionError
 from kptalk.face.geometry import rotation_matrix
 from kptalk.motion.facemesh.space import head_expression, turn
 from kptalk.motion.liveportrait.space import EYES, LIPS
-from kptalk.motion.retarget import MODES, REGIONS, Drive, FaceMeshRetargeter, LivePortraitRetargeter, retarget
+from kptalk.motion.retarget import MODES, REGIONS, FaceMeshRetargeter, LivePortraitRetargeter, RetargetOptions, retarget
 from kptalk.types import Motion
 
 SEEDS = st.integers(0, 1000)
 
 
 def driven(space, motion, source, mode="relative", region="all"):
-    pieces = list(retarget([motion[:7], motion[7:]], source, FaceMeshRetargeter(space), Drive(mode, region)))
+    pieces = list(retarget([motion[:7], motion[7:]], source, FaceMeshRetargeter(space), RetargetOptions(mode, region)))
     return Motion.concatenate(pieces)
 
 
@@ -137,7 +137,7 @@ def test_the_face_of_a_still_head_turns_with_it(space, photo):
 def test_choices_that_do_not_exist(bad):
     (name,) = bad
     with pytest.raises(OptionError, match=f"{name} is .*: give .* or "):
-        Drive(**bad)
+        RetargetOptions(**bad)
 
 
 class TestLivePortrait:
@@ -147,7 +147,9 @@ class TestLivePortrait:
 
     def driven(self, mode="relative", region="all"):
         pieces = [self.motion[:7], self.motion[7:]]
-        return Motion.concatenate(list(retarget(pieces, self.photo, LivePortraitRetargeter(), Drive(mode, region))))
+        return Motion.concatenate(
+            list(retarget(pieces, self.photo, LivePortraitRetargeter(), RetargetOptions(mode, region)))
+        )
 
     def test_all_of_it(self):
         made = self.driven()

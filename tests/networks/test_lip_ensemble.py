@@ -7,8 +7,8 @@ from fakes import PRIOR, FakeDenoiser, FakeEncoder
 from torch import nn
 
 from kptalk.face.topology import LID_PAIRS, LIPS_INNER
-from kptalk.motion.facemesh.generator import POSE, MotionGenerator, SamplerConfig
-from kptalk.networks.lip_ensemble import LipNet, LipNetConfig
+from kptalk.motion.facemesh.generator import POSE, FaceMeshGenerator, SamplerConfig
+from kptalk.networks.lip_ensemble import LipEnsemble, LipEnsembleConfig
 from kptalk.types import Motion
 
 WAVE = 0.1 * np.sin(np.arange(150) / 4)
@@ -17,7 +17,7 @@ WAVE = 0.1 * np.sin(np.arange(150) / 4)
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)
-    return LipNet(LipNetConfig(members=2, channels=(4, 4, 8, 8), width=16)).eval()
+    return LipEnsemble(LipEnsembleConfig(members=2, channels=(4, 4, 8, 8), width=16)).eval()
 
 
 @pytest.mark.parametrize("frames", [1, 2, 63, 64, 100])
@@ -57,7 +57,7 @@ class Open(nn.Module):
 
 
 def drawn(space, source, lips, **config):
-    maker = MotionGenerator(space, FakeEncoder(), FakeDenoiser(), PRIOR, SamplerConfig(steps=2, **config), lips)
+    maker = FaceMeshGenerator(space, FakeEncoder(), FakeDenoiser(), PRIOR, SamplerConfig(steps=2, **config), lips)
     windows = np.zeros((150, 80, 16), np.float32)
     windows[..., 8:] = WAVE[:, None, None]
     head, _, state = maker.step(windows, maker.start(source, 0))

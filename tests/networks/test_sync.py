@@ -9,7 +9,7 @@ from media_shared import clip_landmarks
 
 from kptalk.face.geometry import rotation_matrix
 from kptalk.motion.facemesh.space import FaceMeshSpace
-from kptalk.networks.sync import HELD, N_LIPS, SyncModel, lag_correlations, lip_shape, sound_frames
+from kptalk.networks.sync import N_LIPS, OVERLAP, SyncModel, lag_correlations, lip_shape, sound_frames
 from kptalk.weights.store import embedded_path
 
 
@@ -21,7 +21,7 @@ def meshes(shared_data):
 
 @pytest.fixture(scope="module")
 def points():
-    return FaceMeshSpace.load(embedded_path("facemesh")).template[HELD]
+    return FaceMeshSpace.load(embedded_path("facemesh")).template[OVERLAP]
 
 
 @settings(max_examples=30, deadline=None)

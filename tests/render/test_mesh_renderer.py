@@ -15,7 +15,7 @@ from kptalk.face.geometry import rotation_matrix
 from kptalk.face.landmarks import FaceMesh
 from kptalk.face.topology import LIPS_INNER, lid_opening, lip_opening
 from kptalk.motion.facemesh.space import FaceMeshSpace, head_expression
-from kptalk.render.mesh import MeshRenderer, MeshState, clamp_pose
+from kptalk.render.mesh import MeshRenderer, PreparedMesh, clamp_pose
 from kptalk.render.mesh.renderer import rigid_motion, sampling_map
 from kptalk.types import Face, Motion, Portrait
 
@@ -24,7 +24,7 @@ from .conftest import OPEN, psnr
 POSES = [(-20, 0, 0), (20, 0, 0), (0, -12, 0), (0, 12, 0), (0, 0, -10), (0, 0, 10), (-20, 12, 8), (20, -10, -8)]
 
 
-def moved(state: MeshState, rotation=(0, 0, 0), expression=None) -> Motion:
+def moved(state: PreparedMesh, rotation=(0, 0, 0), expression=None) -> Motion:
     """One frame, turned by ``rotation`` degrees from the photo, with an expression (21, 3) or the photo's own."""
     own = state.source.motion
     turned = own.rotation + np.float32([rotation])
@@ -32,13 +32,13 @@ def moved(state: MeshState, rotation=(0, 0, 0), expression=None) -> Motion:
     return own.with_fields(rotation=turned, expression=head @ rotation_matrix(turned))
 
 
-def test_no_motion_is_the_photo(renderer: MeshRenderer, states: dict[str, MeshState]) -> None:
+def test_no_motion_is_the_photo(renderer: MeshRenderer, states: dict[str, PreparedMesh]) -> None:
     for name, state in states.items():
         frame = renderer.draw(state, state.source.motion)[0]
         assert psnr(frame, state.portrait.image) > (60 if name in OPEN else 70), name
 
 
-def test_frames_have_the_photos_size_and_still_edges(renderer: MeshRenderer, states: dict[str, MeshState]) -> None:
+def test_frames_have_the_photos_size_and_still_edges(renderer: MeshRenderer, states: dict[str, PreparedMesh]) -> None:
     state = states["sadtalker_people_0"]
     photo = state.portrait.image[20:, 30:340]
     face = Face(state.portrait.face.landmarks - np.float32([30, 20, 0]))
@@ -54,7 +54,7 @@ def test_frames_have_the_photos_size_and_still_edges(renderer: MeshRenderer, sta
 
 
 def test_nothing_tears_over_the_pose_range(
-    renderer: MeshRenderer, space: FaceMeshSpace, states: dict[str, MeshState]
+    renderer: MeshRenderer, space: FaceMeshSpace, states: dict[str, PreparedMesh]
 ) -> None:
     for name, state in states.items():
         size = max(state.portrait.image.shape)
@@ -69,7 +69,7 @@ def test_nothing_tears_over_the_pose_range(
             assert rows.max() < 1.1 * size
 
 
-def test_the_head_follows_the_pose(renderer: MeshRenderer, states: dict[str, MeshState]) -> None:
+def test_the_head_follows_the_pose(renderer: MeshRenderer, states: dict[str, PreparedMesh]) -> None:
     state = states["hallo_7"]
     with FaceMesh() as mesh:
         for axis, angle in ((0, 12), (1, 8), (2, -8)):
@@ -80,7 +80,7 @@ def test_the_head_follows_the_pose(renderer: MeshRenderer, states: dict[str, Mes
             assert read[axis] == pytest.approx(angle, abs=5)
 
 
-def test_background_is_identical_in_every_frame(renderer: MeshRenderer, states: dict[str, MeshState]) -> None:
+def test_background_is_identical_in_every_frame(renderer: MeshRenderer, states: dict[str, PreparedMesh]) -> None:
     for state in states.values():
         person = (state.layers.person[..., 3] > 0).astype(np.uint8)
         behind = cv2.dilate(person, np.ones((31, 31), np.uint8)) == 0
@@ -90,7 +90,7 @@ def test_background_is_identical_in_every_frame(renderer: MeshRenderer, states: 
         assert all((frame == frames[0]).all() for frame in frames)
 
 
-def test_a_still_driver_does_not_shimmer(renderer: MeshRenderer, states: dict[str, MeshState]) -> None:
+def test_a_still_driver_does_not_shimmer(renderer: MeshRenderer, states: dict[str, PreparedMesh]) -> None:
     noise = np.random.default_rng(0)
     for state in states.values():
         own = head_expression(state.source.motion)[0]
@@ -99,7 +99,7 @@ def test_a_still_driver_does_not_shimmer(renderer: MeshRenderer, states: dict[st
         assert frames.std(0).mean() < 1
 
 
-def test_lids_close(renderer: MeshRenderer, states: dict[str, MeshState]) -> None:
+def test_lids_close(renderer: MeshRenderer, states: dict[str, PreparedMesh]) -> None:
     closed = 0
     with FaceMesh() as mesh:
         for state in states.values():
@@ -110,7 +110,7 @@ def test_lids_close(renderer: MeshRenderer, states: dict[str, MeshState]) -> Non
     assert closed >= len(states) - 1
 
 
-def test_lips_close_and_open(renderer: MeshRenderer, states: dict[str, MeshState]) -> None:
+def test_lips_close_and_open(renderer: MeshRenderer, states: dict[str, PreparedMesh]) -> None:
     neutral = np.zeros((21, 3), np.float32)
     with FaceMesh() as mesh:
         for name, state in states.items():
@@ -123,7 +123,7 @@ def test_lips_close_and_open(renderer: MeshRenderer, states: dict[str, MeshState
             assert lip_opening(opened) == pytest.approx(wanted, rel=0.4), name
 
 
-def test_the_mouth_is_no_black_hole(renderer: MeshRenderer, states: dict[str, MeshState]) -> None:
+def test_the_mouth_is_no_black_hole(renderer: MeshRenderer, states: dict[str, PreparedMesh]) -> None:
     for name, state in states.items():
         motion = moved(state, expression=0.2 * renderer.space.open_lips)
         face = renderer.space.vertices(state.source, motion)[0]
@@ -135,7 +135,7 @@ def test_the_mouth_is_no_black_hole(renderer: MeshRenderer, states: dict[str, Me
         assert np.percentile(frame[inner > 0].mean(-1), 95) > 0.6 * frame[nose[1], nose[0]].mean(), name
 
 
-def test_chunks_and_threads_give_the_same_frames(renderer: MeshRenderer, states: dict[str, MeshState]) -> None:
+def test_chunks_and_threads_give_the_same_frames(renderer: MeshRenderer, states: dict[str, PreparedMesh]) -> None:
     state = states["lia_monroe"]
     motion = Motion.concatenate([moved(state, pose) for pose in POSES])
     whole = renderer.draw(state, motion)
@@ -144,7 +144,7 @@ def test_chunks_and_threads_give_the_same_frames(renderer: MeshRenderer, states:
     assert (whole == np.stack(parts)).all()
 
 
-def test_turned_photos_are_not_turned_back_far(states: dict[str, MeshState]) -> None:
+def test_turned_photos_are_not_turned_back_far(states: dict[str, PreparedMesh]) -> None:
     state = states["liveportrait_s9"]
     own = state.source.motion.rotation[0]
     assert abs(own[0]) > 12
@@ -155,7 +155,7 @@ def test_turned_photos_are_not_turned_back_far(states: dict[str, MeshState]) -> 
     assert abs(away[0]) > 15
 
 
-def test_a_small_motion_is_not_clamped(states: dict[str, MeshState]) -> None:
+def test_a_small_motion_is_not_clamped(states: dict[str, PreparedMesh]) -> None:
     for state in states.values():
         motion = moved(state, (3, -4, 5))
         clamped = clamp_pose(state.source, motion)
@@ -163,7 +163,7 @@ def test_a_small_motion_is_not_clamped(states: dict[str, MeshState]) -> None:
         np.testing.assert_allclose(clamped.expression, motion.expression, atol=1e-5)
 
 
-def test_motion_of_another_space_is_refused(renderer: MeshRenderer, states: dict[str, MeshState]) -> None:
+def test_motion_of_another_space_is_refused(renderer: MeshRenderer, states: dict[str, PreparedMesh]) -> None:
     state = states["hallo_7"]
     with pytest.raises(MotionError, match="liveportrait"):
         renderer.draw(state, replace(state.source.motion, space="liveportrait", fps=Fraction(25)))

@@ -8,7 +8,7 @@ from kptalk.media.audio import Speech
 from kptalk.train.prepare import Shard
 
 PEOPLE = {"aoc_3": "a", "katiehill_1": "b", "lrs3_JSSc7hYKstI_1": "c", "mead_W040_1": "d"}
-LENGTH = 80
+WINDOW = 80
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +19,6 @@ def shards(shared_data):
         path = shared_data / "clips" / "val" / f"{name}.mp4"
         landmarks = clip_landmarks(path, 1.6)
         sound = np.concatenate(list(Speech.open(path).chunks()))
-        sound = np.resize(sound, LENGTH * 640)
-        found.append(Shard(np.concatenate([landmarks, landmarks[::-1]])[:LENGTH], sound, person))
+        sound = np.resize(sound, WINDOW * 640)
+        found.append(Shard(np.concatenate([landmarks, landmarks[::-1]])[:WINDOW], sound, person))
     return found

@@ -69,8 +69,8 @@ def test_the_sampler_moves_the_sound_by_what_it_says(monkeypatch):
     monkeypatch.setattr(sync, "augment_mel", lambda mel, rng: mel)
     clips = [sync.replace(puppet(seed, offset=seed % 3, frames=300), offset=float(seed % 3)) for seed in range(30)]
     lips, sound, shifts = sync.SyncSampler(clips).draw(np.random.default_rng(0))
-    assert lips.shape == (sync.BATCH, sync.LENGTH, N_LIPS)
-    assert sound.shape == (sync.BATCH, 4 * sync.LENGTH, 80)
+    assert lips.shape == (sync.BATCH, sync.WINDOW, N_LIPS)
+    assert sound.shape == (sync.BATCH, 4 * sync.WINDOW, 80)
     assert len(set(shifts.tolist())) > 5
     gap = lips[:, None, :, INNER_LOWER] - lips[:, None, :, INNER_UPPER]
     curve = sync.lag_correlations(gap, sound[:, ::4].mean(-1)[:, None], torch.ones_like(gap))

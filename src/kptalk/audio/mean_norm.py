@@ -19,26 +19,26 @@ _QUIET, _LOUD = -3.2, -2.2  # band-averaged mel level from which a frame begins 
 
 
 @dataclass(frozen=True)
-class LevelState:
+class MeanNormState:
     """Sums over the speech so far: ``total`` (80,) of the mel bands, ``weight`` frames."""
 
     total: NDArray[np.float64]
     weight: float
 
 
-def start(prior: NDArray[np.floating[Any]]) -> LevelState:
+def start(prior: NDArray[np.floating[Any]]) -> MeanNormState:
     """State of a stream that has heard nothing; ``prior`` (80,) is the training data's mean over speech."""
-    return LevelState(np.asarray(prior, np.float64) * PRIOR_FRAMES, PRIOR_FRAMES)
+    return MeanNormState(np.asarray(prior, np.float64) * PRIOR_FRAMES, PRIOR_FRAMES)
 
 
-def hear(windows: NDArray[np.float32], state: LevelState) -> LevelState:
+def hear(windows: NDArray[np.float32], state: MeanNormState) -> MeanNormState:
     """Take the speech of mel windows (n, 80, 16) into the mean."""
     frames = windows.mean(-1, dtype=np.float64)
     weight = speech_weight(frames)
-    return LevelState(state.total + weight @ frames, state.weight + float(weight.sum()))
+    return MeanNormState(state.total + weight @ frames, state.weight + float(weight.sum()))
 
 
-def centre(windows: NDArray[np.float32], state: LevelState) -> NDArray[np.float32]:
+def centre(windows: NDArray[np.float32], state: MeanNormState) -> NDArray[np.float32]:
     """Mel windows (n, 80, 16) less the mean of the speech heard so far."""
     return windows - (state.total / state.weight).astype(np.float32)[:, None]
 

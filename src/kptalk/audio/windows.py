@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kptalk.audio import mel
 
-WINDOW = 16  # mel frames
+MEL_WINDOW = 16  # mel frames
 _LEAD = Fraction(2, 25)  # seconds of sound before the frame's instant: two frames at 25 fps
 
 Windows = NDArray[np.float32]
@@ -70,7 +70,7 @@ def step(chunk: mel.Samples, state: WindowState) -> tuple[Windows, WindowState]:
     fresh, sound = mel.step(chunk, state.sound)
     heard = replace(state, sound=sound, frames=np.concatenate([state.frames, fresh]))
     end = state.next_frame
-    while window_start(end, state.fps) + WINDOW <= sound.n_frames:
+    while window_start(end, state.fps) + MEL_WINDOW <= sound.n_frames:
         end += 1
     windows = _cut(heard, end)
     # One frame at least is kept: at the end of the sound it is what repeats.
@@ -92,6 +92,6 @@ def _cut(state: WindowState, end: int) -> Windows:
     """Windows of the video frames from ``state.next_frame`` to ``end`` (excluded) out of the mel frames held."""
     starts = np.array([window_start(frame, state.fps) for frame in range(state.next_frame, end)], np.int64)
     total = state.sound.n_frames
-    indices = np.clip(starts[:, None] + np.arange(WINDOW), 0, max(0, total - 1)) - (total - len(state.frames))
+    indices = np.clip(starts[:, None] + np.arange(MEL_WINDOW), 0, max(0, total - 1)) - (total - len(state.frames))
     windows: Windows = state.frames[indices].transpose(0, 2, 1).astype(np.float32)
     return windows

@@ -94,12 +94,12 @@ def render(
     """Draw a motion on a portrait."""
     started = time.perf_counter()
     from kptalk.media.encoder import check_output
-    from kptalk.motion.retarget import Drive
+    from kptalk.motion.retarget import RetargetOptions
     from kptalk.pipeline import Pipeline, ReenactOptions
     from kptalk.types import Motion
 
     check_output(output, overwrite)
-    options = ReenactOptions(Drive(mode, region), frame_rate(fps) if fps else None, size, picture, stitch)
+    options = ReenactOptions(RetargetOptions(mode, region), frame_rate(fps) if fps else None, size, picture, stitch)
     with cli.interruptible(output), cli.stages(quiet) as tell:
         driver = Motion.load(motion)
         tell("loading the models", 0, 1)

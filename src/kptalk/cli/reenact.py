@@ -40,13 +40,13 @@ def reenact(
     started = time.perf_counter()
     from kptalk.job import MOTION_SUFFIX, check_file_output
     from kptalk.media.encoder import check_output
-    from kptalk.motion.retarget import Drive
+    from kptalk.motion.retarget import RetargetOptions
     from kptalk.pipeline import Pipeline, ReenactOptions
 
     check_output(output, overwrite)
     if save_motion:
         check_file_output(save_motion, MOTION_SUFFIX, overwrite)
-    options = ReenactOptions(Drive(mode, region), frame_rate(fps) if fps else None, size, show, stitch)
+    options = ReenactOptions(RetargetOptions(mode, region), frame_rate(fps) if fps else None, size, show, stitch)
     with cli.interruptible(output), cli.stages(quiet) as tell:
         tell("loading the models", 0, 1)
         pipeline = Pipeline.from_pretrained(weights, device, renderer)

@@ -14,13 +14,13 @@ from kptalk.evaluate.report.files import finite, write_csv, write_json
 from kptalk.evaluate.report.page import write_html
 from kptalk.evaluate.result import ClipResult, Evaluation
 from kptalk.evaluate.run import Method, Progress, evaluate
-from kptalk.motion.facemesh.generator import HELD, LENGTH, LOOKAHEAD
+from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP, WINDOW
 
 REPORT = "report.json"
 GENERATED = "generated"
 JOURNAL = "unfinished.jsonl"
 OUTPUTS = (REPORT, "report.csv", "report.html", "clips.csv", JOURNAL)
-OUR_JOINS = Joins(LENGTH - LOOKAHEAD, LENGTH - LOOKAHEAD - HELD)
+OUR_JOINS = Joins(WINDOW - LOOKAHEAD, WINDOW - LOOKAHEAD - OVERLAP)
 
 
 def open_report(folder: Path, overwrite: bool) -> None:

@@ -86,7 +86,7 @@ def cut(image: Image, square: Square, size: int) -> Image:
 
 
 @dataclass(frozen=True)
-class AlignedStage:
+class AlignedFraming:
     """What the video shows and what of it is drawn by LivePortrait.
 
     ``photo`` (H, W, 3) uint8 is the still picture in the video's own size, ``portrait`` what the networks see: the
@@ -128,19 +128,21 @@ class AlignedStage:
         return mask(self.square, *self.photo.shape[1::-1])
 
 
-def aligned_crop(portrait: Portrait, size: int | None = None) -> AlignedStage:
+def aligned_crop(portrait: Portrait, size: int | None = None) -> AlignedFraming:
     """The upright square is the picture, ``size`` pixels a side (None: 512)."""
     square = square_of(portrait.face)
-    return AlignedStage(cut(portrait.image, square, size or CROP_SIZE), _seen(portrait, square), None, frozenset(EDGES))
+    return AlignedFraming(
+        cut(portrait.image, square, size or CROP_SIZE), _seen(portrait, square), None, frozenset(EDGES)
+    )
 
 
-def aligned_photo(portrait: Portrait, size: int | None = None) -> AlignedStage:
+def aligned_full(portrait: Portrait, size: int | None = None) -> AlignedFraming:
     """The whole photo is the picture; ``size`` is its longest side in pixels (None: its own, at most 1280).
 
     Warns if a photo that is larger than that leaves fewer than 64 pixels of the face.
     """
     shown = whole_photo(portrait, size)
-    return AlignedStage(shown.image, _seen(portrait, square_of(portrait.face)), square_of(shown.face), frozenset())
+    return AlignedFraming(shown.image, _seen(portrait, square_of(portrait.face)), square_of(shown.face), frozenset())
 
 
 def _seen(portrait: Portrait, square: Square) -> Portrait:

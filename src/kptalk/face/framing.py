@@ -53,7 +53,7 @@ def square_around(face: Face, width: int, height: int) -> tuple[int, int, int]:
     return left, top, side
 
 
-def full_stage(portrait: Portrait, size: int | None = None) -> Stage:
+def full_framing(portrait: Portrait, size: int | None = None) -> Stage:
     """The whole photo is the picture; ``size`` is its longest side in pixels (None: its own, at most 1280).
 
     Warns if a photo that is larger than that leaves fewer than 64 pixels of the face.
@@ -66,7 +66,7 @@ def full_stage(portrait: Portrait, size: int | None = None) -> Stage:
     return Stage(shown.image, _cut(shown, x, y, side), x, y, free)
 
 
-def crop_stage(portrait: Portrait, size: int | None = None) -> Stage:
+def crop_framing(portrait: Portrait, size: int | None = None) -> Stage:
     """The square around the face is the picture, ``size`` pixels a side (None: 512)."""
     height, width = portrait.image.shape[:2]
     x, y, side = square_around(portrait.face, width, height)

@@ -14,7 +14,7 @@ import torch
 
 from kptalk.audio.windows import Windows
 from kptalk.errors import OptionError, WeightsError
-from kptalk.face.framing import Stage, crop_stage, full_stage
+from kptalk.face.framing import Stage, crop_framing, full_framing
 from kptalk.job import Progress, Renderer
 from kptalk.motion.control import Control, Controller
 from kptalk.motion.facemesh import generator as generate
@@ -25,24 +25,24 @@ from kptalk.motion.filters import gaussian as smoothing
 from kptalk.motion.retarget import FaceMeshRetargeter
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
-from kptalk.networks.lip_ensemble import LipNet, LipNetConfig
+from kptalk.networks.lip_ensemble import LipEnsemble, LipEnsembleConfig
 from kptalk.render.mesh.renderer import MeshRenderer
 from kptalk.types import Motion, Portrait
 from kptalk.weights.store import embedded_path, load_model, read_header
 
 
-class FaceMeshSystem:
+class FaceMeshMethod:
     """See ``System``."""
 
     draws = "mesh"
 
-    def __init__(self, generator: generate.MotionGenerator, renderer: Renderer | None = None) -> None:
+    def __init__(self, generator: generate.FaceMeshGenerator, renderer: Renderer | None = None) -> None:
         self.generator, self.space = generator, generator.space
         self.renderer = renderer or MeshRenderer(self.space)
         self.reader, self.retargeter = FaceMeshReader(self.space), FaceMeshRetargeter(self.space)
 
     @classmethod
-    def load(cls, weights: str | PathLike[str], device: torch.device) -> FaceMeshSystem:
+    def load(cls, weights: str | PathLike[str], device: torch.device) -> FaceMeshMethod:
         """Load ``embedded`` weights, or those in a folder.
 
         Raises:
@@ -54,19 +54,19 @@ class FaceMeshSystem:
         denoiser = load_model(paths["motion"], Denoiser, DenoiserConfig).to(device)
         try:
             config = generate.SamplerConfig(**json.loads(read_header(paths["motion"])["sampler"]))
-            prior = speech_prior(paths["audio"])
+            prior = speech_mel_mean(paths["audio"])
         except (KeyError, TypeError, ValueError) as error:
             folder = paths["audio"].parent
             raise WeightsError(f"weights in {folder} lack {error}: train them with this version") from error
         path = paths["motion"].with_name("lips.safetensors")  # which need not be there
-        lips = load_model(path, LipNet, LipNetConfig).to(device) if path.is_file() else None
-        return cls(generate.MotionGenerator(space, encoder, denoiser, prior, config, lips))
+        lips = load_model(path, LipEnsemble, LipEnsembleConfig).to(device) if path.is_file() else None
+        return cls(generate.FaceMeshGenerator(space, encoder, denoiser, prior, config, lips))
 
     def stage(self, portrait: Portrait, output: str, size: int | None, stitch: bool | None) -> Stage:
         """See ``System``."""
         if stitch is not None:
             raise OptionError("stitching belongs to the renderer liveportrait: leave out --stitch and --no-stitch")
-        return (crop_stage if output == "crop" else full_stage)(portrait, size)
+        return (crop_framing if output == "crop" else full_framing)(portrait, size)
 
     def speak(
         self, source: FaceMeshSource, windows: Iterable[Windows], steps: int | None, seed: int, control: Control
@@ -106,13 +106,13 @@ def load_reader(weights: str | PathLike[str]) -> FaceMeshReader:
     return FaceMeshReader(load_space(weights))
 
 
-def speech_prior(audio: Path) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def speech_mel_mean(audio: Path) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """(80,) mean mel level of speech, from the header of trained audio weights; against it silence is told.
 
     Raises:
         KeyError, ValueError: the header has none.
     """
-    return np.array(json.loads(read_header(audio)["speech_prior"]), np.float32)
+    return np.array(json.loads(read_header(audio)["speech_mel_mean"]), np.float32)
 
 
 def weights_file(weights: str | PathLike[str], name: str) -> Path:

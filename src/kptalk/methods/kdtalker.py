@@ -13,10 +13,10 @@ from torch import nn
 
 from kptalk.audio.windows import Windows
 from kptalk.device import side_by_side
-from kptalk.face.alignment import AlignedStage, aligned_crop, aligned_photo
+from kptalk.face.alignment import AlignedFraming, aligned_crop, aligned_full
 from kptalk.face.framing import EDGES
 from kptalk.job import Progress
-from kptalk.methods.facemesh import speech_prior
+from kptalk.methods.facemesh import speech_mel_mean
 from kptalk.motion.control import Control, Controller
 from kptalk.motion.facemesh.reader import VideoMotion
 from kptalk.motion.facemesh.regions import LivePortraitAnatomy
@@ -45,7 +45,7 @@ ON_A_GPU = 8  # frames drawn together there
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class LivePortraitSystem:
+class KDTalkerMethod:
     """See ``System``."""
 
     draws = "liveportrait"
@@ -55,7 +55,7 @@ class LivePortraitSystem:
         self.reader, self.retargeter = LivePortraitReader(self.space), LivePortraitRetargeter()
 
     @classmethod
-    def load(cls, device: torch.device) -> LivePortraitSystem:
+    def load(cls, device: torch.device) -> KDTalkerMethod:
         """Load the converted official weights.
 
         What tells silence from speech is a mean level of speech; the official weights have none, the embedded do.
@@ -80,12 +80,12 @@ class LivePortraitSystem:
         )
         encoder = load("audio", AudioEncoder, AudioEncoderConfig)
         denoiser = load("kdtalker", Denoiser, DenoiserConfig)
-        generator = KDTalkerGenerator(space, encoder, denoiser, speech_prior(embedded_path("audio")))
+        generator = KDTalkerGenerator(space, encoder, denoiser, speech_mel_mean(embedded_path("audio")))
         return cls(generator, PortraitRenderer(crops, stitching, eyes))
 
-    def stage(self, portrait: Portrait, output: str, size: int | None, stitch: bool | None) -> AlignedStage:
+    def stage(self, portrait: Portrait, output: str, size: int | None, stitch: bool | None) -> AlignedFraming:
         """See ``System``: the whole photo is stitched unless the user says no, the square if the user says so."""
-        stage = (aligned_crop if output == "crop" else aligned_photo)(portrait, size)
+        stage = (aligned_crop if output == "crop" else aligned_full)(portrait, size)
         return stage if stitch is None else replace(stage, free=frozenset(() if stitch else EDGES))
 
     def speak(

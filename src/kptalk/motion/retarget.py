@@ -19,7 +19,7 @@ REGIONS = ("all", "pose", "expression", "lips", "eyes")
 
 
 @dataclass(frozen=True)
-class Drive:
+class RetargetOptions:
     """What of a driver's motion a portrait takes over.
 
     Attributes:
@@ -58,7 +58,9 @@ class Retargeter(Protocol):
         """
 
 
-def retarget(pieces: Iterable[Motion], source: Motion, retargeter: Retargeter, drive: Drive) -> Iterator[Motion]:
+def retarget(
+    pieces: Iterable[Motion], source: Motion, retargeter: Retargeter, drive: RetargetOptions
+) -> Iterator[Motion]:
     """A driver's motion as the portrait's, piece by piece.
 
     Args:

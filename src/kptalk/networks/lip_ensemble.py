@@ -20,7 +20,7 @@ CENTRE = slice(6, 10)  # of a window's 16 mel frames: these four, of one video f
 
 
 @dataclass(frozen=True)
-class LipNetConfig:
+class LipEnsembleConfig:
     """Architecture numbers."""
 
     members: int = 3  # readers that start from other weights; their mean is nearer to the truth than each
@@ -30,10 +30,10 @@ class LipNetConfig:
     dropout: float = 0.3
 
 
-class LipReader(nn.Module):
+class LipEncoder(nn.Module):
     """Mel windows of consecutive video frames to expression tokens."""
 
-    def __init__(self, config: LipNetConfig) -> None:
+    def __init__(self, config: LipEnsembleConfig) -> None:
         super().__init__()
         a, b, c, d = config.channels
         self.picture = nn.Sequential(
@@ -61,13 +61,13 @@ class LipReader(nn.Module):
         return out
 
 
-class LipNet(nn.Module):
+class LipEnsemble(nn.Module):
     """Several readers of the same sound."""
 
-    def __init__(self, config: LipNetConfig | None = None) -> None:
+    def __init__(self, config: LipEnsembleConfig | None = None) -> None:
         super().__init__()
-        self.config = config = config or LipNetConfig()
-        self.members = nn.ModuleList(LipReader(config) for _ in range(config.members))
+        self.config = config = config or LipEnsembleConfig()
+        self.members = nn.ModuleList(LipEncoder(config) for _ in range(config.members))
 
     def forward(self, windows: Tensor) -> Tensor:
         """Mean of the readers.

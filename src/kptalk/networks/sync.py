@@ -25,7 +25,7 @@ from kptalk.face.topology import HALF_STABLE, LIPS_INNER, LIPS_OUTER, STABLE
 
 Floats = NDArray[np.float32]
 
-HELD = np.concatenate([STABLE, HALF_STABLE])  # landmarks that tell the head's pose
+OVERLAP = np.concatenate([STABLE, HALF_STABLE])  # landmarks that tell the head's pose
 HELD_WEIGHT = np.concatenate([np.ones(len(STABLE)), np.full(len(HALF_STABLE), 0.5)])
 CHIN = 152
 N_LIPS = 68  # (11 + 11 lip points) x 3 coordinates, and the chin's height and depth
@@ -55,7 +55,7 @@ class SyncModel(nn.Module):
         super().__init__()
         self.config = config or SyncConfig()
         sound, lips, drop = self.config.sound_width, self.config.lips_width, self.config.dropout
-        self.register_buffer("held_points", torch.zeros(len(HELD), 3))
+        self.register_buffer("held_points", torch.zeros(len(OVERLAP), 3))
         self.sound = nn.Sequential(
             *(_conv(N_MELS, sound, 5), nn.GELU(), nn.Dropout(drop)),
             *(_conv(sound, sound, 5, stride=2), nn.GELU()),
@@ -100,13 +100,13 @@ def lip_shape(meshes: Floats, held_points: Floats) -> Floats:
 
     Args:
         meshes: (T, 478, 3) FaceMesh landmarks in pixels.
-        held_points: (42, 3) the mean face's ``HELD`` points, of any unit; the result is in 1/20 of it.
+        held_points: (42, 3) the mean face's ``OVERLAP`` points, of any unit; the result is in 1/20 of it.
 
     Returns:
         (T, 68) float32.
     """
     scale, rotation, translation = align(
-        meshes[:, HELD].astype(np.float64), held_points.astype(np.float64), HELD_WEIGHT
+        meshes[:, OVERLAP].astype(np.float64), held_points.astype(np.float64), HELD_WEIGHT
     )
     points = meshes[:, [*LIPS_INNER, *LIPS_OUTER, CHIN]] - translation[:, None]
     points = points @ np.swapaxes(rotation, -1, -2) / scale[:, None, None]

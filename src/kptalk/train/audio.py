@@ -17,7 +17,7 @@ from kptalk.networks.audio_encoder import AudioEncoder
 from kptalk.train.data import TrainingClip, augment_mel, mel_windows
 from kptalk.types import Array
 
-LENGTH = 64  # frames in a training sequence
+WINDOW = 64  # frames in a training sequence
 BATCH = 8
 WIDTH = 192
 
@@ -58,7 +58,7 @@ class AudioTrainer(nn.Module):
         return out.float()
 
 
-def speech_prior(clips: Sequence[TrainingClip]) -> Array:
+def speech_mel_mean(clips: Sequence[TrainingClip]) -> Array:
     """Mean mel frame (80,) over the speech of the clips."""
     mel = np.concatenate([clip.mel for clip in clips])
     weight = level.speech_weight(mel)
@@ -108,8 +108,8 @@ def whole_clip(clip: TrainingClip, prior: Array) -> Array:
     """Windows (T, 80, 16) of a whole clip, level-normalised in steps of 64 frames as the stream does it."""
     windows = mel_windows(clip.mel, np.arange(len(clip.tokens)))
     state, parts = level.start(prior), []
-    for first in range(0, len(windows), LENGTH):
-        part = windows[first : first + LENGTH]
+    for first in range(0, len(windows), WINDOW):
+        part = windows[first : first + WINDOW]
         state = level.hear(part, state)
         parts.append(level.centre(part, state))
     return np.concatenate(parts)
@@ -123,7 +123,7 @@ def audio_loss(
     opening = torch.from_numpy(lips)
 
     def loss(model: nn.Module, rng: np.random.Generator) -> Tensor:
-        drawn = [sampler.draw(rng, LENGTH) for _ in range(BATCH)]
+        drawn = [sampler.draw(rng, WINDOW) for _ in range(BATCH)]
         device = next(model.parameters()).device
         windows = torch.from_numpy(np.stack([d[0] for d in drawn])).to(device)
         target = torch.from_numpy(np.stack([d[1] for d in drawn])).to(device)[..., 7:]

@@ -24,7 +24,7 @@ from kptalk.types import N_KEYPOINTS, Array
 
 FPS = Fraction(25)
 LEAD = 2  # video frames before a video frame's own instant in its window (0.08 s)
-WINDOW = 16
+MEL_WINDOW = 16
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def mel_windows(mel: Array, frames: NDArray[Any]) -> Array:
     For whole frames they are those of ``kptalk.audio.windows``.
     """
     starts = np.trunc(FRAME_RATE * (frames - LEAD) / float(FPS)).astype(int)
-    indices = np.clip(starts[:, None] + np.arange(WINDOW), 0, len(mel) - 1)
+    indices = np.clip(starts[:, None] + np.arange(MEL_WINDOW), 0, len(mel) - 1)
     windows: Array = mel[indices].transpose(0, 2, 1)
     return windows
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from kptalk.face.topology import MOUTH_CORNERS
 from kptalk.motion.facemesh.space import FaceMeshSpace
-from kptalk.networks.lip_ensemble import LipNet
-from kptalk.train.audio import LENGTH, ClipSampler, correlation, whole_clip
+from kptalk.networks.lip_ensemble import LipEnsemble
+from kptalk.train.audio import WINDOW, ClipSampler, correlation, whole_clip
 from kptalk.train.data import TrainingClip
 from kptalk.types import Array
 
@@ -28,11 +28,11 @@ def lips_loss(sampler: ClipSampler, space: FaceMeshSpace) -> Callable[[nn.Module
     width = torch.from_numpy(_width_tokens(space))
 
     def loss(model: nn.Module, rng: np.random.Generator) -> Tensor:
-        drawn = [sampler.draw(rng, LENGTH) for _ in range(BATCH)]
+        drawn = [sampler.draw(rng, WINDOW) for _ in range(BATCH)]
         device = next(model.parameters()).device
         windows = torch.from_numpy(np.stack([d[0] for d in drawn])).to(device)
         target = torch.from_numpy(np.stack([d[1] for d in drawn])).to(device)[..., 7:]
-        assert isinstance(model, LipNet)
+        assert isinstance(model, LipEnsemble)
         with torch.autocast(device.type, torch.bfloat16):
             out = torch.stack([reader(windows) for reader in model.members])
         out = out.float()

@@ -16,7 +16,7 @@ from kptalk.errors import DatasetError, OptionError, OutputError
 from kptalk.motion.facemesh.generator import SamplerConfig
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
-from kptalk.networks.lip_ensemble import LipNet
+from kptalk.networks.lip_ensemble import LipEnsemble
 from kptalk.networks.sync import SyncModel
 from kptalk.train import audio, lips, motion, sync
 from kptalk.train.data import OfPerson, TrainingClip, load_clips, mirror_tokens, save_clips, split_fold, training_clip
@@ -103,7 +103,7 @@ def train_network(
     opening, importance = space.lip_tokens(), space.token_importance()
     torch.manual_seed(seed)
     if name == "audio":
-        prior = audio.speech_prior(chosen)
+        prior = audio.speech_mel_mean(chosen)
         config = LoopConfig(
             steps or AUDIO_STEPS, learning_rate=1e-3, ema=0.99, score_every=50, seed=seed, minutes=minutes
         )
@@ -116,10 +116,10 @@ def train_network(
             progress,
             where,
         )
-        extra = {"speech_prior": json.dumps([round(float(x), 4) for x in prior])}
+        extra = {"speech_mel_mean": json.dumps([round(float(x), 4) for x in prior])}
         save_model(path, trained.encoder, AudioEncoderConfig(), extra, half=True)
         return path
-    prior = np.array(json.loads(read_header(folder / "audio.safetensors")["speech_prior"]), np.float32)
+    prior = np.array(json.loads(read_header(folder / "audio.safetensors")["speech_mel_mean"]), np.float32)
     if name == "lips":
         config = LoopConfig(
             steps or LIPS_STEPS,
@@ -131,7 +131,7 @@ def train_network(
             minutes=minutes,
         )
         reader = fit(
-            LipNet(),
+            LipEnsemble(),
             lips.lips_loss(audio.ClipSampler(chosen, prior, mirror), space),
             lips.lips_score(judges, prior, space),
             folder / "lips.log",

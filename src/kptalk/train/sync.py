@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kptalk.audio.mel import FRAME_RATE, mel_spectrogram
 from kptalk.networks.sync import (
-    HELD,
+    OVERLAP,
     SEARCH,
     STEPS,
     SyncModel,
@@ -31,7 +31,7 @@ from kptalk.train.space import fit_template
 from kptalk.train.sync_ridge import RidgeFit, ridge_curve
 from kptalk.types import Array
 
-LENGTH = 90  # frames in a training sequence
+WINDOW = 90  # frames in a training sequence
 BATCH = 24
 SHIFT = 10  # frames, largest artificial shift
 SHORTEST = 50  # frames; shorter clips teach no lag
@@ -53,7 +53,7 @@ class SyncClip:
 
 def held_points(shards: Sequence[Shard]) -> Array:
     """The mean face's steady points (42, 3), eyes 1 apart."""
-    points: Array = fit_template([shard.landmarks for shard in shards])[HELD].astype(np.float32)
+    points: Array = fit_template([shard.landmarks for shard in shards])[OVERLAP].astype(np.float32)
     return points
 
 
@@ -108,14 +108,14 @@ def _cut(clip: SyncClip, shift: int, rng: np.random.Generator) -> tuple[Array, A
     """One augmented sequence; the speech's tempo changes by up to 10 %, a clip that is too short repeats its ends."""
     tempo = rng.uniform(0.9, 1.1)
     last = len(clip.lips) - 1
-    low, high = max(0.0, tempo * shift), last - tempo * (LENGTH - 1) + min(0.0, tempo * shift)
-    begin = rng.uniform(low, high) if high > low else max(0.0, (last - tempo * (LENGTH - 1)) / 2)
-    frames = np.clip(begin + tempo * np.arange(LENGTH), 0, last)
+    low, high = max(0.0, tempo * shift), last - tempo * (WINDOW - 1) + min(0.0, tempo * shift)
+    begin = rng.uniform(low, high) if high > low else max(0.0, (last - tempo * (WINDOW - 1)) / 2)
+    frames = np.clip(begin + tempo * np.arange(WINDOW), 0, last)
     whole = frames.astype(int)
     share = (frames - whole)[:, None]
     shape = clip.lips[whole] * (1 - share) + clip.lips[np.minimum(whole + 1, last)] * share
     shape = (shape - shape.mean(0)) * rng.uniform(0.7, 1.4) + rng.normal(0, JITTER, shape.shape)
-    instants = begin + clip.offset + tempo * (np.arange(STEPS * LENGTH) / STEPS - shift)
+    instants = begin + clip.offset + tempo * (np.arange(STEPS * WINDOW) / STEPS - shift)
     mel = resample(level_free(augment_mel(clip.mel, rng)), np.clip(instants, 0, last))
     return shape.astype(np.float32), mel
 
@@ -128,7 +128,7 @@ def sync_loss(sampler: SyncSampler) -> Callable[[nn.Module, np.random.Generator]
         lips, sound, shifts = (part.to(device) for part in sampler.draw(rng))
         moved, heard = model(lips, sound)
         own = lag_cross_entropy(moved, heard, shifts)
-        inner = torch.arange(SHIFT, LENGTH - SHIFT, device=device)
+        inner = torch.arange(SHIFT, WINDOW - SHIFT, device=device)
         places = (inner + shifts[:, None])[:, None].expand(-1, heard.shape[1], -1)
         pairs = SHARPNESS * _unit(moved[..., inner]) @ _unit(heard.gather(2, places)).T
         which = torch.arange(len(pairs), device=device)

@@ -26,6 +26,8 @@ from kptalk.errors import WeightsError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+# What headers of files from before 0.1.0 call things, and what they are called now.
+RENAMED = {"LipNet": "LipEnsemble", "speech_prior": "speech_mel_mean"}
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -87,7 +89,7 @@ def read_header(path: str | Path) -> dict[str, str]:
         WeightsError: the file is absent or damaged.
     """
     with _opened(path) as file:
-        return dict(file.metadata() or {})
+        return {RENAMED.get(key, key): value for key, value in (file.metadata() or {}).items()}
 
 
 def embedded_path(name: str) -> Path:
@@ -127,7 +129,8 @@ def _stored(path: Path, name: str, value: Tensor, half: bool) -> Tensor:
 
 
 def _build(path: str | Path, header: dict[str, str], model_class: type[Model], config_class: type[Any]) -> Model:
-    found = header.get("architecture")
+    found = header.get("architecture", "")
+    found = RENAMED.get(found, found)
     if found != model_class.__name__:
         raise WeightsError(f"weights {path} hold {found or 'no kptalk model'}, expected {model_class.__name__}")
     try:

@@ -12,17 +12,17 @@ from kptalk.audio.mel import SILENCE
 from kptalk.face.topology import LID_PAIRS, LIPS_INNER
 from kptalk.motion.facemesh import generator as generate
 from kptalk.motion.facemesh.generator import (
-    HELD,
-    LENGTH,
     LOOKAHEAD,
+    OVERLAP,
     POSE,
-    MotionGenerator,
+    WINDOW,
+    FaceMeshGenerator,
     SamplerConfig,
     speech_activity,
 )
 from kptalk.types import Motion
 
-STRIDE = LENGTH - LOOKAHEAD - HELD
+STRIDE = WINDOW - LOOKAHEAD - OVERLAP
 
 
 def sound(length, seed=0):
@@ -73,8 +73,8 @@ def test_same_seed_same_motion_and_another_seed_another(space, source):
 
 def test_frames_come_before_the_end_of_the_sound(space, source):
     maker = fake_generator(space)
-    motion, _, state = maker.step(sound(LENGTH), maker.start(source, 0))
-    assert len(motion) == LENGTH - LOOKAHEAD
+    motion, _, state = maker.step(sound(WINDOW), maker.start(source, 0))
+    assert len(motion) == WINDOW - LOOKAHEAD
     motion, _, state = maker.step(sound(STRIDE), state)
     assert len(motion) == STRIDE
 
@@ -84,28 +84,28 @@ def test_memory_of_a_stream_does_not_grow(space, source):
     state = maker.start(source, 0)
     for _ in range(12):
         _, _, state = maker.step(sound(25), state)
-        assert len(state.windows) < LENGTH
-        assert state.tokens.shape[1] <= 1 + HELD + LOOKAHEAD
+        assert len(state.windows) < WINDOW
+        assert state.tokens.shape[1] <= 1 + OVERLAP + LOOKAHEAD
 
 
 @pytest.mark.parametrize("length", [1, 30, 64, 65, 100, 112, 130])
 def test_after_the_end_there_is_silence_never_the_beginning(space, source, length):
     encoder = FakeEncoder()
-    maker = MotionGenerator(space, encoder, FakeDenoiser(), np.zeros(80, np.float32), SamplerConfig(steps=1))
+    maker = FaceMeshGenerator(space, encoder, FakeDenoiser(), np.zeros(80, np.float32), SamplerConfig(steps=1))
     windows = sound(length)
     made(maker, source, windows)
     offsets = []
     for number, seen in enumerate(encoder.seen):
-        assert len(seen) == LENGTH
+        assert len(seen) == WINDOW
         first = number * STRIDE
-        here = windows[first : first + LENGTH]
+        here = windows[first : first + WINDOW]
         # The level takes the same 80 numbers off every window that is seen at once.
         offsets.append((seen[: len(here)] - here).mean((0, 2)))
         assert np.allclose(seen[: len(here)] - offsets[-1][:, None], here, atol=1e-4)
         assert np.allclose(seen[len(here) :] - offsets[-1][:, None], SILENCE, atol=1e-4)
-    assert (len(encoder.seen) - 1) * STRIDE + LENGTH >= length
+    assert (len(encoder.seen) - 1) * STRIDE + WINDOW >= length
     if len(encoder.seen) > 1:  # and no window was drawn in vain
-        assert (len(encoder.seen) - 2) * STRIDE + LENGTH - LOOKAHEAD < length
+        assert (len(encoder.seen) - 2) * STRIDE + WINDOW - LOOKAHEAD < length
 
 
 def given_out(drawn):
@@ -126,14 +126,14 @@ def test_held_frames_are_not_drawn_again(space, source, no_return):
     class Spy(FakeDenoiser):
         def forward(self, x, t, audio):
             if int(t[0]) == 0:
-                held.append(x[:, 2 : 2 + HELD].numpy().copy())
+                held.append(x[:, 2 : 2 + OVERLAP].numpy().copy())
             return super().forward(x, t, audio)
 
-    maker = MotionGenerator(space, FakeEncoder(), Spy(), np.zeros(80, np.float32), SamplerConfig(steps=20))
-    motion, _ = made(maker, source, sound(LENGTH + STRIDE - 20))  # two windows
+    maker = FaceMeshGenerator(space, FakeEncoder(), Spy(), np.zeros(80, np.float32), SamplerConfig(steps=20))
+    motion, _ = made(maker, source, sound(WINDOW + STRIDE - 20))  # two windows
     tokens = space.tokens(motion, source.motion)
     # At the last step (t = 0) next to no noise is left on what is held.
-    assert np.abs(given_out(held[-1]) - tokens[STRIDE : STRIDE + HELD]).max() < 0.1
+    assert np.abs(given_out(held[-1]) - tokens[STRIDE : STRIDE + OVERLAP]).max() < 0.1
 
 
 def test_the_second_reference_is_the_frame_before_the_held_ones(space, source, no_return):
@@ -145,8 +145,8 @@ def test_the_second_reference_is_the_frame_before_the_held_ones(space, source, n
             assert not audio[:, :2].any()
             return super().forward(x, t, audio)
 
-    maker = MotionGenerator(space, FakeEncoder(), Spy(), np.zeros(80, np.float32), SamplerConfig(steps=1))
-    motion, _ = made(maker, source, sound(LENGTH + STRIDE))
+    maker = FaceMeshGenerator(space, FakeEncoder(), Spy(), np.zeros(80, np.float32), SamplerConfig(steps=1))
+    motion, _ = made(maker, source, sound(WINDOW + STRIDE))
     tokens = space.tokens(motion, source.motion)
     for drawn in references[0]:
         assert np.allclose(drawn, [space.canonical_token(source.canonical), np.zeros(70)], atol=1e-5)
@@ -164,10 +164,10 @@ def test_joins_are_no_rougher_than_the_rest(space, source):
             mean = torch.nn.functional.conv1d(frames, kernel, groups=70).transpose(1, 2)
             return torch.cat([x[:, :2], x[:, 2:] - 0.9 * mean], 1)
 
-    maker = MotionGenerator(space, FakeEncoder(), Smooth(), np.zeros(80, np.float32), SamplerConfig(steps=10))
-    motion, _ = made(maker, source, sound(LENGTH - LOOKAHEAD + 12 * STRIDE))
+    maker = FaceMeshGenerator(space, FakeEncoder(), Smooth(), np.zeros(80, np.float32), SamplerConfig(steps=10))
+    motion, _ = made(maker, source, sound(WINDOW - LOOKAHEAD + 12 * STRIDE))
     speed = np.linalg.norm(np.diff(space.tokens(motion, source.motion), axis=0), axis=1)
-    joins = np.arange(LENGTH - LOOKAHEAD - 1, len(speed), STRIDE)
+    joins = np.arange(WINDOW - LOOKAHEAD - 1, len(speed), STRIDE)
     inside = np.delete(speed, joins)
     assert np.median(speed[joins]) < 1.5 * np.median(inside)
 
@@ -210,7 +210,7 @@ def test_the_mouth_is_amplified_and_the_rest_is_left(space, source):
     assert moved[LID_PAIRS.ravel()].mean() < 0.2 * moved[LIPS_INNER].mean()
     # Where windows meet, the mean that it is amplified about goes on: no step that was not there before.
     steps, before = (np.abs(np.diff(tokens @ space.lip_tokens())) for tokens in (change, plain[:, POSE:]))
-    joins = np.arange(LENGTH - LOOKAHEAD - 1, len(steps), STRIDE)
+    joins = np.arange(WINDOW - LOOKAHEAD - 1, len(steps), STRIDE)
     assert (steps[joins] < 1.2 * before[joins] + 1e-4).all()
 
 
@@ -227,7 +227,7 @@ def test_the_head_comes_back_to_where_it_is_in_the_photo(space, source):
         def forward(self, x, t, audio):
             return self.scale * (x - 1.0)
 
-    maker = MotionGenerator(space, FakeEncoder(), Turned(), PRIOR, SamplerConfig(steps=2, pose_noise=0.0))
+    maker = FaceMeshGenerator(space, FakeEncoder(), Turned(), PRIOR, SamplerConfig(steps=2, pose_noise=0.0))
     motion, _, _ = maker.step(np.zeros((2000, 80, 16), np.float32), maker.start(source, 0))
     away = np.abs(motion.rotation - source.motion.rotation).max(1)
     assert away[:100].max() > 1

@@ -6,13 +6,13 @@ import torch
 from fakes import facemesh_space, plain_portrait, random_motion
 from parity_weights import weights
 
-from kptalk.face.alignment import aligned_crop, aligned_photo
+from kptalk.face.alignment import aligned_crop, aligned_full
 from kptalk.face.framing import EDGES
 from kptalk.motion.liveportrait.space import keypoints
 from kptalk.networks import stitching
 from kptalk.networks.stitching import EYE, StitchingNetwork
 from kptalk.render.liveportrait.portrait import PortraitRenderer, eye_openings
-from kptalk.render.liveportrait.renderer import LivePortraitState
+from kptalk.render.liveportrait.renderer import PreparedCrop
 from kptalk.types import SourceMotion
 
 
@@ -27,7 +27,7 @@ class Crops:
         canonical = np.random.default_rng(1).uniform(-0.5, 0.5, (21, 3)).astype(np.float32)
         source = SourceMotion(canonical, own.with_fields(scale=np.full((1, 1), 1.3)))
         own_keypoints = torch.from_numpy(keypoints(canonical, source.motion))
-        return LivePortraitState(source, torch.zeros(1, 32, 16, 64, 64), own_keypoints)
+        return PreparedCrop(source, torch.zeros(1, 32, 16, 64, 64), own_keypoints)
 
     def draw(self, state, motion):
         self.drawn = motion
@@ -70,7 +70,7 @@ def test_eyes_are_measured_as_on_203_landmarks(photo):
 
 @pytest.mark.parametrize("free", [(), ("left", "top")])
 def test_stitched_keypoints_are_the_networks(renderer, photo, free):
-    state, motion = renderer.prepare(aligned_photo(photo).portrait, free), random_motion(5, 7, space="liveportrait")
+    state, motion = renderer.prepare(aligned_full(photo).portrait, free), random_motion(5, 7, space="liveportrait")
     renderer.draw(state, motion)
     driving = torch.from_numpy(keypoints(state.source.canonical, motion))
     with torch.inference_mode():

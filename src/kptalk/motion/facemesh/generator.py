@@ -20,12 +20,12 @@ from kptalk.motion.diffusion import Known, sample
 from kptalk.motion.facemesh.space import N_TOKEN, FaceMeshSource, FaceMeshSpace
 from kptalk.networks.audio_encoder import AudioEncoder
 from kptalk.networks.denoiser import Denoiser
-from kptalk.networks.lip_ensemble import LipNet
+from kptalk.networks.lip_ensemble import LipEnsemble
 from kptalk.types import Array, Motion
 
 FPS = Fraction(25)  # the rate the denoiser was trained at; motion is resampled to the video's rate afterwards
-LENGTH = 64  # frames in a window
-HELD = 14  # frames of a window that repeat the window before
+WINDOW = 64  # frames in a window
+OVERLAP = 14  # frames of a window that repeat the window before
 LOOKAHEAD = 6  # frames at a window's end that are drawn again by the next window, and blended into it
 POSE = 7  # tokens; the other 63 are the expression
 POSE_MEMORY = 250.0  # frames over which the head comes back to where it is in the photo
@@ -62,12 +62,12 @@ class SamplerConfig:
 
 
 @dataclass(frozen=True)
-class GeneratorState:
+class FaceMeshGeneratorState:
     """Where a stream stands.
 
     ``windows`` (n, 80, 16) are the mel windows from the first frame of the next motion window on; the level has
-    heard ``heard`` of them. ``tokens`` (2, 1 + HELD + LOOKAHEAD, 70) are the last ones of the two motions (before the
-    first window (2, 1, 70)); ``noise`` (HELD + LOOKAHEAD, 70) is the noise shared with the next window;
+    heard ``heard`` of them. ``tokens`` (2, 1 + OVERLAP + LOOKAHEAD, 70) are the last ones of the two motions (before the
+    first window (2, 1, 70)); ``noise`` (OVERLAP + LOOKAHEAD, 70) is the noise shared with the next window;
     ``expression_sum`` (63,) over ``spoken`` frames is the mean face so far; ``pose_mean`` (7,) is where the head was
     lately.
     """
@@ -75,7 +75,7 @@ class GeneratorState:
     source: FaceMeshSource
     windows: Windows
     heard: int
-    level: level.LevelState
+    level: level.MeanNormState
     tokens: Array
     noise: Array
     expression_sum: Array
@@ -84,7 +84,7 @@ class GeneratorState:
     rng: np.random.Generator
 
 
-class MotionGenerator:
+class FaceMeshGenerator:
     """Audio encoder and denoiser together: mel windows at 25 fps to motion at 25 fps.
 
     Where the weights have a lip net, the mouth is a mean of what it and the denoiser say.
@@ -97,24 +97,24 @@ class MotionGenerator:
         denoiser: Denoiser,
         prior: Array,
         config: SamplerConfig,
-        lips: LipNet | None = None,
+        lips: LipEnsemble | None = None,
     ) -> None:
         self.space, self.encoder, self.denoiser = space, encoder.eval(), denoiser.eval()
         self.prior, self.config, self.lips = prior, config, lips
         self.device = next(denoiser.parameters()).device
 
-    def with_steps(self, steps: int | None) -> MotionGenerator:
+    def with_steps(self, steps: int | None) -> FaceMeshGenerator:
         """The same with another number of denoising steps; None keeps what suits the weights."""
         config = self.config if steps is None else replace(self.config, steps=steps)
-        return MotionGenerator(self.space, self.encoder, self.denoiser, self.prior, config, self.lips)
+        return FaceMeshGenerator(self.space, self.encoder, self.denoiser, self.prior, config, self.lips)
 
-    def start(self, source: FaceMeshSource, seed: int) -> GeneratorState:
+    def start(self, source: FaceMeshSource, seed: int) -> FaceMeshGeneratorState:
         """State of a stream that has heard nothing; the head is as in the photo."""
         mean = np.array(self.config.mean_expression, np.float32)
         # Not the photo's own expression: from pressed lips or a broad smile the denoiser would conclude how this person
         # speaks. Control eases from the photo's face into the motion.
         own = np.concatenate([np.zeros(POSE, np.float32), mean])
-        return GeneratorState(
+        return FaceMeshGeneratorState(
             source=source,
             windows=np.zeros((0, 80, 16), np.float32),
             heard=0,
@@ -127,7 +127,7 @@ class MotionGenerator:
             rng=np.random.default_rng(seed),
         )
 
-    def step(self, windows: Windows, state: GeneratorState) -> tuple[Motion, Array, GeneratorState]:
+    def step(self, windows: Windows, state: FaceMeshGeneratorState) -> tuple[Motion, Array, FaceMeshGeneratorState]:
         """Hear (n, 80, 16) mel windows of the next n frames.
 
         Returns:
@@ -136,48 +136,48 @@ class MotionGenerator:
         """
         state = replace(state, windows=np.concatenate([state.windows, windows]))
         parts: list[tuple[Array, Array]] = []
-        first, keep = LENGTH - LOOKAHEAD - HELD, LENGTH - LOOKAHEAD
-        while len(state.windows) >= LENGTH:
-            held = 0 if state.heard == 0 else HELD
+        first, keep = WINDOW - LOOKAHEAD - OVERLAP, WINDOW - LOOKAHEAD
+        while len(state.windows) >= WINDOW:
+            held = 0 if state.heard == 0 else OVERLAP
             tokens, activity, noise, heard = self._window(state)
             given, state = self._given_out(tokens[:, held:keep], activity[held:keep], state)
             parts.append((given, activity[held:keep]))
             state = replace(
                 state,
                 windows=state.windows[first:],
-                heard=LENGTH - first,
+                heard=WINDOW - first,
                 level=heard,
                 tokens=tokens[:, first - 1 :],
                 noise=noise[first:],
             )
         return (*self._join(parts, state), state)
 
-    def finish(self, state: GeneratorState) -> tuple[Motion, Array]:
+    def finish(self, state: FaceMeshGeneratorState) -> tuple[Motion, Array]:
         """Motion and speech of the frames that remain; silence is heard after the end."""
-        held, remaining = 0 if state.heard == 0 else HELD, len(state.windows)
+        held, remaining = 0 if state.heard == 0 else OVERLAP, len(state.windows)
         if remaining <= held:
             return self._join([], state)
-        silence = np.full((LENGTH - remaining, *state.windows.shape[1:]), SILENCE, np.float32)
+        silence = np.full((WINDOW - remaining, *state.windows.shape[1:]), SILENCE, np.float32)
         padded = replace(state, windows=np.concatenate([state.windows, silence]))
         tokens, activity, _, _ = self._window(padded)
         given, state = self._given_out(tokens[:, held:remaining], activity[held:remaining], state)
         return self._join([(given, activity[held:remaining])], state)
 
-    def _window(self, state: GeneratorState) -> tuple[Array, Array, Array, level.LevelState]:
+    def _window(self, state: FaceMeshGeneratorState) -> tuple[Array, Array, Array, level.MeanNormState]:
         """Draw one window twice: tokens (2, 64, 70), speech (64,), the noise used, and the level heard by then."""
-        held = 0 if state.heard == 0 else HELD
-        windows = state.windows[:LENGTH]
+        held = 0 if state.heard == 0 else OVERLAP
+        windows = state.windows[:WINDOW]
         heard = level.hear(windows[state.heard :], state.level)
-        fresh = state.rng.standard_normal((LENGTH - len(state.noise), N_TOKEN), np.float32)
+        fresh = state.rng.standard_normal((WINDOW - len(state.noise), N_TOKEN), np.float32)
         noise = np.concatenate([state.noise, fresh])
         spread = np.array([self.config.expression_noise, self.config.pose_noise], np.float32)
         canonical = self.space.canonical_token(state.source.canonical)
         references = np.stack([canonical[None].repeat(2, 0), state.tokens[:, 0]], 1)
         known = None
         if held:
-            frames = np.zeros((2, LENGTH, N_TOKEN), np.float32)
+            frames = np.zeros((2, WINDOW, N_TOKEN), np.float32)
             frames[:, :held] = state.tokens[:, 1 : 1 + held]
-            known = Known(self._tensor(frames), torch.arange(LENGTH, device=self.device) < held)
+            known = Known(self._tensor(frames), torch.arange(WINDOW, device=self.device) < held)
         with torch.inference_mode():
             centred = self._tensor(level.centre(windows, heard))
             features = self.encoder(centred)
@@ -205,7 +205,9 @@ class MotionGenerator:
         wanted = usual + self.config.lip_scale * (read - usual)
         return self.config.lip_share * self.space.mouth_tokens(wanted - drawn)
 
-    def _given_out(self, drawn: Array, activity: Array, state: GeneratorState) -> tuple[Array, GeneratorState]:
+    def _given_out(
+        self, drawn: Array, activity: Array, state: FaceMeshGeneratorState
+    ) -> tuple[Array, FaceMeshGeneratorState]:
         """Face of the first and pose of the second motion (2, n, 70), at their full amplitude: (n, 70), and the state.
 
         The mouth is amplified about the stream's own running mean, which is moved to the usual one: else a voice for
@@ -230,7 +232,7 @@ class MotionGenerator:
         pose = np.array(self.config.pose_gain, np.float32) * (head[:, :POSE] - np.stack(means[1:]))
         return np.concatenate([pose, expression + mouth], 1), replace(state, pose_mean=means[-1])
 
-    def _join(self, parts: list[tuple[Array, Array]], state: GeneratorState) -> tuple[Motion, Array]:
+    def _join(self, parts: list[tuple[Array, Array]], state: FaceMeshGeneratorState) -> tuple[Motion, Array]:
         tokens = np.concatenate([np.zeros((0, N_TOKEN), np.float32), *(part[0] for part in parts)])
         activity = np.concatenate([np.zeros(0, np.float32), *(part[1] for part in parts)])
         return self.space.motion(tokens, state.source.motion), activity
@@ -239,7 +241,7 @@ class MotionGenerator:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
 
 
-def speech_activity(windows: Windows, state: level.LevelState) -> Array:
+def speech_activity(windows: Windows, state: level.MeanNormState) -> Array:
     """How much speech each frame holds, (n, 80, 16) to (n,) from 0 (silence) to 1.
 
     A frame counts by its loudness against the speech so far, 25 dB below it is silence; the lips move from three

@@ -17,9 +17,9 @@ import torch
 
 from kptalk.audio import mean_norm as level
 from kptalk.audio.mel import N_MELS, SILENCE
-from kptalk.audio.windows import WINDOW, Windows
+from kptalk.audio.windows import MEL_WINDOW, Windows
 from kptalk.motion.diffusion import sample
-from kptalk.motion.facemesh.generator import LENGTH, speech_activity
+from kptalk.motion.facemesh.generator import WINDOW, speech_activity
 from kptalk.motion.filters import kalman
 from kptalk.motion.liveportrait.space import N_TOKEN, LivePortraitSpace, absolute, relative
 from kptalk.networks.audio_encoder import AudioEncoder
@@ -41,7 +41,7 @@ class KDTalkerState:
     source: SourceMotion
     windows: Windows
     previous: Array
-    level: level.LevelState
+    level: level.MeanNormState
     smoothing: kalman.MotionState
     activity: Array
     anchor: Motion | None
@@ -82,7 +82,7 @@ class KDTalkerGenerator:
         """State of a stream that has heard nothing; it continues from the portrait's own motion."""
         return KDTalkerState(
             source=source,
-            windows=np.zeros((0, N_MELS, WINDOW), np.float32),
+            windows=np.zeros((0, N_MELS, MEL_WINDOW), np.float32),
             previous=self.space.tokens(source.motion)[0],
             level=level.start(self.prior),
             smoothing=kalman.MotionState(),
@@ -100,7 +100,7 @@ class KDTalkerGenerator:
         """
         state = replace(state, windows=np.concatenate([state.windows, windows]))
         motion, activity = self.space.motion(np.zeros((0, N_TOKEN), np.float32)), [state.activity]
-        while len(state.windows) >= LENGTH:
+        while len(state.windows) >= WINDOW:
             tokens, heard, state = self.draw_window(state)
             motion = Motion.concatenate([motion, self.space.motion(tokens)])
             activity.append(heard)
@@ -115,7 +115,7 @@ class KDTalkerGenerator:
         remaining = len(state.windows)
         waiting, activity = self.space.motion(np.zeros((0, N_TOKEN), np.float32)), state.activity
         if remaining:
-            silence = np.full((LENGTH - remaining, N_MELS, WINDOW), SILENCE, np.float32)
+            silence = np.full((WINDOW - remaining, N_MELS, MEL_WINDOW), SILENCE, np.float32)
             padded = replace(state, windows=np.concatenate([state.windows, silence]))
             tokens, heard, _ = self.draw_window(padded)
             waiting = self.space.motion(tokens[:remaining])
@@ -126,15 +126,15 @@ class KDTalkerGenerator:
 
     def draw_window(self, state: KDTalkerState) -> tuple[Array, Array, KDTalkerState]:
         """Draw a window of the first 64 mel windows held: tokens (64, 70), speech (64,), and the state after it."""
-        windows = state.windows[:LENGTH]
+        windows = state.windows[:WINDOW]
         heard = level.hear(windows, state.level)
-        noise = state.rng.standard_normal((1, LENGTH, N_TOKEN), np.float32)
+        noise = state.rng.standard_normal((1, WINDOW, N_TOKEN), np.float32)
         references = np.stack([self.space.canonical_token(state.source.canonical), state.previous])
         with torch.inference_mode():
             features = self.encoder(self._tensor(windows))[None]
             drawn = sample(self.denoiser, self._tensor(references)[None], features, self._tensor(noise), self.steps)
         tokens = drawn[0].cpu().numpy()
-        state = replace(state, windows=state.windows[LENGTH:], previous=tokens[-1], level=heard)
+        state = replace(state, windows=state.windows[WINDOW:], previous=tokens[-1], level=heard)
         return tokens, speech_activity(windows, heard), state
 
     def _placed(self, motion: Motion, state: KDTalkerState) -> Motion:

@@ -12,18 +12,18 @@ from kptalk.face.framing import EDGES, Edge
 from kptalk.face.topology import EYE_CORNERS, LID_PAIRS
 from kptalk.motion.liveportrait.space import LivePortraitSource, keypoints
 from kptalk.networks.stitching import StitchingNetwork, retarget, stitch
-from kptalk.render.liveportrait.renderer import LivePortraitRenderer, LivePortraitState
+from kptalk.render.liveportrait.renderer import LivePortraitRenderer, PreparedCrop
 from kptalk.types import Array, Image, Motion, Portrait
 
 MIDDLE = LID_PAIRS.shape[1] // 2  # of the pairs on the lids, the one above the iris
 
 
 @dataclass(frozen=True)
-class PortraitState:
+class PreparedPortrait:
     """A prepared photo; ``stitched`` says whether its keypoints are corrected so that the square's edges stay."""
 
     source: LivePortraitSource
-    crop: LivePortraitState
+    crop: PreparedCrop
     stitched: bool
 
 
@@ -40,7 +40,7 @@ class PortraitRenderer:
         self.crops, self.stitching, self.eyes = crops, stitching.eval(), eyes.eval()
 
     @torch.inference_mode()
-    def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> PortraitState:
+    def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> PreparedPortrait:
         """Read the upright square around a face once.
 
         Args:
@@ -56,9 +56,9 @@ class PortraitRenderer:
         offset = retarget(self.eyes, state.keypoints, ratios)[0].float().cpu().numpy()
         blink = offset / state.source.motion.scale  # the scale is a factor of the expression, not of the keypoints
         source = LivePortraitSource(state.source.canonical, state.source.motion, blink)
-        return PortraitState(source, state, not set(EDGES) <= set(free))
+        return PreparedPortrait(source, state, not set(EDGES) <= set(free))
 
-    def draw(self, state: PortraitState, motion: Motion) -> Image:
+    def draw(self, state: PreparedPortrait, motion: Motion) -> Image:
         """Frames (T, 512, 512, 3) uint8 RGB.
 
         Raises:
@@ -67,7 +67,7 @@ class PortraitRenderer:
         return self.crops.draw(state.crop, self._stitched(state, motion) if state.stitched else motion)
 
     @torch.inference_mode()
-    def _stitched(self, state: PortraitState, motion: Motion) -> Motion:
+    def _stitched(self, state: PreparedPortrait, motion: Motion) -> Motion:
         driving = torch.from_numpy(keypoints(state.source.canonical, motion)).to(self.crops.device)
         source = state.crop.keypoints.expand(len(driving), -1, -1)
         offset = (stitch(self.stitching, source, driving) - driving).float().cpu().numpy()

@@ -26,7 +26,7 @@ Decode = Callable[[Tensor], Tensor]  # features to pictures: SpadeDecoder
 
 
 @dataclass(frozen=True)
-class LivePortraitState:
+class PreparedCrop:
     """Everything about one face crop that its frames need.
 
     ``volume`` (1, 32, 16, 64, 64) is its appearance, ``keypoints`` (1, 21, 3) are x_s.
@@ -63,7 +63,7 @@ class LivePortraitRenderer:
         self.device = next(appearance.parameters()).device
 
     @torch.inference_mode()
-    def prepare(self, crop: Image) -> LivePortraitState:
+    def prepare(self, crop: Image) -> PreparedCrop:
         """Read a face crop, (256, 256, 3) uint8 RGB, once.
 
         Raises:
@@ -72,9 +72,9 @@ class LivePortraitRenderer:
         source = self.space.extract(crop)
         volume = self.appearance(crops_to_tensor(crop[None], self.device))
         own = torch.from_numpy(keypoints(source.canonical, source.motion)).to(self.device)
-        return LivePortraitState(source, volume, own)
+        return PreparedCrop(source, volume, own)
 
-    def draw(self, state: LivePortraitState, motion: Motion) -> Image:
+    def draw(self, state: PreparedCrop, motion: Motion) -> Image:
         """Frames (T, 512, 512, 3) uint8 RGB.
 
         Raises:
@@ -101,7 +101,7 @@ class LivePortraitRenderer:
         return frames
 
     @torch.inference_mode()  # here, for every thread has its own
-    def _pictures(self, state: LivePortraitState, driving: Tensor) -> Image:
+    def _pictures(self, state: PreparedCrop, driving: Tensor) -> Image:
         volume, own = (t.expand(len(driving), *t.shape[1:]) for t in (state.volume, state.keypoints))
         return to_frames(self.decode(self.warp(volume, driving, own)))
 

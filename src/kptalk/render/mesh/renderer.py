@@ -29,7 +29,7 @@ _EDGES: dict[Edge, tuple[slice, slice]] = {
 
 
 @dataclass(frozen=True)
-class MeshState:
+class PreparedMesh:
     """Everything about one photo that its frames need; never changed after ``prepare``."""
 
     portrait: Portrait
@@ -48,7 +48,7 @@ class MeshRenderer:
     def __init__(self, space: FaceMeshSpace) -> None:
         self.space = space
 
-    def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> MeshState:
+    def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> PreparedMesh:
         """Read a photo once.
 
         Args:
@@ -62,7 +62,7 @@ class MeshRenderer:
         size = portrait.image.shape[0], portrait.image.shape[1]
         layers = split(portrait.image, landmarks)
         mesh = build(landmarks, layers.person[..., 3], free)
-        return MeshState(
+        return PreparedMesh(
             portrait=portrait,
             source=source,
             layers=layers,
@@ -73,7 +73,7 @@ class MeshRenderer:
             free=frozenset(free),
         )
 
-    def draw(self, state: MeshState, motion: Motion) -> Image:
+    def draw(self, state: PreparedMesh, motion: Motion) -> Image:
         """Frames (T, H, W, 3) uint8 RGB of the photo's own size.
 
         Raises:
@@ -103,7 +103,7 @@ def rigid_motion(source: FaceMeshSource, motion: Motion, frame: int) -> tuple[Ar
     return matrix.astype(np.float32), (end - start @ matrix).astype(np.float32)
 
 
-def draw_vertices(state: MeshState, face: Array, matrix: Array, offset: Array) -> Image:
+def draw_vertices(state: PreparedMesh, face: Array, matrix: Array, offset: Array) -> Image:
     """One frame (H, W, 3) uint8.
 
     Args:
@@ -126,7 +126,7 @@ def draw_vertices(state: MeshState, face: Array, matrix: Array, offset: Array) -
     return frame
 
 
-def sampling_map(state: MeshState, face: Array, matrix: Array, offset: Array) -> tuple[Array, Array, int]:
+def sampling_map(state: PreparedMesh, face: Array, matrix: Array, offset: Array) -> tuple[Array, Array, int]:
     """The warp alone: x and y (H, W) in the photo of each pixel, and how many pixels no triangle covers."""
     height, width = state.portrait.image.shape[:2]
     vertices = state.mesh.place(face, matrix, offset)
