@@ -66,8 +66,8 @@ class FaceMeshGeneratorState:
     """Where a stream stands.
 
     ``windows`` (n, 80, 16) are the mel windows from the first frame of the next motion window on; the level has
-    heard ``heard`` of them. ``tokens`` (2, 1 + OVERLAP + LOOKAHEAD, 70) are the last ones of the two motions (before the
-    first window (2, 1, 70)); ``noise`` (OVERLAP + LOOKAHEAD, 70) is the noise shared with the next window;
+    heard ``heard`` of them. ``tokens`` (2, 1 + OVERLAP + LOOKAHEAD, 70) are the last ones of the two motions (before
+    the first window (2, 1, 70)); ``noise`` (OVERLAP + LOOKAHEAD, 70) is the noise shared with the next window;
     ``expression_sum`` (63,) over ``spoken`` frames is the mean face so far; ``pose_mean`` (7,) is where the head was
     lately.
     """
@@ -140,7 +140,7 @@ class FaceMeshGenerator:
         while len(state.windows) >= WINDOW:
             held = 0 if state.heard == 0 else OVERLAP
             tokens, activity, noise, heard = self._window(state)
-            given, state = self._given_out(tokens[:, held:keep], activity[held:keep], state)
+            given, state = self._amplify(tokens[:, held:keep], activity[held:keep], state)
             parts.append((given, activity[held:keep]))
             state = replace(
                 state,
@@ -160,7 +160,7 @@ class FaceMeshGenerator:
         silence = np.full((WINDOW - remaining, *state.windows.shape[1:]), SILENCE, np.float32)
         padded = replace(state, windows=np.concatenate([state.windows, silence]))
         tokens, activity, _, _ = self._window(padded)
-        given, state = self._given_out(tokens[:, held:remaining], activity[held:remaining], state)
+        given, state = self._amplify(tokens[:, held:remaining], activity[held:remaining], state)
         return self._join([(given, activity[held:remaining])], state)
 
     def _window(self, state: FaceMeshGeneratorState) -> tuple[Array, Array, Array, level.MeanNormState]:
@@ -192,20 +192,20 @@ class FaceMeshGenerator:
             read = None if self.lips is None else self.lips(centred[None])[0]
         tokens = out.cpu().numpy()
         if read is not None:
-            tokens[0, held:, POSE:] += self._towards(read[held:].cpu().numpy(), tokens[0, held:, POSE:])
+            tokens[0, held:, POSE:] += self._blend_lips(read[held:].cpu().numpy(), tokens[0, held:, POSE:])
         if held:  # from what the last window drew beyond its own frames to what this one draws
             share = (np.arange(1, LOOKAHEAD + 1, dtype=np.float32) / (LOOKAHEAD + 1))[:, None]
             seam = slice(held, held + LOOKAHEAD)
             tokens[:, seam] = share * tokens[:, seam] + (1 - share) * state.tokens[:, 1 + held :]
         return tokens, speech_activity(windows, heard), noise, heard
 
-    def _towards(self, read: Array, drawn: Array) -> Array:
+    def _blend_lips(self, read: Array, drawn: Array) -> Array:
         """What moves the mouth of a drawn face (n, 63) towards the one that the lip net reads, (n, 63)."""
         usual = np.array(self.config.mean_expression, np.float32)
         wanted = usual + self.config.lip_scale * (read - usual)
         return self.config.lip_share * self.space.mouth_tokens(wanted - drawn)
 
-    def _given_out(
+    def _amplify(
         self, drawn: Array, activity: Array, state: FaceMeshGeneratorState
     ) -> tuple[Array, FaceMeshGeneratorState]:
         """Face of the first and pose of the second motion (2, n, 70), at their full amplitude: (n, 70), and the state.
