@@ -23,9 +23,9 @@ from kptalk.face.topology import lid_opening, lip_opening
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="embedded")
+    parser.add_argument("--model", default="embedded")
     arguments = parser.parse_args()
-    pipeline = Pipeline.from_pretrained(arguments.weights)
+    pipeline = Pipeline.from_pretrained(arguments.model)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photo = portrait(folder)

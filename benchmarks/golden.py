@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-from kptalk.options import ReenactOptions, RetargetOptions
 from skimage.data import astronaut
 
 from kptalk import Animation, Control, Options, Pipeline
+from kptalk.options import ReenactOptions, RetargetOptions
 from kptalk.types import Motion
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +38,7 @@ def runs(video: Path) -> Iterator[tuple[str, Animation]]:
     yield "still", pipeline.animate(photo, SPEECH, options=Options(control=still))
     yield "29.97", pipeline.animate(photo, SPEECH, options=Options(seed=3, fps=Fraction(30000, 1001)))
     yield "reenact", pipeline.reenact(photo, video)
-    render = ReenactOptions(RetargetOptions(mode="absolute", region="expression"))
+    render = ReenactOptions(retarget=RetargetOptions(mode="absolute", region="expression"))
     yield "render", pipeline.reenact(photo, motion, options=render)
 
 

@@ -15,7 +15,7 @@ from common import portrait, recording, run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10])
-    parser.add_argument("--weights", default="embedded")
+    parser.add_argument("--model", default="embedded")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -23,7 +23,7 @@ def main() -> None:
         for minutes in arguments.minutes:
             speech = recording(folder, 60 * minutes)
             command = ["animate", photo, speech, "-o", folder / "out.mp4", "--overwrite", "--quiet"]
-            seconds, megabytes = run(*command, "--weights", arguments.weights)
+            seconds, megabytes = run(*command, "--model", arguments.model)
             print(f"{minutes:g} minutes of speech: peak {megabytes:.0f} MB, {seconds:.0f} s", flush=True)
 
 

@@ -168,7 +168,7 @@ def videos(pipeline: Pipeline, clips: list[ValClip], shards: Path | None, seed: 
 
 
 def whole(pipeline: Pipeline, portrait: Portrait, speech: Speech, options: Options) -> Motion:
-    return Motion.concatenate(list(pipeline.motion(pipeline.space.extract(portrait.face), speech, options)))
+    return Motion.concatenate(list(pipeline.motion(pipeline.space.extract(portrait), speech, options)))
 
 
 def steps_table(pipeline: Pipeline, clips: list[ValClip]) -> Table:
@@ -211,7 +211,7 @@ def language_table(pipeline: Pipeline, portrait: Portrait, folder: Path) -> Tabl
     """
     options = Options(control=Control(ease=False))
     table = Table("language", "opening, spread", "where loud", "where quiet", "closures a minute", "r with level")
-    source = pipeline.space.extract(portrait.face)
+    source = pipeline.space.extract(portrait)
     for language, name in LANGUAGES.items():
         speech = Speech.open(folder / f"{name}.wav")
         meshes = pipeline.space.vertices(source, whole(pipeline, portrait, speech, options))
@@ -235,14 +235,14 @@ def language_table(pipeline: Pipeline, portrait: Portrait, folder: Path) -> Tabl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="embedded")
+    parser.add_argument("--model", default="embedded")
     parser.add_argument("--clips", type=Path, default=DATA / "clips/val")
     parser.add_argument("--data", type=Path, help="training shards, for the ridge regression")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-videos", action="store_true")
     parser.add_argument("--no-tables", action="store_true")
     arguments = parser.parse_args()
-    pipeline, console = Pipeline.from_pretrained(arguments.weights), Console(width=180)
+    pipeline, console = Pipeline.from_pretrained(arguments.model), Console(width=180)
     clips = opened(arguments.clips)
     if not arguments.no_videos:
         console.print(videos(pipeline, clips, arguments.data, arguments.seed))

@@ -47,12 +47,12 @@ def tokens_of(generator: FaceMeshGenerator, clip: TrainingClip, seed: int) -> np
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", default="embedded")
+    parser.add_argument("--model", default="embedded")
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20])
     parser.add_argument("--expression-noise", type=float, nargs="+", default=[0.0, 0.3])
     parser.add_argument("--pose-noise", type=float, nargs="+", default=[1.0])
     arguments = parser.parse_args()
-    generator = Pipeline.from_pretrained(arguments.weights).generator
+    generator = Pipeline.from_pretrained(arguments.model).generator
     space, lips = generator.space, generator.space.lip_tokens()
     clips = [training_clip(space, s.landmarks, s.sound, s.identity) for s in load_shards(arguments.data)]
     judges = [clips[i] for i in split_fold(clips)[1] if len(clips[i].tokens) >= 75]

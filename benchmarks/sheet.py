@@ -42,9 +42,9 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--side", type=int, default=200)
     parser.add_argument("--zoom", choices=["mouth", "face"])
-    parser.add_argument("--weights", default="embedded")
+    parser.add_argument("--model", default="embedded")
     arguments = parser.parse_args()
-    pipeline = Pipeline.from_pretrained(arguments.weights)
+    pipeline = Pipeline.from_pretrained(arguments.model)
     rows = []
     for path in arguments.portraits:
         last = arguments.first + arguments.every * (arguments.columns - 1)

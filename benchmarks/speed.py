@@ -16,14 +16,14 @@ from common import portrait, recording, run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--weights", default="embedded")
+    parser.add_argument("--model", default="embedded")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photo, speech = portrait(folder), recording(folder, 8)
         for output in ("full", "crop"):
-            command = ["animate", photo, speech, "-o", folder / "out.mp4", "--overwrite", "--output", output]
-            seconds = [run(*command, "--weights", arguments.weights)[0] for _ in range(arguments.runs)]
+            command = ["animate", photo, speech, "-o", folder / "out.mp4", "--overwrite", "--framing", framing]
+            seconds = [run(*command, "--model", arguments.model)[0] for _ in range(arguments.runs)]
             print(f"8 s of speech, 512x512 {output}: median {statistics.median(seconds):.1f} s, all {seconds}")
 
 

@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, default=DATA / "clips/val")
     parser.add_argument("--index", type=Path, default=DATA / "index.csv")
-    parser.add_argument("--weights", type=Path, default=None, help="a sync.safetensors instead of the embedded one")
+    parser.add_argument("--model", type=Path, default=None, help="a sync.safetensors instead of the embedded one")
     parser.add_argument("--shards", type=Path, default=None, help="training shards, for the ridge")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

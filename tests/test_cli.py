@@ -162,15 +162,15 @@ BAD_FLAGS = [
     ("--steps", "0"),
     ("--seed", "-1"),
     ("--seed", "1.5"),
-    ("--output", "half"),
+    ("--framing", "half"),
     ("--pose-scale", "nan"),
     ("--mouth-scale", "-1"),
     ("--expression-scale", "99"),
     ("--yaw", "90"),
     ("--pitch", "inf"),
     ("--roll", "-90"),
-    ("--blink", "often"),
-    ("--blink", "-3"),
+    ("--blinks", "often"),
+    ("--blinks", "-3"),
     ("--device", "tpu"),
     ("--face", "2"),
     ("--face", "0"),
@@ -213,7 +213,7 @@ def test_shards_that_cannot_be_written(kptalk, inputs, tmp_path):
 
 def test_unknown_weights_are_no_bad_input(kptalk, inputs, tmp_path):
     result = kptalk(
-        "animate", inputs / "face.png", inputs / "speech.wav", "-o", tmp_path / "out.mp4", "--weights", tmp_path
+        "animate", inputs / "face.png", inputs / "speech.wav", "-o", tmp_path / "out.mp4", "--model", tmp_path
     )
     assert refused(result, "safetensors", str(tmp_path), code=1)
 

@@ -193,7 +193,7 @@ def test_outputs_that_cannot_be(commands, tmp_path, command):
         ("--region", "nose"),
         ("--fps", "fast"),
         ("--size", "10"),
-        ("--output", "half"),
+        ("--framing", "half"),
         ("--face", "2"),
     ],
 )

@@ -9,7 +9,8 @@ from kptalk.errors import WeightsError
 from kptalk.face.topology import lid_opening, lip_opening
 from kptalk.media.audio import Speech
 from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP, WINDOW
-from kptalk.pipeline import Options, Pipeline
+from kptalk.options import Options
+from kptalk.pipeline import Pipeline
 from kptalk.types import Motion
 
 STRIDE = WINDOW - LOOKAHEAD - OVERLAP
@@ -25,7 +26,7 @@ def pipeline():
 
 
 def source_of(pipeline, shared_data, name):
-    return pipeline.space.extract(portrait_of(shared_data / "portraits" / f"{name}.jpg").face)
+    return pipeline.method.space.extract(portrait_of(shared_data / "portraits" / f"{name}.jpg"))
 
 
 @pytest.fixture(scope="module", params=PORTRAITS)
@@ -44,7 +45,7 @@ def motion_of(pipeline, source, speech, seed=0):
 
 def openings(pipeline, source, motion):
     """Lip opening in face heights, and lid opening over the photo's."""
-    meshes = pipeline.space.vertices(source, motion)
+    meshes = pipeline.method.space.vertices(source, motion)
     lids = lid_opening(meshes).mean(-1)
     return lip_opening(meshes) / np.ptp(meshes[0, :, 1]), lids / lids[0]
 
@@ -76,7 +77,7 @@ def test_speech_moves_the_lips_with_its_sound(pipeline, source, shared_data):
 
 def test_windows_join_without_a_jerk(pipeline, one, shared_data):
     motion = motion_of(pipeline, one, Speech.open(shared_data / "speech" / "hallo_2.wav"))
-    points = pipeline.space.vertices(one, motion)[:, ::7] / one.unit
+    points = pipeline.method.space.vertices(one, motion)[:, ::7] / one.unit
     jerk = np.linalg.norm(np.diff(points, 3, axis=0), axis=-1).mean(1)
     first = np.arange(WINDOW - LOOKAHEAD, len(motion) - STRIDE, STRIDE)
     at_joins = np.unique(np.concatenate([first - 3, first - 2, first - 1]))

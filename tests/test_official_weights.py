@@ -20,10 +20,10 @@ from kptalk.face.alignment import mask
 from kptalk.face.find import find_portrait
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe
-from kptalk.motion.control import Control
 from kptalk.motion.liveportrait.space import LIPS
 from kptalk.motion.retarget import RetargetOptions
-from kptalk.pipeline import Options, Pipeline, ReenactOptions
+from kptalk.options import Control, Options, ReenactOptions
+from kptalk.pipeline import Pipeline
 from kptalk.types import Motion
 from kptalk.weights.registry import weights_folder
 
@@ -76,7 +76,7 @@ def motion(animation):
 
 def test_animate_from_the_command_line(kptalk, home, inputs, tmp_path):
     argv = ["animate", inputs / "face.png", inputs / "speech.wav", "-o", tmp_path / "out.mp4"]
-    argv += ["--weights", "official", "--renderer", "liveportrait", "--device", "cpu"]
+    argv += ["--model", "official", "--renderer", "liveportrait", "--device", "cpu"]
     status, out, err = kptalk(*argv, "--fps", "5", "--steps", "2", "--save-motion", tmp_path / "out.safetensors")
     assert (status, err) == (0, "")
     assert out.startswith(f"{tmp_path / 'out.mp4'}  (loading")
@@ -92,8 +92,8 @@ def test_animate_from_the_command_line(kptalk, home, inputs, tmp_path):
 def test_reenact_from_the_command_line(kptalk, home, inputs, tmp_path):
     """Takes the lips only; then the whole motion is taken to a file and plotted."""
     face, video, file = inputs / "face.png", tmp_path / "out.mp4", tmp_path / "own.safetensors"
-    argv = ["reenact", face, inputs / "driver.mp4", "-o", video, "--weights", "official", "--fps", "10", "--quiet"]
-    argv += ["--output", "crop", "--size", "128", "--region", "lips", "--save-motion", tmp_path / "lips.safetensors"]
+    argv = ["reenact", face, inputs / "driver.mp4", "-o", video, "--model", "official", "--fps", "10", "--quiet"]
+    argv += ["--framing", "crop", "--size", "128", "--region", "lips", "--save-motion", tmp_path / "lips.safetensors"]
     assert kptalk(*argv) == (0, "", "")
     clip = probe(video)
     assert (clip.fps, clip.size, clip.has_audio) == (10, (128, 128), False)
@@ -102,11 +102,11 @@ def test_reenact_from_the_command_line(kptalk, home, inputs, tmp_path):
     assert set(np.flatnonzero(moved)) == set(LIPS)
     assert np.array_equal(lips.rotation, np.repeat(lips.rotation[:1], len(lips), 0))
 
-    assert kptalk("motion", "extract", inputs / "driver.mp4", "-o", file, "--weights", "official", "--quiet")[0] == 0
+    assert kptalk("motion", "extract", inputs / "driver.mp4", "-o", file, "--model", "official", "--quiet")[0] == 0
     read = Motion.load(file)
     assert (len(read), read.fps, read.space) == (6, 25, "liveportrait")
     assert np.ptp(read.rotation) > 0
-    assert kptalk("motion", "show", file, "-o", tmp_path / "own.png", "--weights", "official", "--quiet")[0] == 0
+    assert kptalk("motion", "show", file, "-o", tmp_path / "own.png", "--model", "official", "--quiet")[0] == 0
     assert (tmp_path / "own.png").stat().st_size > 10_000
 
 
@@ -127,7 +127,7 @@ def test_the_photo_is_untouched_outside_the_square(pipeline, portrait):
 def test_stitching_is_for_the_whole_photo_unless_asked(pipeline, portrait):
     def held(output, stitch):
         """How many edges may not move: one is enough for the renderer to stitch."""
-        return 4 - len(pipeline.system.stage(portrait, output, None, stitch).free)
+        return 4 - len(pipeline.method.stage(portrait, output, None, stitch).free)
 
     assert [held("full", stitch) for stitch in (None, True, False)] == [4, 4, 0]
     assert [held("crop", stitch) for stitch in (None, True, False)] == [0, 4, 0]
@@ -135,10 +135,10 @@ def test_stitching_is_for_the_whole_photo_unless_asked(pipeline, portrait):
 
 def test_the_motion_is_kdtalkers(pipeline, portrait):
     """Fifty steps of diffusion, smoothed, at the size of the photo; the seed decides."""
-    plain = Control(gate=False, ease=False)
+    plain = Control(silence_gate=False, ease_in_out=False)
     animation = pipeline.animate(portrait, spoken(), options=Options(seed=3, control=plain))
     calls = []
-    hook = pipeline.system.generator.denoiser.register_forward_hook(lambda *_: calls.append(1))
+    hook = pipeline.method.generator.denoiser.register_forward_hook(lambda *_: calls.append(1))
     made = motion(animation)
     hook.remove()
     assert len(calls) == 50
@@ -152,7 +152,7 @@ def test_the_motion_is_kdtalkers(pipeline, portrait):
 def test_pose_of_a_video(pipeline, portrait, inputs):
     pose = pipeline.read_pose(inputs / "driver.mp4", Fraction(1, 10))
     assert (len(pose), pose.space) == (3, "liveportrait")
-    control = Control(pose=pose, ease=False, blinks=0)
+    control = Control(pose=pose, ease_in_out=False, blinks=0)
     made = motion(pipeline.animate(portrait, spoken(), options=Options(steps=1, control=control)))
     turned = made.rotation - made.rotation[:1]
     assert np.allclose(turned[:3], pose.rotation - pose.rotation[:1], atol=1e-3)
@@ -160,7 +160,7 @@ def test_pose_of_a_video(pipeline, portrait, inputs):
 
 def test_a_motion_drives_as_it_is(pipeline, portrait):
     driver = random_motion(4, 2, space="liveportrait")
-    options = ReenactOptions(RetargetOptions("absolute"), output="crop")
+    options = ReenactOptions(RetargetOptions("absolute"), framing="crop")
     made = motion(pipeline.reenact(portrait, driver, options=options))
     assert np.array_equal(made.expression, driver.expression)
     assert np.array_equal(made.rotation, driver.rotation)
@@ -177,14 +177,14 @@ def test_motion_of_the_other_space_is_refused(pipeline, portrait, inputs):
 def test_what_does_not_go_together(kptalk, home, inputs, tmp_path, command):
     source = inputs / {"animate": "speech.wav", "reenact": "driver.mp4"}[command]
     argv = [command, inputs / "face.png", source, "-o", tmp_path / "out.mp4"]
-    assert refused(kptalk(*argv, "--weights", "official", "--renderer", "mesh"), "'mesh'", "'liveportrait'")
+    assert refused(kptalk(*argv, "--model", "official", "--renderer", "mesh"), "'mesh'", "'liveportrait'")
     assert refused(kptalk(*argv, "--renderer", "liveportrait"), "embedded", "'mesh'")
     assert refused(kptalk(*argv, "--stitch"), "--stitch", "liveportrait")
     assert not list(tmp_path.iterdir())
 
 
 def test_missing_weights_are_named_in_one_line_with_the_command(kptalk, converted, inputs, tmp_path, monkeypatch):
-    argv = ["animate", inputs / "face.png", inputs / "speech.wav", "-o", tmp_path / "out.mp4", "--weights", "official"]
+    argv = ["animate", inputs / "face.png", inputs / "speech.wav", "-o", tmp_path / "out.mp4", "--model", "official"]
     monkeypatch.setenv("KPTALK_HOME", str(tmp_path / "home"))
     everything = kptalk(*argv)
     assert refused(everything, "kptalk weights pull --accept-licence", "kptalk weights convert", code=1)

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from kptalk.errors import AudioError, FaceNotFound, ImageError, MotionError, OptionError, OutputError, WeightsError
 from kptalk.media.audio import Speech
-from kptalk.motion.control import Control
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
-from kptalk.pipeline import Options, Pipeline
+from kptalk.options import Control, Options
+from kptalk.pipeline import Pipeline
 from kptalk.types import Motion
 from kptalk.weights.store import embedded_path, save_model
 
@@ -77,7 +77,7 @@ def test_frame_counts(pipeline, portrait, samples, fps):
 @given(
     samples=st.integers(1, 90_000),
     fps=st.sampled_from(RATES),
-    control=st.sampled_from([Control(), Control(ease=False)]),
+    control=st.sampled_from([Control(), Control(ease_in_out=False)]),
 )
 def test_frame_counts_of_any_length(space, portrait, samples, fps, control):
     animation = fake_pipeline(space).animate(portrait, speech(samples), options=Options(fps=fps, control=control))
@@ -149,7 +149,7 @@ def test_the_file_says_that_it_is_synthetic(pipeline, portrait, tmp_path):
 def test_times_and_progress_are_told(pipeline, portrait, tmp_path):
     told = []
     animation = pipeline.animate(portrait, speech(48_000))
-    animation.save(tmp_path / "out.mp4", progress=lambda *row: told.append(row))
+    animation.save(tmp_path / "out.mp4", on_progress=lambda *row: told.append(row))
     assert list(animation.seconds) == ["portrait", "motion", "drawing", "encoding"]
     assert all(value >= 0 for value in animation.seconds.values())
     for stage in ("motion", "drawing", "encoding"):
@@ -178,7 +178,7 @@ def test_first_frame_of_the_full_picture_is_the_photo(pipeline, portrait):
     assert np.array_equal(first[2:], portrait.image[2:])
 
 
-@pytest.mark.parametrize(("options", "size"), [({}, 128), ({"size": 64}, 64), ({"output": "crop"}, 512)])
+@pytest.mark.parametrize(("options", "size"), [({}, 128), ({"size": 64}, 64), ({"framing": "crop"}, 512)])
 def test_size_and_output(pipeline, portrait, options, size):
     animation = pipeline.animate(portrait, speech(8000), options=Options(**options))
     assert animation.size == (size, size)
@@ -195,8 +195,8 @@ def test_memory_does_not_grow_with_the_length(space, portrait):
 
         long = Speech("generator", blocks, 16_000, "mono", Fraction(60 * minutes))
         pipeline = fake_pipeline(space)
-        pipeline.system.generator.encoder.seen = Forgetful()
-        pipeline.renderer.drawn = Forgetful()
+        pipeline.method.generator.encoder.seen = Forgetful()
+        pipeline.method.renderer.drawn = Forgetful()
         tracemalloc.start()
         total = sum(map(len, pipeline.animate(portrait, long).frames()))
         top = tracemalloc.get_traced_memory()[1]
@@ -217,13 +217,13 @@ class Forgetful(list):
 
 def test_pieces_to_draw_are_small(pipeline, portrait):
     count(pipeline.animate(portrait, speech(160_000)))
-    assert max(pipeline.renderer.drawn) <= 8
+    assert max(pipeline.method.renderer.drawn) <= 8
 
 
 @pytest.mark.parametrize(("size", "most"), [(2000, 3), (4096, 1)])
 def test_pieces_of_large_frames_are_smaller(pipeline, portrait, size, most):
     assert count(pipeline.animate(portrait, speech(3200), options=Options(size=size))) == 5
-    assert max(pipeline.renderer.drawn) == most
+    assert max(pipeline.method.renderer.drawn) == most
 
 
 class Interrupted:
@@ -265,14 +265,14 @@ def test_outputs_that_cannot_be_are_refused_before_any_work(pipeline, portrait, 
     animation = pipeline.animate(portrait, speech(16_000))
     with pytest.raises(OutputError):
         animation.save(tmp_path / name)
-    assert not pipeline.renderer.drawn
+    assert not pipeline.method.renderer.drawn
 
 
 def test_motion_that_cannot_be_saved_is_refused_before_any_work(pipeline, portrait, tmp_path):
     animation = pipeline.animate(portrait, speech(16_000))
     with pytest.raises(OutputError, match="nowhere"):
         animation.save(tmp_path / "out.mp4", save_motion=tmp_path / "nowhere" / "motion.safetensors")
-    assert not pipeline.renderer.drawn
+    assert not pipeline.method.renderer.drawn
 
 
 @pytest.mark.parametrize("name", ["photo.png", "old.safetensors"])
@@ -281,7 +281,7 @@ def test_a_motion_never_replaces_another_file_unasked(pipeline, portrait, tmp_pa
     with pytest.raises(OutputError, match=name):
         pipeline.animate(portrait, speech(16_000)).save(tmp_path / "out.mp4", save_motion=tmp_path / name)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]
-    assert not pipeline.renderer.drawn
+    assert not pipeline.method.renderer.drawn
 
 
 def test_an_old_motion_is_replaced_where_told(pipeline, portrait, tmp_path):
@@ -368,8 +368,8 @@ def test_every_seed_works(pipeline, portrait, seed):
 def test_steps_reach_the_denoiser(space, portrait):
     for steps in (1, 3):
         pipeline, calls = fake_pipeline(space), []
-        forward = pipeline.system.generator.denoiser.forward
-        pipeline.system.generator.denoiser.forward = lambda *a, calls=calls, forward=forward: (
+        forward = pipeline.method.generator.denoiser.forward
+        pipeline.method.generator.denoiser.forward = lambda *a, calls=calls, forward=forward: (
             calls.append(1) or forward(*a)
         )
         count(pipeline.animate(portrait, speech(16_000), options=Options(steps=steps)))
@@ -381,7 +381,7 @@ def test_pose_of_a_motion_file(pipeline, portrait, tmp_path):
     driver = random_motion(60, 4, Fraction(30))
     driver.save(tmp_path / "driver.safetensors")
     pose = pipeline.read_pose(tmp_path / "driver.safetensors")
-    options = Options(fps=Fraction(30), control=Control(pose=pose, ease=False))
+    options = Options(fps=Fraction(30), control=Control(pose=pose, ease_in_out=False))
     motion = Motion.concatenate(list(pipeline.animate(portrait, speech(24_000), options=options).motion()))
     turned, wanted = motion.rotation - motion.rotation[0], driver.rotation - driver.rotation[0]
     assert np.allclose(turned[:40:6], wanted[:40:6], atol=1e-3)  # every sixth frame is also one at 25 fps
@@ -415,7 +415,7 @@ def weights(tmp_path):
 
 def test_weights_of_a_folder(weights, portrait):
     pipeline = Pipeline.from_pretrained(weights, "cpu")
-    assert pipeline.system.generator.config.steps == 2
+    assert pipeline.method.generator.config.steps == 2
     motion = Motion.concatenate(list(pipeline.animate(portrait, speech(16_000)).motion()))
     assert len(motion) == 25
 

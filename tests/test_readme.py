@@ -82,7 +82,7 @@ def stranger(tmp_path_factory):
         people.writerow(["file", "identity"])
         for seed, name in enumerate(["anna.mp4", "ben.mp4", "carl.mp4"]):
             speech = Speech.from_samples(spoken(3.2, start=2.7 * seed)[0], RATE)
-            options = Options(seed=seed, output="crop", size=256)
+            options = Options(seed=seed, framing="crop", size=256)
             pipeline.animate(folder / "face.jpg", speech, options=options).save(folder / "videos" / name)
             people.writerow([name, name])
     return folder
@@ -126,7 +126,7 @@ def run_here(line, monkeypatch):
             runpy.run_path(words[1], run_name="__main__")
 
 
-@pytest.mark.parametrize("line", [line for line in commands("kptalk animate") if "--weights" not in line])
+@pytest.mark.parametrize("line", [line for line in commands("kptalk animate") if "--model" not in line])
 def test_animate_commands(here, monkeypatch, line):
     run_here(line, monkeypatch)
     output = here / shlex.split(line)[shlex.split(line).index("-o") + 1]

@@ -19,7 +19,8 @@ from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
 from kptalk.methods.facemesh import FaceMeshMethod
 from kptalk.motion.retarget import RetargetOptions
-from kptalk.pipeline import Pipeline, ReenactOptions
+from kptalk.options import ReenactOptions
+from kptalk.pipeline import Pipeline
 from kptalk.types import Face, Motion
 
 RATE = 16_000
@@ -46,7 +47,7 @@ def video(space, portrait, tmp_path, monkeypatch):
 
     def make(frames, fps=25, sound=None, faces=None):
         nod = random_motion(frames, 6).with_fields(expression=np.zeros((frames, 21, 3), np.float32))
-        meshes = iter(space.vertices(space.extract(portrait.face), nod))
+        meshes = iter(space.vertices(space.extract(portrait), nod))
 
         class Tracker:
             def __init__(self, *, video):
@@ -120,7 +121,7 @@ def test_sound_that_cannot_be_decoded_is_left_out_with_a_warning(pipeline, portr
 
 def test_progress_knows_how_many_frames_there_are(pipeline, portrait, video, tmp_path):
     told = []
-    pipeline.reenact(portrait, video(60)).save(tmp_path / "out.mp4", progress=lambda *row: told.append(row))
+    pipeline.reenact(portrait, video(60)).save(tmp_path / "out.mp4", on_progress=lambda *row: told.append(row))
     for stage in ("motion", "drawing", "encoding"):
         assert [row for row in told if row[0] == stage][-1] == (stage, 60, 60)
 
@@ -140,14 +141,14 @@ def test_missing_faces_are_warned_of(pipeline, portrait, video, tmp_path):
 
 
 def test_an_interruption_leaves_what_was_done_under_a_temporary_name(pipeline, portrait, tmp_path):
-    draw = pipeline.renderer.draw
+    draw = pipeline.method.renderer.draw
 
     def stopped(state, motion):
-        if len(pipeline.renderer.drawn) > 10:
+        if len(pipeline.method.renderer.drawn) > 10:
             raise KeyboardInterrupt
         return draw(state, motion)
 
-    pipeline.renderer.draw = stopped
+    pipeline.method.renderer.draw = stopped
     with pytest.raises(KeyboardInterrupt):
         pipeline.reenact(portrait, random_motion(300)).save(tmp_path / "out.mp4")
     (left,) = tmp_path.iterdir()
@@ -162,7 +163,7 @@ def test_a_motion_is_drawn_as_it_is_in_absolute_mode(pipeline, portrait, tmp_pat
         portrait,
         motion,
         tmp_path / "speech.wav",
-        options=ReenactOptions(RetargetOptions("absolute"), output="crop", size=64),
+        options=ReenactOptions(RetargetOptions("absolute"), framing="crop", size=64),
     )
     assert close(Motion.concatenate(list(animation.motion())), motion)
     assert animation.size == (64, 64)
@@ -173,7 +174,7 @@ def test_a_motion_is_drawn_as_it_is_in_absolute_mode(pipeline, portrait, tmp_pat
 def test_a_relative_motion_starts_from_the_portraits_own_pose(pipeline, portrait):
     motion = random_motion(20, 2)
     made = Motion.concatenate(list(pipeline.reenact(portrait, motion).motion()))
-    own = pipeline.space.extract(portrait.face).motion
+    own = pipeline.method.space.extract(portrait).motion
     assert np.allclose(made.rotation[0], own.rotation[0], atol=1e-3)
     assert np.allclose(made.scale[0], own.scale[0], atol=1e-5)
 

@@ -6,7 +6,7 @@ From Python::
 
     kptalk.animate("face.jpg", "speech.wav").save("out.mp4")
 
-    pipeline = kptalk.Pipeline.from_pretrained("embedded")      # keep the models loaded
+    pipeline = kptalk.Pipeline.from_pretrained("embedded")      # keep the model loaded
     for frame in pipeline.stream("face.jpg", "speech.wav"):     # (H, W, 3) uint8 RGB
         ...
 """
@@ -20,8 +20,8 @@ from kptalk.version import __version__
 if _typing.TYPE_CHECKING:
     from kptalk.job import Animation
     from kptalk.media.audio import Speech
-    from kptalk.motion.control import Control
-    from kptalk.pipeline import Options, Pipeline, animate
+    from kptalk.options import Control, Options, ReenactOptions
+    from kptalk.pipeline import Pipeline, animate
     from kptalk.types import Motion, Portrait
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Options",
     "Pipeline",
     "Portrait",
+    "ReenactOptions",
     "Speech",
     "__version__",
     "animate",
@@ -40,11 +41,12 @@ __all__ = [
 # Loaded when first used: ``kptalk --help`` need not wait for torch, and the program can explain what cannot be loaded.
 _HOMES = {
     "Animation": "kptalk.job",
-    "Control": "kptalk.motion.control",
+    "Control": "kptalk.options",
     "Motion": "kptalk.types",
-    "Options": "kptalk.pipeline",
+    "Options": "kptalk.options",
     "Pipeline": "kptalk.pipeline",
     "Portrait": "kptalk.types",
+    "ReenactOptions": "kptalk.options",
     "Speech": "kptalk.media.audio",
     "animate": "kptalk.pipeline",
 }

@@ -4,114 +4,83 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
-from kptalk.errors import OutputError
-from kptalk.face.framing import Edge
+from kptalk.face.framing import Framing
+from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_writable
 from kptalk.media.audio import Speech
-from kptalk.media.encoder import VideoWriter, check_output
-from kptalk.types import Image, Motion, Portrait
+from kptalk.media.encoder import VideoWriter
+from kptalk.methods.base import Method, Session
+from kptalk.types import Image, Motion
 
-MOTION_SUFFIX = ".safetensors"
-DRAWN_AT_ONCE = 8  # frames, fewer of large ones; bounds memory
-DRAWN_BYTES = 40_000_000  # in them, at most: 8 frames of 1280 x 1280
+BATCH_SIZE = 8  # frames drawn together, fewer of large ones; bounds memory
+BATCH_BYTES = 40_000_000  # in them, at most: 8 frames of 1280 x 1280
+QUEUE_DEPTH = 4  # drawn batches that may wait for the encoder
 STAGES = ("motion", "drawing", "encoding")
-WAITING = 4  # drawn pieces that may wait for the encoder
 Progress = Callable[[str, int, int | None], None]  # stage, frames done, frames in all if known
 T = TypeVar("T")
 
 
-class Renderer(Protocol):
-    """Draws motion of one space on a photo."""
-
-    def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> Any:
-        """All that a photo's frames need; its ``source`` is the portrait's ``SourceMotion``."""
-
-    def draw(self, state: Any, motion: Motion) -> Image:
-        """Frames (T, H, W, 3) uint8 RGB."""
-
-
-class Stage(Protocol):
-    """What the video shows: ``photo`` (H, W, 3) uint8; of it ``portrait`` is drawn, whose edges ``free`` may move."""
-
-    @property
-    def photo(self) -> Image: ...
-
-    @property
-    def portrait(self) -> Portrait: ...
-
-    @property
-    def free(self) -> Collection[Edge]: ...
-
-    def frames(self, drawn: Image) -> Image:
-        """Video frames (T, H, W, 3) uint8 from what was drawn."""
-
-
 @dataclass(frozen=True)
-class Work:
+class RenderJob:
     """What there is to draw.
 
     Attributes:
-        motion: from the renderer's state of the photo to the motion, in pieces.
+        motion: from the prepared portrait to its motion, in pieces.
         fps: of the motion and the video.
         sound: of the video, or None.
         expected: how many frames there will be, as far as one can know.
         tags: what the file says of itself.
+        seed: of a renderer that draws at random.
     """
 
-    motion: Callable[[Any], Iterator[Motion]]
+    motion: Callable[[Session], Iterator[Motion]]
     fps: Fraction
     sound: Speech | None
     expected: int | None
     tags: dict[str, str]
+    seed: int = 0
 
 
 class Animation:
     """One video of a portrait, made while it is read or saved."""
 
-    def __init__(self, renderer: Renderer, stage: Stage, work: Work) -> None:
-        self.stage, self._renderer, self._work = stage, renderer, work
+    def __init__(self, method: Method, framing: Framing, job: RenderJob) -> None:
+        self.framing, self._job = framing, job
         started = time.perf_counter()
-        self._state = renderer.prepare(stage.portrait, stage.free)
+        self._session = method.session(framing)
         self.seconds = {"portrait": time.perf_counter() - started, **dict.fromkeys(STAGES, 0.0)}
-        height, width = stage.photo.shape[:2]
+        height, width = framing.photo.shape[:2]
         self.size = (width, height)
-        self.fps = work.fps
+        self.fps = job.fps
 
     def motion(self) -> Iterator[Motion]:
         """The motion of the video, in pieces."""
-        yield from self._work.motion(self._state)
+        yield from self._job.motion(self._session)
 
-    def frames(self, progress: Progress | None = None, kept: list[Motion] | None = None) -> Iterator[Image]:
+    def frames(self, on_progress: Progress | None = None, kept: list[Motion] | None = None) -> Iterator[Image]:
         """The video's pictures, in pieces of (n, H, W, 3) uint8 RGB.
 
         Args:
-            progress: told after every piece.
+            on_progress: called after every piece.
             kept: where given, the motion is collected there.
         """
-        total = self._work.expected
-        at_once = max(1, min(DRAWN_AT_ONCE, DRAWN_BYTES // self.stage.photo.nbytes))
-        pieces, known, drawn = self.motion(), 0, 0
-        while (piece := self._timed("motion", partial(next, pieces, None))) is not None:
-            known += len(piece)
-            if kept is not None:
-                kept.append(piece)
-            if progress:
-                progress("motion", known, total)
-            for first in range(0, len(piece), at_once):
-                part = piece[first : first + at_once]
-                yield self._timed("drawing", partial(self._draw, part))
-                drawn += len(part)
-                if progress:
-                    progress("drawing", drawn, total)
+        report = on_progress or _ignore
+        batch_size = max(1, min(BATCH_SIZE, BATCH_BYTES // self.framing.photo.nbytes))
+        batches = self._session.draw(self._pieces(report, kept), batch_size, self._job.seed)
+        drawn = 0
+        while (frames := self._drawn(batches)) is not None:
+            drawn += len(frames)
+            if len(frames):
+                yield frames
+                report("drawing", drawn, self._job.expected)
 
     def save(
         self,
@@ -119,7 +88,7 @@ class Animation:
         *,
         overwrite: bool = False,
         save_motion: str | PathLike[str] | None = None,
-        progress: Progress | None = None,
+        on_progress: Progress | None = None,
     ) -> Path:
         """Make the video and write it, H.264 and the sound as AAC, to an .mp4 file.
 
@@ -129,43 +98,56 @@ class Animation:
             path: the file, ending in .mp4.
             overwrite: whether existing files are replaced.
             save_motion: also write the motion there, to a .safetensors file.
-            progress: told of the frames done, stage by stage.
+            on_progress: called with the frames done, stage by stage.
 
         Raises:
             OutputError: the video or the motion cannot be written there.
             AudioError: the speech is shorter than one frame.
             FaceNotFound: the driving video shows no face.
         """
-        check_output(path, overwrite)
+        check_writable(path, VIDEO_SUFFIX, overwrite)
         if save_motion:
-            check_file_output(save_motion, MOTION_SUFFIX, overwrite)
-        work, total = self._work, self._work.expected
+            check_writable(save_motion, MOTION_SUFFIX, overwrite)
+        job, report = self._job, on_progress or _ignore
         kept: list[Motion] | None = [] if save_motion else None
         encoded = 0
         with (
             ThreadPoolExecutor(1) as thread,
-            VideoWriter(path, work.fps, self.size, work.sound, work.tags, overwrite) as writer,
+            VideoWriter(path, job.fps, self.size, job.sound, job.tags, overwrite) as writer,
         ):
-            waiting: deque[tuple[int, Future[None]]] = deque()
-            pieces = self.frames(progress, kept)
+            queue: deque[tuple[int, Future[None]]] = deque()
+            pieces = self.frames(on_progress, kept)
             more = True
-            while more or waiting:
+            while more or queue:
                 frames = next(pieces, None) if more else None
                 more = frames is not None
                 if frames is not None:
-                    waiting.append((len(frames), thread.submit(self._encode, writer, frames)))
-                if not more or len(waiting) > WAITING:
-                    count, done = waiting.popleft()
+                    queue.append((len(frames), thread.submit(self._encode, writer, frames)))
+                if not more or len(queue) > QUEUE_DEPTH:
+                    count, done = queue.popleft()
                     done.result()
                     encoded += count
-                    if progress:
-                        progress("encoding", encoded, encoded if not waiting and not more else total)
+                    report("encoding", encoded, encoded if not queue and not more else job.expected)
         if save_motion and kept:
             Motion.concatenate(kept).save(save_motion)
         return Path(path)
 
-    def _draw(self, motion: Motion) -> Image:
-        return self.stage.frames(self._renderer.draw(self._state, motion))
+    def _pieces(self, report: Progress, kept: list[Motion] | None) -> Iterator[Motion]:
+        """The motion, timed and reported."""
+        pieces, known = self.motion(), 0
+        while (piece := self._timed("motion", partial(next, pieces, None))) is not None:
+            known += len(piece)
+            if kept is not None:
+                kept.append(piece)
+            report("motion", known, self._job.expected)
+            yield piece
+
+    def _drawn(self, batches: Iterator[Image]) -> Image | None:
+        """The next batch; drawing asks for motion, whose time is its own."""
+        motion = self.seconds["motion"]
+        frames: Image | None = self._timed("drawing", partial(next, batches, None))
+        self.seconds["drawing"] -= self.seconds["motion"] - motion
+        return frames
 
     def _encode(self, writer: VideoWriter, frames: Image) -> None:
         self._timed("encoding", partial(writer.write, frames))
@@ -178,21 +160,5 @@ class Animation:
             self.seconds[stage] += time.perf_counter() - started
 
 
-def check_file_output(path: str | PathLike[str], suffix: str, overwrite: bool = False) -> None:
-    """Make sure that a motion or a plot can be written to ``path``, before any work is done.
-
-    Raises:
-        OutputError: another suffix, the folder is absent or cannot be written to, or the file exists already.
-    """
-    path = Path(path)
-    if path.suffix.lower() != suffix:
-        raise OutputError(f"{path}: give a name that ends in {suffix}")
-    if not path.parent.is_dir():
-        raise OutputError(f"folder {path.parent} of {path.name} does not exist: create it")
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise OutputError(f"{path} exists already: allow overwriting, or give another name")
-    try:
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+def _ignore(stage: str, done: int, total: int | None) -> None:
+    """Progress that nobody asked for."""

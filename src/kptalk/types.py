@@ -18,8 +18,8 @@ from kptalk.errors import MotionError, OutputError
 Array = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
-N_KEYPOINTS = 21
-FIELDS = {"scale": (1,), "rotation": (3,), "translation": (3,), "expression": (N_KEYPOINTS, 3)}
+N_KEYPOINTS = 21  # of the spaces facemesh and liveportrait
+FIELDS = ("scale", "rotation", "translation", "expression")
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Motion:
         scale: (T, 1) float32, 1 is the size in the portrait.
         rotation: (T, 3) float32, yaw, pitch, roll in degrees.
         translation: (T, 3) float32, in the units of the motion space.
-        expression: (T, 21, 3) float32, deformation of the 21 keypoints, in the units of the motion space.
-        fps: frames a second, exact.
+        expression: (T, K, 3) float32, deformation of the K keypoints, in the units of the motion space.
+        fps: frames per second, exact.
         space: id of the motion space, for example ``facemesh``.
     """
 
@@ -67,11 +67,12 @@ class Motion:
     space: str
 
     def __post_init__(self) -> None:
-        length = len(self.scale)
-        for name, tail in FIELDS.items():
+        keypoints = np.shape(self.expression)[1:2]  # () where the expression is no array of three dimensions
+        expected = {"scale": (1,), "rotation": (3,), "translation": (3,), "expression": (*keypoints, 3)}
+        for name, tail in expected.items():
             value = np.array(getattr(self, name), np.float32)  # a copy: nobody else may change it
-            if value.shape != (length, *tail):
-                raise MotionError(f"motion field {name} has shape {value.shape}, expected {(length, *tail)}")
+            if value.shape != (len(self.scale), *tail) or value.size < len(value):
+                raise MotionError(f"motion field {name} has shape {value.shape}, expected {(len(self.scale), *tail)}")
             value.flags.writeable = False
             object.__setattr__(self, name, value)
 
@@ -81,6 +82,24 @@ class Motion:
     def __getitem__(self, frames: slice) -> Motion:
         """Some of the frames, as Motion."""
         return self.with_fields(**{name: getattr(self, name)[frames] for name in FIELDS})
+
+    @property
+    def keypoints(self) -> int:
+        """K, the number of keypoints."""
+        return self.expression.shape[1]
+
+    def require_space(self, space: str) -> None:
+        """Make sure that the motion belongs to a motion space.
+
+        Raises:
+            MotionError: it belongs to another one.
+        """
+        if self.space != space:
+            raise MotionError(f"motion is of the space {self.space!r}, expected {space!r}")
+
+    def repeat(self, length: int) -> Motion:
+        """This one frame, ``length`` times."""
+        return self.with_fields(**{name: np.repeat(getattr(self, name), length, 0) for name in FIELDS})
 
     def with_fields(self, **fields: Array) -> Motion:
         """A copy in which the named fields are replaced; all fields must agree on the number of frames."""
@@ -122,7 +141,11 @@ class Motion:
 
     @staticmethod
     def concatenate(parts: Sequence[Motion]) -> Motion:
-        """Join motions of the same space and frame rate, in order."""
+        """Join motions of the same space and frame rate, in order.
+
+        Raises:
+            MotionError: they differ in one of these.
+        """
         if len({(part.fps, part.space) for part in parts}) != 1:
             raise MotionError("only motions of one space and one frame rate can be joined")
         return parts[0].with_fields(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in FIELDS})
@@ -130,7 +153,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class SourceMotion:
-    """What a motion space reads from a portrait: its canonical keypoints x_c (21, 3) and its own motion, one frame."""
+    """What a motion space reads from a portrait: its canonical keypoints x_c (K, 3) and its own motion, one frame."""
 
     canonical: Array
     motion: Motion

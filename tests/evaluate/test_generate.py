@@ -30,7 +30,7 @@ def test_the_first_frame_speaks_and_what_cannot_is_named(clips, tmp_path):
         folder,
         name="fake",
         seconds=2.0,
-        progress=lambda *args: told.append(args),
+        on_progress=lambda *args: told.append(args),
     )
     assert (method.name, method.folder, list(method.failures)) == ("fake", folder, ["blank.mp4"])
     assert "face" in method.failures["blank.mp4"]

@@ -168,7 +168,7 @@ def test_unavailable_columns_stay_in_the_table_with_the_reason(folders):
 def test_every_result_is_handed_over_at_once(folders):
     film(folders[1] / "a.mp4", 110)
     kept, told = [], []
-    judged(folders, finished=lambda *args: kept.append(args), progress=lambda *args: told.append(args))
+    judged(folders, finished=lambda *args: kept.append(args), on_progress=lambda *args: told.append(args))
     assert [(method, result.clip) for method, result in kept] == [
         ("real", "a.mp4"),
         ("real", "b.mp4"),
@@ -188,7 +188,7 @@ def test_real_videos_must_have_sound(folders):
     film(folders[0] / "b.mp4", 100, sound=None)
     told = []
     with pytest.raises(DatasetError, match=r"b\.mp4 has no sound"):
-        judged(folders, progress=lambda *args: told.append(args))
+        judged(folders, on_progress=lambda *args: told.append(args))
     assert not told
 
 

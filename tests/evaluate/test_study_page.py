@@ -8,10 +8,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from tests.evaluate.studies import video_of, write_methods
 
 from kptalk.evaluate.study.build import build_study
 from kptalk.evaluate.study.tally import tally
-from tests.evaluate.studies import video_of, write_methods
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install 'kptalk[test]'")
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402

@@ -6,11 +6,11 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.evaluate.studies import ballot, write_methods
 
 from kptalk.errors import InputError
 from kptalk.evaluate.study.build import QUESTIONS, build_study
 from kptalk.evaluate.study.tally import tally
-from tests.evaluate.studies import ballot, write_methods
 
 METHODS = ["ours", "theirs", "real"]
 N_CLIPS = 4

@@ -1,14 +1,14 @@
 """Small stand-ins for the models and the renderer, so that whole pipelines run in milliseconds."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 import torch
 from torch import nn
 
-from kptalk.methods.facemesh import FaceMeshMethod
+from kptalk.methods import facemesh
 from kptalk.motion.facemesh.generator import FaceMeshGenerator, SamplerConfig
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace
 from kptalk.pipeline import Pipeline
@@ -46,18 +46,29 @@ class FakeDenoiser(nn.Module):
 class FakeRenderer:
     """Draws the photo, its first pixel replaced by the yaw; remembers the motion that it was given."""
 
+    name = "fake"
+
     def __init__(self, space):
         self.space = space
         self.drawn = []
 
     def prepare(self, portrait, free: Collection[str] = ()):
-        return FakeState(portrait, self.space.extract(portrait.face))
+        return FakeState(portrait, self.space.extract(portrait))
 
-    def draw(self, state, motion):
+    def source(self, prepared):
+        return prepared.source
+
+    def start(self, prepared, seed):
+        return prepared
+
+    def step(self, motion, state):
         self.drawn.append(len(motion))
         frames = np.repeat(state.portrait.image[None], len(motion), 0)
         frames[:, 0, 0, 0] = (128 + 20 * motion.rotation[:, 0]).clip(0, 255).astype(np.uint8)
-        return frames
+        return frames, state
+
+    def finish(self, state):
+        return np.empty((0, *state.portrait.image.shape), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,8 @@ def fake_generator(space: FaceMeshSpace, config: SamplerConfig | None = None) ->
 
 
 def fake_pipeline(space: FaceMeshSpace) -> Pipeline:
-    return Pipeline(FaceMeshMethod(fake_generator(space), FakeRenderer(space)), "fake")
+    method = replace(facemesh.method(fake_generator(space)), renderer=FakeRenderer(space))
+    return Pipeline(method, "fake", "facemesh")
 
 
 def random_motion(length: int, seed: int = 0, fps: Fraction = Fraction(25), space: str = "facemesh") -> Motion:

@@ -11,4 +11,4 @@ def space():
 
 @pytest.fixture(scope="session")
 def source(space):
-    return space.extract(plain_portrait(space, 256).face)
+    return space.extract(plain_portrait(space, 256))

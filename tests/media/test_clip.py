@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.media.recordings import tone, write_clip, write_sound
 
 from kptalk.errors import InputError
 from kptalk.media.clip import probe, read_frames
-from tests.media.recordings import tone, write_clip, write_sound
 
 
 def shades(count: int) -> np.ndarray:

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.media.recordings import read_sound, tone
 
 from kptalk.errors import OptionError, OutputError
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
 from kptalk.media.encoder import VideoWriter, check_output
-from tests.media.recordings import read_sound, tone
 
 RATES = [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]
 

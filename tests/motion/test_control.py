@@ -14,10 +14,10 @@ from kptalk.errors import MotionError, OptionError
 from kptalk.face.topology import LID_PAIRS, gaze, lid_opening, lip_opening
 from kptalk.motion.control import BLINK, Control, Controller
 from kptalk.motion.facemesh.regions import FaceMeshAnatomy, blink_of
-from kptalk.motion.facemesh.space import head_expression
+from kptalk.motion.facemesh.space import to_head_frame
 from kptalk.types import Motion
 
-CALM = Control(blinks=0, gate=False, ease=False)
+CALM = Control(blinks=0, silence_gate=False, ease_in_out=False)
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,13 @@ def controlled(space, source, motion, control, activity=None, cuts=(), seed=0):
 
 
 def mouth_and_rest(space, motion):
-    return space.split_mouth(head_expression(motion))
+    return space.split_mouth(to_head_frame(motion))
 
 
 def lids(space, source, motion):
     """Lid opening on an upright head, over the photo's own."""
-    upright = motion.with_fields(expression=head_expression(motion), rotation=np.zeros_like(motion.rotation))
-    still = source.motion.with_fields(expression=head_expression(source.motion), rotation=np.zeros((1, 3)))
+    upright = motion.with_fields(expression=to_head_frame(motion), rotation=np.zeros_like(motion.rotation))
+    still = source.motion.with_fields(expression=to_head_frame(source.motion), rotation=np.zeros((1, 3)))
     return lid_opening(space.vertices(source, upright)).mean(-1) / lid_opening(space.vertices(source, still)).mean()
 
 
@@ -86,25 +86,26 @@ def test_still_moves_the_mouth_as_auto_does(space, source, moved):
 @pytest.mark.parametrize("scale", [0, 0.5, 2])
 def test_mouth_scale_scales_the_mouth_alone(space, source, moved, scale):
     plain, scaled = (
-        controlled(space, source, moved, Control(mouth_scale=s, blinks=0, gate=False, ease=False)) for s in (1, scale)
+        controlled(space, source, moved, Control(mouth_scale=s, blinks=0, silence_gate=False, ease_in_out=False))
+        for s in (1, scale)
     )
     for name in ("scale", "rotation", "translation"):
         assert np.array_equal(getattr(plain, name), getattr(scaled, name))
-    mouth = space.split_mouth(head_expression(moved))[0]
-    difference = head_expression(scaled) - head_expression(plain)
+    mouth = space.split_mouth(to_head_frame(moved))[0]
+    difference = to_head_frame(scaled) - to_head_frame(plain)
     assert np.abs(difference - (scale - 1) * mouth).max() < 1e-4
 
 
 @pytest.mark.parametrize("scale", [0, 0.5, 2])
 def test_expression_scale_leaves_mouth_and_pose(space, source, moved, scale):
     plain, scaled = (
-        controlled(space, source, moved, Control(expression_scale=s, blinks=0, gate=False, ease=False))
+        controlled(space, source, moved, Control(expression_scale=s, blinks=0, silence_gate=False, ease_in_out=False))
         for s in (1, scale)
     )
     for name in ("scale", "rotation", "translation"):
         assert np.array_equal(getattr(plain, name), getattr(scaled, name))
-    rest = space.split_mouth(head_expression(moved))[1]
-    difference = head_expression(scaled) - head_expression(plain)
+    rest = space.split_mouth(to_head_frame(moved))[1]
+    difference = to_head_frame(scaled) - to_head_frame(plain)
     assert np.abs(difference - (scale - 1) * rest).max() < 1e-4
 
 
@@ -116,7 +117,7 @@ def test_expression_scale_zero_still_blinks(space, source, moved):
 
 @pytest.mark.parametrize("scale", [0, 0.3, 2])
 def test_pose_scale_scales_about_the_photos_pose_alone(space, source, moved, scale):
-    out = controlled(space, source, moved, Control(pose_scale=scale, blinks=0, gate=False, ease=False))
+    out = controlled(space, source, moved, Control(pose_scale=scale, blinks=0, silence_gate=False, ease_in_out=False))
     own = source.motion
     for name in ("scale", "rotation", "translation"):
         wanted = getattr(own, name) + scale * (getattr(moved, name) - getattr(own, name))
@@ -129,7 +130,7 @@ def test_pose_scale_scales_about_the_photos_pose_alone(space, source, moved, sca
 @pytest.mark.parametrize(("name", "column"), [("yaw", 0), ("pitch", 1), ("roll", 2)])
 def test_offsets_turn_the_head_by_that_much(space, source, moved, name, column):
     plain = controlled(space, source, moved, CALM)
-    out = controlled(space, source, moved, Control(blinks=0, gate=False, ease=False, **{name: 12}))
+    out = controlled(space, source, moved, Control(blinks=0, silence_gate=False, ease_in_out=False, **{name: 12}))
     wanted = np.zeros(3)
     wanted[column] = 12
     assert np.allclose(out.rotation - plain.rotation, wanted, atol=1e-4)
@@ -145,7 +146,7 @@ def test_blinks_are_as_many_as_asked(space, source, rate):
         **{n: np.repeat(getattr(source.motion, n), 1500 * minutes, 0) for n in ("scale", "rotation", "translation")},
         expression=np.repeat(source.motion.expression, 1500 * minutes, 0),
     )
-    out = controlled(space, source, still, Control(blinks=rate, gate=False))
+    out = controlled(space, source, still, Control(blinks=rate, silence_gate=False))
     closed = lids(space, source, out) < 0.5
     count = int((np.diff(closed.astype(int)) == 1).sum())
     assert 0.7 * rate * minutes <= count <= 1.3 * rate * minutes + 1
@@ -160,8 +161,8 @@ def test_no_blinks_where_none_are_wanted(space, source, moved):
 
 def test_blinks_close_the_eyes_of_every_face(space, shared_data):
     for path in sorted((shared_data / "portraits").glob("*.jpg"))[::4]:
-        source = space.extract(portrait_of(path).face)
-        head = head_expression(source.motion) + [[[0.0]], [[1.0]]] * blink_of(space, source)
+        source = space.extract(portrait_of(path))
+        head = to_head_frame(source.motion) + [[[0.0]], [[1.0]]] * blink_of(space, source)
         level = random_motion(2).with_fields(rotation=np.zeros((2, 3)), expression=head)
         mesh = space.vertices(source, level)
         gaps = mesh[:, LID_PAIRS[..., 1], 1] - mesh[:, LID_PAIRS[..., 0], 1]
@@ -202,24 +203,26 @@ def test_gate_closes_the_mouth_in_silence(space, source):
     opened = source.motion.with_fields(expression=source.motion.expression + 0.2 * space.open_lips)
     motion = Motion.concatenate([opened] * 60)
     activity = np.r_[np.ones(30), np.zeros(30)].astype(np.float32)
-    out = controlled(space, source, motion, Control(ease=False, blinks=0, pose="still"), activity)
+    out = controlled(space, source, motion, Control(ease_in_out=False, blinks=0, pose="still"), activity)
     gap = lip_opening(space.vertices(source, out)) / source.unit
     assert gap[:30].min() > 0.1
     assert np.abs(gap[30:]).max() < 0.02
-    free = controlled(space, source, motion, Control(ease=False, blinks=0, gate=False, pose="still"), activity)
+    free = controlled(
+        space, source, motion, Control(ease_in_out=False, blinks=0, silence_gate=False, pose="still"), activity
+    )
     assert (lip_opening(space.vertices(source, free)) / source.unit).min() > 0.1
 
 
 def test_gate_leaves_the_pose(space, source, moved):
     silent = np.zeros(len(moved), np.float32)
-    out = controlled(space, source, moved, Control(ease=False, blinks=0), silent)
+    out = controlled(space, source, moved, Control(ease_in_out=False, blinks=0), silent)
     assert np.array_equal(out.rotation, moved.rotation)
 
 
 def test_pose_of_a_motion_runs_there_and_back(space, source):
     driver = random_motion(10, 8)
     motion = random_motion(40, 9)
-    out = controlled(space, source, motion, Control(pose=driver, ease=False, blinks=0, gate=False))
+    out = controlled(space, source, motion, Control(pose=driver, ease_in_out=False, blinks=0, silence_gate=False))
     order = [*range(10), *range(8, -1, -1), *range(1, 10), *range(8, -1, -1), *range(1, 4)][:40]
     wanted = source.motion.rotation + driver.rotation[order] - driver.rotation[:1]
     assert np.allclose(out.rotation, wanted, atol=1e-4)
@@ -230,7 +233,7 @@ def test_pose_of_a_motion_runs_there_and_back(space, source):
 
 def test_pose_of_a_motion_at_another_frame_rate_keeps_its_speed(space, source):
     turning = random_motion(80, 8, Fraction(50))
-    out = controlled(space, source, random_motion(40, 9), Control(pose=turning, ease=False))
+    out = controlled(space, source, random_motion(40, 9), Control(pose=turning, ease_in_out=False))
     wanted = source.motion.rotation + turning.rotation[::2] - turning.rotation[:1]
     assert np.allclose(out.rotation, wanted, atol=1e-3)
 
@@ -241,15 +244,15 @@ def test_pose_of_another_motion_space_is_refused(space, source):
 
 
 def test_pose_of_one_frame_holds(space, source, moved):
-    out = controlled(space, source, moved, Control(pose=random_motion(1), ease=False))
+    out = controlled(space, source, moved, Control(pose=random_motion(1), ease_in_out=False))
     assert np.allclose(out.rotation, source.motion.rotation, atol=1e-5)
 
 
 def test_eyes_stay_on_the_viewer_when_the_head_turns(space, source):
     def look(yaw):
         still = Motion.concatenate([source.motion] * 30)
-        out = controlled(space, source, still, Control(yaw=yaw, blinks=0, ease=False))
-        upright = out.with_fields(expression=head_expression(out), rotation=np.zeros_like(out.rotation))
+        out = controlled(space, source, still, Control(yaw=yaw, blinks=0, ease_in_out=False))
+        upright = out.with_fields(expression=to_head_frame(out), rotation=np.zeros_like(out.rotation))
         return gaze(space.vertices(source, upright))[-1, 0]
 
     # Positive yaw turns the nose to the left of the picture: the eyes go to the right.

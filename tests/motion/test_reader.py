@@ -15,7 +15,7 @@ from kptalk.errors import FaceNotFound, InputError
 from kptalk.face import follow
 from kptalk.face.geometry import rotation_matrix
 from kptalk.motion.facemesh.reader import FaceMeshReader, VideoMotion, pose_of_video
-from kptalk.motion.facemesh.space import head_expression
+from kptalk.motion.facemesh.space import to_head_frame
 from kptalk.types import Face, Motion
 
 
@@ -136,9 +136,9 @@ def motion_of(space, path, fps=None):
 def test_the_expression_is_what_the_face_does_and_not_its_shape(space, video, person):
     expression, pose = talking(space, 120), random_motion(120, 5)
     motion = motion_of(space, video(persons_mesh(space, person, expression, pose))[0])
-    made = head_expression(motion)
-    assert np.abs(space.lip_gap(made) - space.lip_gap(expression)).max() < 0.02
-    assert np.abs(space.lid_gap(made) - space.lid_gap(expression)).max() < 0.02
+    made = to_head_frame(motion)
+    assert np.abs(space.regions.lip_gap(made) - space.regions.lip_gap(expression)).max() < 0.02
+    assert np.abs(space.regions.lid_gap(made) - space.regions.lid_gap(expression)).max() < 0.02
     away = space.decode(made - expression)
     assert np.sqrt((away**2).mean()) < 0.15 * np.sqrt((space.decode(expression) ** 2).mean())
 
@@ -160,7 +160,7 @@ def test_frames_without_a_face_are_counted_and_hold_the_motion(space, video):
     with pytest.warns(UserWarning, match=r"23 of 50 frames of .*driver\.mp4 have no face"):
         motion = Motion.concatenate(list(found))
     assert (len(motion), found.without_face) == (50, 23)
-    face = head_expression(motion)
+    face = to_head_frame(motion)
     assert np.allclose(face[:21], face[20], atol=1e-6)
     assert np.allclose(face[29:33], face[29], atol=1e-6)
     assert np.abs(face[33] - face[32]).max() > 1e-3
@@ -228,7 +228,7 @@ def test_pieces_of_any_length_give_the_same_motion(space, cuts):
     at_once, made = read([]), read(sorted(cuts))
     # the neutral face is found in what has arrived by ten seconds, which depends on the pieces a little
     assert np.allclose(made.rotation, at_once.rotation, atol=1e-3)
-    assert np.abs(head_expression(made) - head_expression(at_once)).max() < 0.01
+    assert np.abs(to_head_frame(made) - to_head_frame(at_once)).max() < 0.01
 
 
 def test_no_face_in_a_driving_video(space, video):

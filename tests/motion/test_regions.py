@@ -8,12 +8,13 @@ import pytest
 from fakes import close, random_motion
 
 from kptalk.errors import MotionError
-from kptalk.motion.control import Control, Controller
+from kptalk.motion.control import Controller
 from kptalk.motion.facemesh.regions import LivePortraitAnatomy
 from kptalk.motion.liveportrait.space import EYES, LIPS, LivePortraitSource
+from kptalk.options import Control
 from kptalk.types import Motion
 
-PLAIN = {"gate": False, "ease": False}
+PLAIN = {"silence_gate": False, "ease_in_out": False}
 OTHERS = [k for k in range(21) if k not in LIPS]
 
 
@@ -95,7 +96,7 @@ def test_blinks_as_many_as_asked_replace_the_motions_own(source, moved):
 
 def test_the_mouth_rests_in_silence(source, moved):
     activity = np.repeat([1, 0], 50).astype(np.float32)
-    out = controlled(source, moved, Control(gate=True, ease=False), activity)
+    out = controlled(source, moved, Control(silence_silence_gate=True, ease_in_out=False), activity)
     assert np.allclose(out.expression[:50], moved.expression[:50], atol=1e-5)
     assert np.allclose(out.expression[50:, LIPS], source.motion.expression[:, LIPS], atol=1e-6)
     assert np.allclose(out.expression[50:, OTHERS], moved.expression[50:, OTHERS], atol=1e-5)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kptalk.errors import OptionError
 from kptalk.face.geometry import rotation_matrix
-from kptalk.motion.facemesh.space import head_expression, turn
+from kptalk.motion.facemesh.space import to_head_frame, turn
 from kptalk.motion.liveportrait.space import EYES, LIPS
 from kptalk.motion.retarget import MODES, REGIONS, FaceMeshRetargeter, LivePortraitRetargeter, RetargetOptions, retarget
 from kptalk.types import Motion
@@ -32,7 +32,7 @@ def with_face(motion, expression):
 def photo(space):
     """A turned head that smiles with parted lips: its own motion, one frame."""
     motion = random_motion(30, 5)[12:13]
-    return with_face(motion, head_expression(motion) + 0.15 * space.open_lips)
+    return with_face(motion, to_head_frame(motion) + 0.15 * space.open_lips)
 
 
 @settings(deadline=None, max_examples=25)
@@ -40,8 +40,8 @@ def photo(space):
 def test_a_driver_that_starts_as_the_photo_is_passed_on_as_it_is(space, seed):
     """Lips and lids count from the driver's neutral face, so this holds where the lids of both start open."""
     motion = random_motion(20, seed)
-    open_eyes = head_expression(motion)
-    shut = space.lid_gap(open_eyes[:1]).mean() / space.lid_gap(space.blink[None]).mean()
+    open_eyes = to_head_frame(motion)
+    shut = space.regions.lid_gap(open_eyes[:1]).mean() / space.regions.lid_gap(space.blink[None]).mean()
     motion = with_face(motion, open_eyes - shut * space.blink)
     assert close(driven(space, motion, motion[:1]), motion, 2e-3)
 
@@ -63,12 +63,14 @@ def test_relative_pose_is_that_of_the_papers(space, photo, seed):
 def test_what_lasts_in_the_drivers_face_does_not_pass_over(space, photo, seed, person):
     """Another resting face of the driver changes nothing but how far lips and lids are open."""
     motion = random_motion(20, seed)
-    lasting = head_expression(random_motion(1, person))
-    lasting = lasting - space.lip_gap(lasting) / space.lip_gap(space.open_lips[None]) * space.open_lips
-    lasting = lasting - space.lid_gap(lasting).mean() / space.lid_gap(space.blink[None]).mean() * space.blink
-    other = with_face(motion, head_expression(motion) + lasting)
+    lasting = to_head_frame(random_motion(1, person))
+    lasting = lasting - space.regions.lip_gap(lasting) / space.regions.lip_gap(space.open_lips[None]) * space.open_lips
+    lasting = (
+        lasting - space.regions.lid_gap(lasting).mean() / space.regions.lid_gap(space.blink[None]).mean() * space.blink
+    )
+    other = with_face(motion, to_head_frame(motion) + lasting)
     made, again = driven(space, motion, photo), driven(space, other, photo)
-    assert np.abs(head_expression(made) - head_expression(again)).max() < 2e-3
+    assert np.abs(to_head_frame(made) - to_head_frame(again)).max() < 2e-3
 
 
 @settings(deadline=None, max_examples=25)
@@ -77,16 +79,16 @@ def test_lips_open_as_far_as_the_drivers(space, photo, seed):
     """The photo's lips are parted; they meet where the driver's do."""
     motion = random_motion(20, seed)
     made = driven(space, motion, photo)
-    wanted = space.lip_gap(head_expression(motion))
-    assert np.allclose(space.lip_gap(head_expression(made)), wanted, atol=1e-3)
+    wanted = space.regions.lip_gap(to_head_frame(motion))
+    assert np.allclose(space.regions.lip_gap(to_head_frame(made)), wanted, atol=1e-3)
 
 
 def test_a_blink_in_the_drivers_first_frame_does_not_widen_the_eyes(space, photo):
     motion = random_motion(20, 3)
-    face = head_expression(motion) * 0
+    face = to_head_frame(motion) * 0
     blink = with_face(motion, face + (np.arange(20) < 3)[:, None, None] * space.blink)
-    lids = space.lid_gap(head_expression(driven(space, blink, photo))).mean(1)
-    own = space.lid_gap(head_expression(photo)).mean()
+    lids = space.regions.lid_gap(to_head_frame(driven(space, blink, photo))).mean(1)
+    own = space.regions.lid_gap(to_head_frame(photo)).mean()
     assert np.allclose(lids[3:], own, atol=2e-3)
     assert (lids[:3] < own - 0.05).all()
 
@@ -110,7 +112,7 @@ def test_only_the_region_moves(space, photo, mode, region):
         assert np.allclose(getattr(made, name), getattr(pose, name), atol=1e-5)
     assert made.fps == motion.fps
 
-    own, face, full = (space.decode(head_expression(m)) for m in (photo, made, whole))
+    own, face, full = (space.decode(to_head_frame(m)) for m in (photo, made, whole))
     if region in ("all", "expression"):
         assert np.allclose(face, full, atol=1e-5)
         return
@@ -129,7 +131,7 @@ def test_the_face_of_a_still_head_turns_with_it(space, photo):
     """Region 'pose' leaves the expression as it is on the head, also where that is turned."""
     motion = turn(photo, photo.rotation + np.float32([[10, 5, 0]]))
     made = driven(space, Motion.concatenate([photo, motion]), photo, "absolute", "pose")
-    assert np.allclose(head_expression(made), head_expression(photo), atol=1e-5)
+    assert np.allclose(to_head_frame(made), to_head_frame(photo), atol=1e-5)
     assert np.abs(made.expression[1] - made.expression[0]).max() > 1e-3
 
 

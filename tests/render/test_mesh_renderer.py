@@ -14,7 +14,7 @@ from kptalk.errors import MotionError
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.landmarks import FaceMesh
 from kptalk.face.topology import LIPS_INNER, lid_opening, lip_opening
-from kptalk.motion.facemesh.space import FaceMeshSpace, head_expression
+from kptalk.motion.facemesh.space import FaceMeshSpace, to_head_frame
 from kptalk.render.mesh import MeshRenderer, PreparedMesh, clamp_pose
 from kptalk.render.mesh.renderer import rigid_motion, sampling_map
 from kptalk.types import Face, Motion, Portrait
@@ -28,7 +28,7 @@ def moved(state: PreparedMesh, rotation=(0, 0, 0), expression=None) -> Motion:
     """One frame, turned by ``rotation`` degrees from the photo, with an expression (21, 3) or the photo's own."""
     own = state.source.motion
     turned = own.rotation + np.float32([rotation])
-    head = head_expression(own) if expression is None else expression[None]
+    head = to_head_frame(own) if expression is None else expression[None]
     return own.with_fields(rotation=turned, expression=head @ rotation_matrix(turned))
 
 
@@ -93,7 +93,7 @@ def test_background_is_identical_in_every_frame(renderer: MeshRenderer, states: 
 def test_a_still_driver_does_not_shimmer(renderer: MeshRenderer, states: dict[str, PreparedMesh]) -> None:
     noise = np.random.default_rng(0)
     for state in states.values():
-        own = head_expression(state.source.motion)[0]
+        own = to_head_frame(state.source.motion)[0]
         jitter = [(own + 0.0003 * noise.standard_normal((21, 3))).astype(np.float32) for _ in range(6)]
         frames = np.stack([renderer.draw(state, moved(state, expression=e))[0] for e in jitter]).astype(np.float32)
         assert frames.std(0).mean() < 1
@@ -103,7 +103,7 @@ def test_lids_close(renderer: MeshRenderer, states: dict[str, PreparedMesh]) -> 
     closed = 0
     with FaceMesh() as mesh:
         for state in states.values():
-            own = head_expression(state.source.motion)[0]
+            own = to_head_frame(state.source.motion)[0]
             frame = renderer.draw(state, moved(state, expression=own + 1.15 * renderer.space.blink))[0]
             read = lid_opening(mesh(frame)[0].landmarks).mean()
             closed += read < 0.4 * lid_opening(state.portrait.face.landmarks).mean()

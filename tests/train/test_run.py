@@ -35,17 +35,17 @@ def test_networks_one_after_the_other_talk(shards, tmp_path):
     data, folder = store(shards, tmp_path / "data"), tmp_path / "weights"
     told = []
     for name in NETWORKS[:4]:
-        path = train_network(name, data, folder, steps=2, progress=lambda *row: told.append(row))
+        path = train_network(name, data, folder, steps=2, on_progress=lambda *row: told.append(row))
         assert path == folder / f"{name}.safetensors"
         assert path.is_file()
     assert [row[:2] for row in told] == [(2, 2)] * 3
     assert {"audio.log", "lips.log", "motion.log"} < {entry.name for entry in folder.iterdir()}
 
     pipeline = Pipeline.from_pretrained(folder, "cpu")
-    assert pipeline.system.generator.lips is not None
+    assert pipeline.method.generator.lips is not None
     t = np.arange(24_000) / 16_000
     speech = Speech.from_samples((0.3 * np.sin(900 * t)).astype(np.float32), 16_000)
-    motion = Motion.concatenate(list(pipeline.animate(plain_portrait(pipeline.space), speech).motion()))
+    motion = Motion.concatenate(list(pipeline.animate(plain_portrait(pipeline.method.space), speech).motion()))
     assert len(motion) == 38
     assert np.isfinite(motion.expression).all()
 

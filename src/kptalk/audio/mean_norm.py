@@ -31,14 +31,14 @@ def start(prior: NDArray[np.floating[Any]]) -> MeanNormState:
     return MeanNormState(np.asarray(prior, np.float64) * PRIOR_FRAMES, PRIOR_FRAMES)
 
 
-def hear(windows: NDArray[np.float32], state: MeanNormState) -> MeanNormState:
+def update(windows: NDArray[np.float32], state: MeanNormState) -> MeanNormState:
     """Take the speech of mel windows (n, 80, 16) into the mean."""
     frames = windows.mean(-1, dtype=np.float64)
     weight = speech_weight(frames)
     return MeanNormState(state.total + weight @ frames, state.weight + float(weight.sum()))
 
 
-def centre(windows: NDArray[np.float32], state: MeanNormState) -> NDArray[np.float32]:
+def apply(windows: NDArray[np.float32], state: MeanNormState) -> NDArray[np.float32]:
     """Mel windows (n, 80, 16) less the mean of the speech heard so far."""
     return windows - (state.total / state.weight).astype(np.float32)[:, None]
 

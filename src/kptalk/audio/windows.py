@@ -10,6 +10,7 @@ As a stream::
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -95,3 +96,29 @@ def _cut(state: WindowState, end: int) -> Windows:
     indices = np.clip(starts[:, None] + np.arange(MEL_WINDOW), 0, max(0, total - 1)) - (total - len(state.frames))
     windows: Windows = state.frames[indices].transpose(0, 2, 1).astype(np.float32)
     return windows
+
+
+class SpeechWindows:
+    """Mel windows of a speech at one frame rate, as they become known; counts the samples meanwhile.
+
+    Args:
+        chunks: (n,) float32 samples each, at 16 kHz.
+        fps: frames per second of the windows.
+    """
+
+    def __init__(self, chunks: Iterable[mel.Samples], fps: Fraction) -> None:
+        self._chunks, self._fps = chunks, fps
+        self.samples = 0
+
+    def __iter__(self) -> Iterator[Windows]:
+        """Windows (k, 80, 16) in pieces."""
+        state = start(self._fps)
+        for chunk in self._chunks:
+            self.samples += len(chunk)
+            windows, state = step(chunk, state)
+            yield windows
+        yield finish(state)
+
+    def frame_count(self, fps: Fraction) -> int:
+        """Frames at any frame rate for what was heard so far."""
+        return frame_count(self.samples, fps)

@@ -12,6 +12,7 @@ import typer
 from kptalk.cli.animate import animate
 from kptalk.cli.console import BAD_INPUT, FAILED, INTERRUPTED, output, say, show_warning
 from kptalk.cli.evaluate import evaluate, study
+from kptalk.cli.models import models
 from kptalk.cli.motion import app as motion
 from kptalk.cli.reenact import reenact
 from kptalk.cli.train import prepare, train
@@ -77,17 +78,17 @@ def _root(
 @app.command()
 def doctor() -> None:
     """Print versions, device and threads, check the embedded weights, and draw one second."""
-    from kptalk.doctor import examine
+    from kptalk.cli.doctor import examine
 
     sound = True
     for finding in examine():
-        output.print(f"{'ok ' if finding.good else 'BAD'}  {finding.what}: {finding.detail}")
-        sound &= finding.good
+        output.print(f"{'ok ' if finding.ok else 'BAD'}  {finding.what}: {finding.detail}")
+        sound &= finding.ok
     if not sound:
         raise typer.Exit(FAILED)
 
 
-for command in (animate, reenact, prepare, train, evaluate):
+for command in (animate, reenact, prepare, train, evaluate, models):
     app.command()(command)
 app.add_typer(motion, name="motion")
 app.add_typer(study, name="study")

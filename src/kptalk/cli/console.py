@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+if TYPE_CHECKING:
+    from kptalk.pipeline import Pipeline
+
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+LOADING = "loading the model"
+OnProgress = Callable[[str, int, int | None], None]  # stage, done, in all if known
 
 # File names go through these, so nothing in square brackets or between colons may be taken for markup.
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -33,7 +39,7 @@ def interruptible(video: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        from kptalk.media.encoder import partial_path
+        from kptalk.files import partial_path
 
         partial = partial_path(video)
         say("stopped", f"what was done so far is in {partial}" if partial.exists() else "nothing was written")
@@ -46,8 +52,29 @@ def report(path: Path, seconds: dict[str, float], total: float) -> None:
     output.print(f"{path}  ({spent}; {total:.1f} s in all)")
 
 
+def check_outputs(video: Path, motion: Path | None, overwrite: bool) -> None:
+    """Make sure that a video, and a motion where one is wanted, can be written, before any work is done."""
+    from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_writable
+
+    check_writable(video, VIDEO_SUFFIX, overwrite)
+    if motion:
+        check_writable(motion, MOTION_SUFFIX, overwrite)
+
+
+def load_pipeline(model: str, device: str, on_progress: OnProgress) -> Pipeline:
+    """Load a model, with as many threads of torch as suit this program alone on its machine."""
+    on_progress(LOADING, 0, 1)
+    from kptalk.device import set_threads
+    from kptalk.pipeline import Pipeline
+
+    set_threads()
+    pipeline = Pipeline.from_pretrained(model, device)
+    on_progress(LOADING, 1, 1)
+    return pipeline
+
+
 @contextmanager
-def stages(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
+def progress_bars(quiet: bool) -> Iterator[OnProgress]:
     """A progress bar for every stage, on stderr; frames a second and the time left."""
     columns = (
         TextColumn("{task.description:>18}"),
@@ -59,11 +86,11 @@ def stages(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
     with Progress(*columns, console=errors, disable=quiet or not errors.is_terminal) as bars:
         tasks = {}
 
-        def tell(stage: str, done: int, total: int | None) -> None:
+        def on_progress(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, rate="")
             speed = bars.tasks[tasks[stage]].speed
-            rate = f"{speed:.0f} frames/s" if speed and stage != "loading the models" else ""
+            rate = f"{speed:.0f} frames/s" if speed and stage != LOADING else ""
             bars.update(tasks[stage], completed=done, total=None if total is None else max(total, done), rate=rate)
 
-        yield tell
+        yield on_progress

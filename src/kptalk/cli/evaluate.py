@@ -54,7 +54,8 @@ def evaluate(
     from kptalk.evaluate.result import REAL
     from kptalk.evaluate.run import Method, check_clips, find_clips, require_speech
     from kptalk.evaluate.session import GENERATED, OUR_JOINS, open_report, report
-    from kptalk.pipeline import Options, Pipeline
+    from kptalk.options import Options
+    from kptalk.pipeline import Pipeline
 
     given = generated or []
     if method is None:
@@ -80,7 +81,7 @@ def evaluate(
     limit = (PROTOCOL_SECONDS if method else None) if seconds is None else seconds or None
     pipeline = Pipeline.from_pretrained(weights, device) if method else None
     open_report(output, overwrite)
-    with cli.stages(quiet) as tell:
+    with cli.progress_bars(quiet) as tell:
         if pipeline:
             name = f"{method} {Path(weights).resolve().name}"
             made = generate_videos(

@@ -8,51 +8,41 @@ from typing import Annotated
 
 import typer
 
-from kptalk.cli import console as cli
-from kptalk.cli import options as flags
-from kptalk.cli.animate import frame_rate
+from kptalk.cli import console, options
+from kptalk.options import ReenactOptions, RetargetOptions, parse_fps
 
 
 def reenact(
-    portrait: flags.Portrait,
+    portrait: options.Portrait,
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The driver: a video of a person; its sound is kept.")],
-    output: flags.Video,
-    mode: Annotated[
-        str,
-        typer.Option(
-            help="'relative': the driver's changes are added to the photo's pose and look; 'absolute': they replace it."
-        ),
-    ] = "relative",
-    region: flags.Region = "all",
-    weights: flags.Weights = "embedded",
-    renderer: flags.Renderer = None,
-    fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 29.97; the driver's own.")] = None,
-    size: flags.Size = None,
-    show: flags.Show = "full",
-    stitch: flags.Stitch = None,
-    face: flags.FaceNumber = None,
-    device: flags.Device = "auto",
-    save_motion: flags.SaveMotion = None,
-    overwrite: flags.Overwrite = False,
-    quiet: flags.Quiet = False,
+    output: options.Video,
+    mode: options.Mode = "relative",
+    region: options.Region = "all",
+    model: options.Model = "embedded",
+    fps: options.OtherFps = None,
+    size: options.Size = None,
+    framing: options.Framing = "full",
+    stitch: options.Stitch = None,
+    face: options.FaceNumber = None,
+    device: options.Device = "auto",
+    save_motion: options.SaveMotion = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Let a portrait move as the person in a video does."""
     started = time.perf_counter()
-    from kptalk.job import MOTION_SUFFIX, check_file_output
-    from kptalk.media.encoder import check_output
-    from kptalk.motion.retarget import RetargetOptions
-    from kptalk.pipeline import Pipeline, ReenactOptions
-
-    check_output(output, overwrite)
-    if save_motion:
-        check_file_output(save_motion, MOTION_SUFFIX, overwrite)
-    options = ReenactOptions(RetargetOptions(mode, region), frame_rate(fps) if fps else None, size, show, stitch)
-    with cli.interruptible(output), cli.stages(quiet) as tell:
-        tell("loading the models", 0, 1)
-        pipeline = Pipeline.from_pretrained(weights, device, renderer)
-        tell("loading the models", 1, 1)
+    console.check_outputs(output, save_motion, overwrite)
+    how = ReenactOptions(
+        size=size,
+        framing=framing,
+        stitch=stitch,
+        retarget=RetargetOptions(mode, region),
+        fps=parse_fps(fps) if fps else None,
+    )
+    with console.interruptible(output), console.progress_bars(quiet) as on_progress:
+        pipeline = console.load_pipeline(model, device, on_progress)
         loaded = time.perf_counter()
-        animation = pipeline.reenact(portrait, video, face=face, options=options)
-        animation.save(output, overwrite=overwrite, save_motion=save_motion, progress=tell)
+        animation = pipeline.reenact(portrait, video, face=face, options=how)
+        animation.save(output, overwrite=overwrite, save_motion=save_motion, on_progress=on_progress)
     if not quiet:
-        cli.report(output, {"loading": loaded - started, **animation.seconds}, time.perf_counter() - started)
+        console.report(output, {"loading": loaded - started, **animation.seconds}, time.perf_counter() - started)

@@ -15,7 +15,8 @@ from kptalk.evaluate.sampling import listen
 from kptalk.evaluate.speed import Timing, write_timings
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
-from kptalk.pipeline import Options, Pipeline
+from kptalk.options import Options
+from kptalk.pipeline import Pipeline
 
 PROTOCOL_SECONDS = 8.0
 
@@ -90,7 +91,7 @@ def _generate(pipeline: Pipeline, clip: Path, path: Path, options: Options, seco
     animation = pipeline.animate(portrait, speech, options=options)
     # A file of another container than ours keeps its name, so that the pairs of videos are found by it.
     written = animation.save(
-        path if path.suffix == ".mp4" else path.with_name(f"{path.name}.mp4"), overwrite=True, progress=tell
+        path if path.suffix == ".mp4" else path.with_name(f"{path.name}.mp4"), overwrite=True, on_progress=tell
     )
     if written != path:
         written.replace(path)

@@ -14,7 +14,8 @@ from kptalk.evaluate.report.files import finite, write_csv, write_json
 from kptalk.evaluate.report.page import write_html
 from kptalk.evaluate.result import ClipResult, Evaluation
 from kptalk.evaluate.run import Method, Progress, evaluate
-from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP, WINDOW
+from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP
+from kptalk.motion.generator import WINDOW
 
 REPORT = "report.json"
 GENERATED = "generated"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -19,8 +20,24 @@ Edge = Literal["left", "right", "top", "bottom"]
 EDGES: tuple[Edge, ...] = ("left", "right", "top", "bottom")
 
 
+class Framing(Protocol):
+    """What the video shows: ``photo`` (H, W, 3) uint8; of it ``portrait`` is drawn, whose edges ``free`` may move."""
+
+    @property
+    def photo(self) -> Image: ...
+
+    @property
+    def portrait(self) -> Portrait: ...
+
+    @property
+    def free(self) -> Collection[Edge]: ...
+
+    def frames(self, drawn: Image) -> Image:
+        """Video frames (T, H, W, 3) uint8 from what was drawn."""
+
+
 @dataclass(frozen=True)
-class Stage:
+class PhotoFraming:
     """What the video shows and what of it moves.
 
     ``photo`` (H, W, 3) uint8 is the still picture in the video's own size; ``portrait`` is the part of it that is
@@ -53,7 +70,7 @@ def square_around(face: Face, width: int, height: int) -> tuple[int, int, int]:
     return left, top, side
 
 
-def full_framing(portrait: Portrait, size: int | None = None) -> Stage:
+def full_framing(portrait: Portrait, size: int | None = None) -> PhotoFraming:
     """The whole photo is the picture; ``size`` is its longest side in pixels (None: its own, at most 1280).
 
     Warns if a photo that is larger than that leaves fewer than 64 pixels of the face.
@@ -63,15 +80,15 @@ def full_framing(portrait: Portrait, size: int | None = None) -> Stage:
     x, y, side = square_around(shown.face, width, height)
     own: dict[Edge, bool] = {"left": x == 0, "top": y == 0, "right": x + side == width, "bottom": y + side == height}
     free = frozenset(edge for edge, outermost in own.items() if outermost)
-    return Stage(shown.image, _cut(shown, x, y, side), x, y, free)
+    return PhotoFraming(shown.image, _cut(shown, x, y, side), x, y, free)
 
 
-def crop_framing(portrait: Portrait, size: int | None = None) -> Stage:
+def crop_framing(portrait: Portrait, size: int | None = None) -> PhotoFraming:
     """The square around the face is the picture, ``size`` pixels a side (None: 512)."""
     height, width = portrait.image.shape[:2]
     x, y, side = square_around(portrait.face, width, height)
     shown = _scaled(_cut(portrait, x, y, side), (size or CROP_SIZE) / side)
-    return Stage(shown.image, shown, 0, 0, frozenset(EDGES))
+    return PhotoFraming(shown.image, shown, 0, 0, frozenset(EDGES))
 
 
 def whole_photo(portrait: Portrait, size: int | None = None) -> Portrait:

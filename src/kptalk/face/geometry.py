@@ -58,3 +58,9 @@ def align(points: Floats, template: Floats, weights: Floats) -> tuple[Floats, Fl
     scale = (singular * mirror).sum(1) / (w @ (t**2).sum(1))
     translation = centre_p - scale[:, None] * np.einsum("d,tde->te", centre_t, rotation)
     return scale, rotation, translation
+
+
+def smoothstep(x: Floats | float) -> Floats:
+    """0 below 0, 1 above 1, smooth between (3 x^2 - 2 x^3), elementwise; of x's dtype."""
+    share: Floats = np.clip(x, 0, 1)
+    return share * share * (3 - 2 * share)

@@ -1,1 +1,38 @@
-"""The systems that weights make up: each has its motion space, its renderer, and its way from speech to motion."""
+"""The methods: a new one is a file here and an entry in ``METHODS``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from kptalk.errors import WeightsError
+from kptalk.methods import facemesh, kdtalker
+from kptalk.methods.base import Method
+from kptalk.motion.space import MotionReader
+from kptalk.weights.model import ModelFolder
+
+
+class Loaders(NamedTuple):
+    """``load`` makes the whole method of a model folder, ``load_reader`` only what reads videos."""
+
+    load: Callable[[ModelFolder, torch.device], Method]
+    load_reader: Callable[[ModelFolder, torch.device], MotionReader[Any]]
+
+
+METHODS = {
+    "facemesh": Loaders(facemesh.load, facemesh.load_reader),
+    "kdtalker": Loaders(kdtalker.load, kdtalker.load_reader),
+}
+
+
+def loaders_of(model: ModelFolder) -> Loaders:
+    """What loads a model.
+
+    Raises:
+        WeightsError: this version does not know its method.
+    """
+    if model.method not in METHODS:
+        raise WeightsError(f"{model.path} is for the method {model.method!r}; this version has {', '.join(METHODS)}")
+    return METHODS[model.method]

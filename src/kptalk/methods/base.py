@@ -1,77 +1,163 @@
-"""What the pipeline asks of a system: all that depends on its motion space."""
+"""What a method is, and the one loop of all methods: generate, smooth, control, resample, draw.
+
+A method bundles a motion space, a generator, a filter, a renderer and a framing that belong together. All streams of
+the loop have explicit state, so memory does not grow with the length of the speech.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
-from typing import Any, Protocol
+from typing import Generic, Protocol
 
-from kptalk.audio.windows import Windows
-from kptalk.job import Progress, Renderer, Stage
-from kptalk.motion.control import Control
-from kptalk.motion.facemesh.reader import MotionReader
-from kptalk.motion.retarget import Retargeter
-from kptalk.types import Motion, Portrait
+from kptalk.audio.windows import SpeechWindows
+from kptalk.face.framing import Framing
+from kptalk.motion.control import Controller
+from kptalk.motion.filters import buffer, resample
+from kptalk.motion.filters.buffer import FrameBuffer, Smooth
+from kptalk.motion.generator import MemoryT, WindowGenerator
+from kptalk.motion.retarget import retarget
+from kptalk.motion.space import MotionReader, MotionSpace, ReaderStateT, SourceT
+from kptalk.motion.video import VideoMotion
+from kptalk.motion.windows import WindowGrid
+from kptalk.options import Options, RetargetOptions
+from kptalk.render.renderer import DrawStateT, PreparedT, Renderer
+from kptalk.types import Image, Motion, Portrait
 
 
-class System(Protocol):
-    """Networks that belong together."""
+class Session(Protocol):
+    """A portrait that a method has prepared."""
+
+    def speak(self, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
+        """Motion at ``options.fps``, in pieces, for a speech heard at 25 fps."""
+
+    def follow(self, pieces: Iterable[Motion], options: RetargetOptions) -> Iterator[Motion]:
+        """A driver's motion as the portrait's, in pieces."""
+
+    def draw(self, pieces: Iterable[Motion], batch_size: int, seed: int = 0) -> Iterator[Image]:
+        """Video frames in arrays (T, H, W, 3) uint8 RGB of at most ``batch_size``."""
+
+
+class Method(Protocol):
+    """All that the pipeline knows of a method."""
 
     @property
-    def space(self) -> Any:
-        """Its motion space; ``id`` is what matters to others."""
+    def renderer_name(self) -> str:
+        """``mesh`` or ``liveportrait``."""
 
     @property
-    def draws(self) -> str:
-        """Name of its renderer, ``mesh`` or ``liveportrait``."""
+    def space_id(self) -> str:
+        """Of its motion space."""
 
     @property
-    def renderer(self) -> Renderer:
-        """Draws motion on photos."""
+    def joins(self) -> WindowGrid:
+        """Where the windows of its generator meet."""
 
-    @property
-    def reader(self) -> MotionReader:
-        """Reads motion from videos."""
-
-    @property
-    def retargeter(self) -> Retargeter:
-        """Passes motion from person to person."""
-
-    def stage(self, portrait: Portrait, output: str, size: int | None, stitch: bool | None) -> Stage:
-        """What the video shows.
-
-        Args:
-            portrait: the photo.
-            output: ``full`` or ``crop``.
-            size: see ``Options``.
-            stitch: see ``Options``.
+    def framing(self, portrait: Portrait, framing: str, size: int | None, stitch: bool | None) -> Framing:
+        """What the video shows; the arguments are as in ``Options``.
 
         Raises:
-            OptionError: this renderer does not stitch.
+            OptionError: this method does not stitch.
         """
 
-    def speak(
-        self, source: Any, windows: Iterable[Windows], steps: int | None, seed: int, control: Control
-    ) -> Iterator[Motion]:
-        """Motion at 25 frames a second for a portrait, in pieces, some of them without frames.
+    def session(self, framing: Framing) -> Session:
+        """Prepare the portrait of a framing."""
 
-        Args:
-            source: what the renderer read from the portrait.
-            windows: (n, 80, 16) mel windows at 25 fps, as they become known.
-            steps: denoising steps; None for what suits the weights.
-            seed: fixes the motion.
-            control: what the user wants changed.
-        """
+    def video(self, path: str | PathLike[str], fps: Fraction | None = None) -> VideoMotion:
+        """The motion of the person in a video; raises InputError where it cannot be read."""
 
-    def read_pose(self, path: str | PathLike[str], seconds: Fraction | None, progress: Progress | None) -> Motion:
-        """The pose of the person in a video.
 
-        Args:
-            path: the video.
-            seconds: no more is looked at; None for all of it.
-            progress: told of the frames looked at.
+@dataclass(frozen=True)
+class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]):
+    """A ``Method`` of typed parts.
 
-        Raises:
-            InputError: the video cannot be read, or has no face.
-        """
+    Attributes:
+        space: in which generator, reader and renderer speak of motion.
+        reader: reads videos.
+        generator: draws motion for speech.
+        smooth, radius: the filter of generated motion, and how many frames on either side it looks at.
+        renderer: draws frames.
+        frame: see ``Method.framing``.
+    """
+
+    space: MotionSpace[SourceT]
+    reader: MotionReader[ReaderStateT]
+    generator: WindowGenerator[SourceT, MemoryT]
+    smooth: Smooth
+    radius: int
+    renderer: Renderer[SourceT, PreparedT, DrawStateT]
+    frame: Callable[[Portrait, str, int | None, bool | None], Framing]
+
+    @property
+    def renderer_name(self) -> str:
+        """See ``Method``."""
+        return self.renderer.name
+
+    @property
+    def space_id(self) -> str:
+        """See ``Method``."""
+        return self.space.id
+
+    @property
+    def joins(self) -> WindowGrid:
+        """See ``Method``."""
+        return self.generator.grid
+
+    def framing(self, portrait: Portrait, framing: str, size: int | None, stitch: bool | None) -> Framing:
+        """See ``Method``."""
+        return self.frame(portrait, framing, size, stitch)
+
+    def session(self, framing: Framing) -> DiffusionSession[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]:
+        """See ``Method``."""
+        return DiffusionSession(self, framing)
+
+    def video(self, path: str | PathLike[str], fps: Fraction | None = None) -> VideoMotion:
+        """See ``Method``."""
+        return VideoMotion(self.reader, path, fps)
+
+
+class DiffusionSession(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]):
+    """See ``Session``."""
+
+    def __init__(
+        self, method: DiffusionMethod[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT], framing: Framing
+    ) -> None:
+        self.method, self.framing = method, framing
+        self.prepared = method.renderer.prepare(framing.portrait, framing.free)
+        self.source = method.renderer.source(self.prepared)
+
+    def speak(self, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
+        """See ``Session``: generate, smooth, control, resample."""
+        smooth, radius = self.method.smooth, self.method.radius
+        generator = self.method.generator.with_steps(options.steps)
+        controller = Controller(self.method.space, self.source, options.control, generator.draws_blinks)
+        generating, smoothing = generator.start(self.source, options.seed), FrameBuffer()
+        controlling, resampling = controller.start(options.seed), resample.ResampleState(options.fps)
+        for windows in speech:
+            motion, activity, generating = generator.step(windows, generating)
+            motion, activity, smoothing = buffer.step(smooth, radius, motion, activity, smoothing)
+            motion, controlling = controller.step(motion, activity, controlling)
+            motion, resampling = resample.step(motion, resampling)
+            yield motion
+        motion, activity = generator.finish(generating)
+        motion, activity = buffer.finish(smooth, smoothing.append(motion, activity))
+        motion, controlling = controller.step(motion, activity, controlling)
+        motion, resampling = resample.step(Motion.concatenate([motion, controller.finish(controlling)]), resampling)
+        yield Motion.concatenate([motion, resample.finish(resampling, speech.frame_count(options.fps))])
+
+    def follow(self, pieces: Iterable[Motion], options: RetargetOptions) -> Iterator[Motion]:
+        """See ``Session``."""
+        return retarget(pieces, self.source.motion, self.method.space, options)
+
+    def draw(self, pieces: Iterable[Motion], batch_size: int, seed: int = 0) -> Iterator[Image]:
+        """See ``Session``."""
+        renderer = self.method.renderer
+        drawing = renderer.start(self.prepared, seed)
+        for piece in pieces:
+            for first in range(0, len(piece), batch_size):
+                frames, drawing = renderer.step(piece[first : first + batch_size], drawing)
+                yield self.framing.frames(frames)
+        if len(rest := renderer.finish(drawing)):
+            yield self.framing.frames(rest)

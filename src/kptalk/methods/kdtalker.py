@@ -1,29 +1,21 @@
-"""The system of the official weights: KDTalker's motion, LivePortrait's renderer."""
+"""The method of the official weights: KDTalker's motion, LivePortrait's renderer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from fractions import Fraction
-from os import PathLike
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from kptalk.audio.windows import Windows
 from kptalk.device import side_by_side
-from kptalk.face.alignment import AlignedFraming, aligned_crop, aligned_full
-from kptalk.face.framing import EDGES
-from kptalk.job import Progress
-from kptalk.methods.facemesh import speech_mel_mean
-from kptalk.motion.control import Control, Controller
-from kptalk.motion.facemesh.reader import VideoMotion
-from kptalk.motion.facemesh.regions import LivePortraitAnatomy
+from kptalk.face.alignment import aligned_crop, aligned_full
+from kptalk.face.framing import EDGES, Framing
+from kptalk.methods.base import DiffusionMethod
+from kptalk.motion.filters import kalman
 from kptalk.motion.liveportrait.generator import KDTalkerGenerator
-from kptalk.motion.liveportrait.reader import LivePortraitReader
-from kptalk.motion.liveportrait.space import FPS, LivePortraitSource, LivePortraitSpace, read_statistics
-from kptalk.motion.retarget import LivePortraitRetargeter
+from kptalk.motion.liveportrait.reader import CropState, LivePortraitReader
+from kptalk.motion.liveportrait.space import LivePortraitSource, LivePortraitSpace, read_statistics
 from kptalk.networks.appearance import AppearanceExtractor, AppearanceExtractorConfig
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
@@ -31,96 +23,70 @@ from kptalk.networks.motion_extractor import MotionExtractor, MotionExtractorCon
 from kptalk.networks.spade import SpadeDecoder, SpadeDecoderConfig
 from kptalk.networks.stitching import StitchingNetwork, StitchingNetworkConfig
 from kptalk.networks.warping import WarpingNetwork, WarpingNetworkConfig
-from kptalk.render.liveportrait.portrait import PortraitRenderer
+from kptalk.render.liveportrait.portrait import PortraitRenderer, PreparedPortrait
 from kptalk.render.liveportrait.renderer import LivePortraitRenderer, fast_networks
-from kptalk.types import Motion, Portrait
-from kptalk.weights.registry import official_paths
+from kptalk.types import Array, Portrait
+from kptalk.weights.model import ModelFolder, speech_mel_mean
 from kptalk.weights.store import embedded_path, load_model
 
-NEEDED = (
-    *("motion_extractor", "appearance_extractor", "warping", "decoder", "stitching", "retargeting_eye"),
-    *("audio", "kdtalker", "kdtalker_norm"),
-)
-ON_A_GPU = 8  # frames drawn together there
+GPU_BATCH = 8  # frames drawn together on a GPU
+KDTalkerMethod = DiffusionMethod[LivePortraitSource, Array, CropState, PreparedPortrait, PreparedPortrait]
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class KDTalkerMethod:
-    """See ``System``."""
+def load(model: ModelFolder, device: torch.device) -> KDTalkerMethod:
+    """Load the converted official weights.
 
-    draws = "liveportrait"
+    What tells silence from speech is a mean level of speech; the official weights have none, the embedded ones do.
 
-    def __init__(self, generator: KDTalkerGenerator, renderer: PortraitRenderer) -> None:
-        self.generator, self.space, self.renderer = generator, generator.space, renderer
-        self.reader, self.retargeter = LivePortraitReader(self.space), LivePortraitRetargeter()
+    Raises:
+        WeightsError: some are not here, all of which the message names, or damaged.
+    """
+    model.require_all()
 
-    @classmethod
-    def load(cls, device: torch.device) -> KDTalkerMethod:
-        """Load the converted official weights.
+    def network(name: str, model_class: type[Network], config: type[Any]) -> Network:
+        return load_model(model.file(name), model_class, config).to(device)
 
-        What tells silence from speech is a mean level of speech; the official weights have none, the embedded do.
-
-        Raises:
-            WeightsError: some are not here, all of which the message names, or damaged.
-        """
-        paths = official_paths(NEEDED)
-
-        def load(name: str, network: type[Network], config: type[Any]) -> Network:
-            return load_model(paths[name], network, config).to(device)
-
-        extractor = load("motion_extractor", MotionExtractor, MotionExtractorConfig)
-        space = LivePortraitSpace(extractor, read_statistics(paths["kdtalker_norm"]))
-        warping = load("warping", WarpingNetwork, WarpingNetworkConfig)
-        warp, decode = fast_networks(warping, load("decoder", SpadeDecoder, SpadeDecoderConfig))
-        appearance = load("appearance_extractor", AppearanceExtractor, AppearanceExtractorConfig)
-        at_once, threads = (ON_A_GPU, 1) if device.type == "cuda" else (1, side_by_side())
-        crops = LivePortraitRenderer(space, appearance, warp, decode, at_once, threads)
-        stitching, eyes = (
-            load(name, StitchingNetwork, StitchingNetworkConfig) for name in ("stitching", "retargeting_eye")
-        )
-        encoder = load("audio", AudioEncoder, AudioEncoderConfig)
-        denoiser = load("kdtalker", Denoiser, DenoiserConfig)
-        generator = KDTalkerGenerator(space, encoder, denoiser, speech_mel_mean(embedded_path("audio")))
-        return cls(generator, PortraitRenderer(crops, stitching, eyes))
-
-    def stage(self, portrait: Portrait, output: str, size: int | None, stitch: bool | None) -> AlignedFraming:
-        """See ``System``: the whole photo is stitched unless the user says no, the square if the user says so."""
-        stage = (aligned_crop if output == "crop" else aligned_full)(portrait, size)
-        return stage if stitch is None else replace(stage, free=frozenset(() if stitch else EDGES))
-
-    def speak(
-        self, source: LivePortraitSource, windows: Iterable[Windows], steps: int | None, seed: int, control: Control
-    ) -> Iterator[Motion]:
-        """See ``System``; absolute motion, smoothed by Kalman's filter, as in KDTalker."""
-        maker, controller = self.generator.with_steps(steps), Controller(LivePortraitAnatomy(source), control)
-        drawing, controlling = maker.start(source, seed), controller.start(seed)
-        for heard in windows:
-            motion, activity, drawing = maker.step(heard, drawing)
-            motion, controlling = controller.step(motion, activity, controlling)
-            yield motion
-        rest, controlling = controller.step(*maker.finish(drawing), controlling)
-        yield Motion.concatenate([rest, controller.finish(controlling)])
-
-    def read_pose(self, path: str | PathLike[str], seconds: Fraction | None, progress: Progress | None) -> Motion:
-        """See ``System``."""
-        wanted = None if seconds is None else max(1, int(-(-seconds * FPS // 1)))
-        pieces, known = [], 0
-        for piece in VideoMotion(self.reader, path, FPS):
-            pieces.append(piece)
-            known += len(piece)
-            if progress:
-                progress("reading the pose", known, wanted)
-            if wanted is not None and known >= wanted:
-                break
-        return Motion.concatenate(pieces)[:wanted]
+    extractor = network("motion_extractor", MotionExtractor, MotionExtractorConfig)
+    space = LivePortraitSpace(extractor, read_statistics(model.file("kdtalker_norm")))
+    warping = network("warping", WarpingNetwork, WarpingNetworkConfig)
+    warp, decode = fast_networks(warping, network("decoder", SpadeDecoder, SpadeDecoderConfig))
+    appearance = network("appearance_extractor", AppearanceExtractor, AppearanceExtractorConfig)
+    batch_size, threads = (GPU_BATCH, 1) if device.type == "cuda" else (1, side_by_side())
+    crops = LivePortraitRenderer(space, appearance, warp, decode, batch_size, threads)
+    stitching, eyes = (
+        network(name, StitchingNetwork, StitchingNetworkConfig) for name in ("stitching", "retargeting_eye")
+    )
+    encoder = network("audio", AudioEncoder, AudioEncoderConfig)
+    denoiser = network("kdtalker", Denoiser, DenoiserConfig)
+    generator = KDTalkerGenerator(space, encoder, denoiser, speech_mel_mean(embedded_path("audio")))
+    return method(generator, PortraitRenderer(crops, stitching, eyes))
 
 
-def load_reader(device: torch.device) -> LivePortraitReader:
+def method(generator: KDTalkerGenerator, renderer: PortraitRenderer) -> KDTalkerMethod:
+    """The method around a generator and a renderer."""
+    return DiffusionMethod(
+        space=generator.space,
+        reader=LivePortraitReader(generator.space),
+        generator=generator,
+        smooth=kalman.smooth,
+        radius=kalman.RADIUS,
+        renderer=renderer,
+        frame=frame,
+    )
+
+
+def load_reader(model: ModelFolder, device: torch.device) -> LivePortraitReader:
     """What reads videos, without the other networks.
 
     Raises:
         WeightsError: the motion extractor is not here, or damaged.
     """
-    path = official_paths(["motion_extractor"])["motion_extractor"]
-    extractor = load_model(path, MotionExtractor, MotionExtractorConfig).to(device)
+    extractor = load_model(model.file("motion_extractor"), MotionExtractor, MotionExtractorConfig).to(device)
     return LivePortraitReader(LivePortraitSpace(extractor))
+
+
+def frame(portrait: Portrait, framing: str, size: int | None, stitch: bool | None) -> Framing:
+    """See ``Method.framing``: the whole photo is stitched unless the user says no, the square if the user says so."""
+    framed = (aligned_crop if framing == "crop" else aligned_full)(portrait, size)
+    return framed if stitch is None else replace(framed, free=frozenset(() if stitch else EDGES))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 Predictor = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_t, t, audio) -> epsilon, as Denoiser.forward
-
-
-class Known(NamedTuple):
-    """Frames that sampling must keep: ``frames`` (B, T, token_dim), ``mask`` (T,) true where a frame is given."""
-
-    frames: Tensor
-    mask: Tensor
 
 
 def noise_loss(
@@ -52,7 +45,12 @@ def noise_loss(
 
 @torch.inference_mode()
 def sample(
-    denoiser: Predictor, references: Tensor, audio: Tensor, noise: Tensor, steps: int, known: Known | None = None
+    denoiser: Predictor,
+    references: Tensor,
+    audio: Tensor,
+    noise: Tensor,
+    steps: int,
+    known_frames: Tensor | None = None,
 ) -> Tensor:
     """A window of motion from noise, by deterministic DDIM.
 
@@ -62,8 +60,8 @@ def sample(
         audio: (B, T, audio_dim) float32.
         noise: (B, T, token_dim) standard normal; fixes the result.
         steps: denoising steps, 1 to 1000.
-        known: frames to continue from: held, at every step, to what the forward process makes of them with ``noise``,
-            so that the other frames join them smoothly.
+        known_frames: (B, k, token_dim), the window's first frames: inpainting holds them, at every step, to what the
+            forward process makes of them with ``noise``, so that the other frames join them smoothly.
 
     Returns:
         (B, T, token_dim) float32.
@@ -71,14 +69,14 @@ def sample(
     Raises:
         OptionError: ``steps`` is out of range.
     """
-    scheduler = ddim(steps)
-    x = noise
+    scheduler, x = ddim(steps), noise
+    held = 0 if known_frames is None else known_frames.shape[1]
     for step in scheduler.timesteps:
         t = step.to(x.device).expand(len(x))
-        if known is not None:
-            x = torch.where(known.mask[:, None].bool(), add_noise(known.frames, noise, t), x)
+        if known_frames is not None:
+            x = torch.cat([add_noise(known_frames, noise[:, :held], t), x[:, held:]], 1)
         x = scheduler.step(_predict(denoiser, references, x, audio, t), step, x, eta=0.0).prev_sample
-    return x if known is None else torch.where(known.mask[:, None].bool(), known.frames, x)
+    return x if known_frames is None else torch.cat([known_frames, x[:, held:]], 1)
 
 
 def ddim(steps: int) -> DDIMScheduler:

@@ -10,8 +10,9 @@ import numpy as np
 
 from kptalk.errors import MissingExtra, OutputError
 from kptalk.face.topology import LID_PAIRS
-from kptalk.motion.facemesh.space import FaceMeshSpace, head_expression
-from kptalk.motion.liveportrait.space import EYES, LIPS, LivePortraitSpace
+from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.motion.liveportrait.regions import EYES, LIPS
+from kptalk.motion.liveportrait.space import LivePortraitSpace
 from kptalk.types import Array, Motion
 
 PLOT_SUFFIX = ".png"
@@ -35,7 +36,7 @@ def plot_motion(motion: Motion, space: FaceMeshSpace, path: str | PathLike[str])
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingExtra("a plot of a motion needs matplotlib: pip install 'kptalk[evaluate]'") from error
+        raise MissingExtra("a plot of a motion needs matplotlib: pip install 'kptalk[plot]'") from error
     rows = tracks(motion, space)
     seconds = np.arange(len(motion)) / float(motion.fps)
     figure = Figure(figsize=(WIDTH, ROW * len(rows) + 0.4), layout="constrained")
@@ -66,11 +67,11 @@ def tracks(motion: Motion, space: FaceMeshSpace) -> dict[str, dict[str, Array]]:
         "size": {"scale": motion.scale[:, 0]},
     }
     if motion.space == space.id:
-        expression = head_expression(motion)
+        expression = space.to_head_frame(motion)
         template = space.template
         usual = (template[LID_PAIRS[..., 1], 1] - template[LID_PAIRS[..., 0], 1]).mean(-1)
-        lids = 1 + space.lid_gap(expression) / usual
-        rows["lips, face units"] = {"opening": space.lip_gap(expression)}
+        lids = 1 + space.regions.lid_gap(expression) / usual
+        rows["lips, face units"] = {"opening": space.regions.lip_gap(expression)}
         rows["lids, 1: open"] = dict(zip(("left", "right"), lids.T, strict=True))
     if motion.space == LivePortraitSpace.id:
         away = np.linalg.norm(motion.expression - motion.expression[:1], axis=-1)

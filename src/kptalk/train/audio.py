@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kptalk.audio import mean_norm as level
+from kptalk.audio import mean_norm
 from kptalk.networks.audio_encoder import AudioEncoder
 from kptalk.train.data import TrainingClip, augment_mel, mel_windows
 from kptalk.types import Array
@@ -61,7 +61,7 @@ class AudioTrainer(nn.Module):
 def speech_mel_mean(clips: Sequence[TrainingClip]) -> Array:
     """Mean mel frame (80,) over the speech of the clips."""
     mel = np.concatenate([clip.mel for clip in clips])
-    weight = level.speech_weight(mel)
+    weight = mean_norm.speech_weight(mel)
     mean: Array = (weight @ mel / weight.sum()).astype(np.float32)
     return mean
 
@@ -93,12 +93,12 @@ class ClipSampler:
         share = (frames - low)[:, None].astype(np.float32)
         tokens = clip.tokens[low] * (1 - share) + clip.tokens[np.minimum(low + 1, last)] * share
         mel = augment_mel(clip.mel, rng)
-        state = level.start(self.prior)
+        state = mean_norm.start(self.prior)
         history = int(rng.uniform(0, begin))
         if begin - history > 0:
-            state = level.hear(mel_windows(mel, np.arange(history, int(begin))), state)
+            state = mean_norm.update(mel_windows(mel, np.arange(history, int(begin))), state)
         windows = mel_windows(mel, frames)
-        windows = level.centre(windows, level.hear(windows, state))
+        windows = mean_norm.apply(windows, mean_norm.update(windows, state))
         if rng.random() < 0.5:
             tokens = tokens @ self.mirror
         return windows, tokens.astype(np.float32), clip
@@ -107,11 +107,11 @@ class ClipSampler:
 def whole_clip(clip: TrainingClip, prior: Array) -> Array:
     """Windows (T, 80, 16) of a whole clip, level-normalised in steps of 64 frames as the stream does it."""
     windows = mel_windows(clip.mel, np.arange(len(clip.tokens)))
-    state, parts = level.start(prior), []
+    state, parts = mean_norm.start(prior), []
     for first in range(0, len(windows), WINDOW):
         part = windows[first : first + WINDOW]
-        state = level.hear(part, state)
-        parts.append(level.centre(part, state))
+        state = mean_norm.update(part, state)
+        parts.append(mean_norm.apply(part, state))
     return np.concatenate(parts)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kptalk.audio import mean_norm as level
+from kptalk.audio import mean_norm
 from kptalk.errors import DatasetError
 from kptalk.motion.diffusion import noise_loss, sample
 from kptalk.networks.audio_encoder import AudioEncoder
@@ -75,7 +75,7 @@ class FeatureBank:
 def encode_clip(encoder: AudioEncoder, clip: TrainingClip, mel: Array, prior: Array) -> Array:
     """Features (T, 512) float16 of a clip's sound."""
     windows = mel_windows(mel, np.arange(len(clip.tokens)))
-    windows = level.centre(windows, level.hear(windows, level.start(prior)))
+    windows = mean_norm.apply(windows, mean_norm.update(windows, mean_norm.start(prior)))
     device = next(encoder.parameters()).device
     with torch.autocast(device.type, torch.bfloat16):
         features: Tensor = encoder(torch.from_numpy(windows).to(device))

@@ -149,7 +149,7 @@ TABLE = (
     Entry(
         "hopenet",
         "evaluate",
-        # Not verified; the authors publish it on Google RetargetOptions only, this is another project's copy.
+        # Not verified; the authors publish it on Google Drive only, this is another project's copy.
         Hub("Sanoojan/REFace", "Other_dependencies/Hopenet_pose/hopenet_robust_alpha1.pkl"),
         "https://github.com/natanielruiz/deep-head-pose",
         "none stated for the weights (deep-head-pose's code: Apache-2.0); trained on 300W-LP, research only",

@@ -98,12 +98,17 @@ def embedded_path(name: str) -> Path:
     Raises:
         WeightsError: there are none of that name; the message lists those there are.
     """
-    folder = Path(str(files("kptalk.weights"))) / "embedded"
+    folder = embedded_folder()
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors"))) or "none"
         raise WeightsError(f"no embedded weights {name!r} in this installation; there are: {known}")
     return path
+
+
+def embedded_folder() -> Path:
+    """The model folder inside the package."""
+    return Path(str(files("kptalk.weights"))) / "embedded"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from kptalk.errors import WeightsError
 from kptalk.face.geometry import rotation_angles, rotation_matrix
 from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER, LIPS_OUTER, gaze, lid_opening, lip_opening
-from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace, head_expression, turn
+from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace, to_head_frame, turn
 from kptalk.train.space import align_clip, mirrored
 from kptalk.types import Face, Motion
 from kptalk.weights.store import embedded_path
@@ -34,14 +34,14 @@ def expressions(length=20, seed=0):
 
 
 def test_own_motion_gives_back_the_landmarks(space, portrait):
-    source = space.extract(portrait.face)
+    source = space.extract(portrait)
     found = space.vertices(source, source.motion)
     assert found.shape == (1, 478, 3)
     assert np.abs(found[0] - portrait.face.landmarks).max() < 0.01
 
 
 def test_source_motion_is_one_frame_at_rest(space, portrait):
-    source = space.extract(portrait.face)
+    source = space.extract(portrait)
     assert len(source.motion) == 1
     assert source.motion.space == "facemesh"
     assert source.motion.scale[0, 0] == 1
@@ -51,11 +51,11 @@ def test_source_motion_is_one_frame_at_rest(space, portrait):
 
 
 def test_neutral_mesh_has_closed_lips(space, portrait):
-    assert abs(lip_opening(space.extract(portrait.face).neutral)) < 0.02
+    assert abs(lip_opening(space.extract(portrait).neutral)) < 0.02
 
 
 def test_no_expression_closes_the_lips_and_leaves_the_rest(space, portrait):
-    source = space.extract(portrait.face)
+    source = space.extract(portrait)
     silent = source.motion.with_fields(expression=np.zeros((1, 21, 3), np.float32))
     mesh = space.vertices(source, silent)[0]
     assert abs(lip_opening(mesh)) / source.unit < 0.02
@@ -66,7 +66,7 @@ def test_no_expression_closes_the_lips_and_leaves_the_rest(space, portrait):
 @pytest.mark.parametrize("name", OPEN)
 def test_neutral_of_an_open_mouth_is_closed(space, shared_data, name):
     face = portrait_of(shared_data / "portraits" / f"{name}.jpg").face
-    source = space.extract(face)
+    source = space.extract(Portrait(None, face))
     assert lip_opening(face.landmarks) / source.unit > 0.04
     assert abs(lip_opening(source.neutral)) < 0.01
 
@@ -159,7 +159,7 @@ def test_tokens_do_not_depend_on_the_heads_turn(space, source):
 
 def test_turning_keeps_the_face(space):
     motion = random_motion(10)
-    assert np.allclose(head_expression(turn(motion, motion.rotation + 15)), head_expression(motion), atol=1e-5)
+    assert np.allclose(to_head_frame(turn(motion, motion.rotation + 15)), to_head_frame(motion), atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_people_never_seen_are_reproduced(space, val_clips):
 def test_a_clips_motion_draws_its_mesh_again(space, val_clips):
     """Whole way: landmarks to tokens to motion to vertices, on the same person."""
     landmarks = val_clips[0]
-    source = space.extract(Face(landmarks[0]))
+    source = space.extract(Portrait(None, Face(landmarks[0]))
     scale, rotation, translation = space.pose(landmarks)
     head = ((landmarks - translation[:, None]) / scale[:, None, None]) @ np.swapaxes(rotation, 1, 2)
     expression = space.encode((head - source.neutral) / source.gain)
@@ -214,8 +214,8 @@ def test_pose_is_recovered_under_any_turn(space):
 
 
 def test_a_photo_of_another_size_gives_the_same_motion(space, portrait):
-    small = space.extract(portrait.face)
-    large = space.extract(Face(portrait.face.landmarks * 2.5 + np.float32([100, 7, 0])))
+    small = space.extract(portrait)
+    large = space.extract(Portrait(None, Face(portrait.face.landmarks * 2.5 + np.float32([100, 7, 0])))
     assert large.unit == pytest.approx(2.5 * small.unit, rel=1e-4)
     assert np.abs(large.motion.expression - small.motion.expression).max() < 1e-3
     assert np.abs(large.motion.rotation - small.motion.rotation).max() < 1e-2
@@ -252,7 +252,7 @@ def test_split_mouth_is_a_sum_and_the_mouth_has_no_lids(space):
 
 def test_the_gap_of_the_lips_is_linear_in_the_tokens(space, source):
     tokens = np.random.default_rng(0).standard_normal((5, 70)).astype(np.float32) * 0.3
-    moved = space.decode(head_expression(space.motion(tokens, source.motion)))
+    moved = space.decode(to_head_frame(space.motion(tokens, source.motion)))
     assert np.allclose(moved[:, 14, 1] - moved[:, 13, 1], tokens[:, 7:] @ space.lip_tokens(), atol=1e-4)
 
 
@@ -263,8 +263,8 @@ def test_importance_is_a_share_and_falls(space):
 
 
 def test_blink_lowers_the_lids_and_leaves_the_mouth(space, portrait):
-    source = space.extract(portrait.face)
-    head = head_expression(source.motion) + space.blink
+    source = space.extract(portrait)
+    head = to_head_frame(source.motion) + space.blink
     motion = source.motion.with_fields(expression=head @ rotation_matrix(source.motion.rotation))
     before, after = space.vertices(source, source.motion)[0], space.vertices(source, motion)[0]
     assert lid_opening(after).mean() < 0.6 * lid_opening(before).mean()
@@ -273,18 +273,18 @@ def test_blink_lowers_the_lids_and_leaves_the_mouth(space, portrait):
 
 @pytest.mark.parametrize(("axis", "look"), [(0, (0.2, 0)), (1, (0, 0.1))])
 def test_gaze_goes_where_it_is_sent(space, source, axis, look):
-    head = head_expression(source.motion) + np.einsum("g,gkd->kd", look, space.gaze)
+    head = to_head_frame(source.motion) + np.einsum("g,gkd->kd", look, space.gaze)
     motion = source.motion.with_fields(expression=head @ rotation_matrix(source.motion.rotation))
     before, after = (gaze(space.vertices(source, m))[0] for m in (source.motion, motion))
     assert (after - before)[axis] == pytest.approx(look[axis], rel=0.5)
 
 
 def test_lips_and_lids_never_cross(space, portrait):
-    source = space.extract(portrait.face)
-    head = head_expression(source.motion) - 0.5 * space.open_lips + 2 * space.blink
+    source = space.extract(portrait)
+    head = to_head_frame(source.motion) - 0.5 * space.open_lips + 2 * space.blink
     motion = source.motion.with_fields(expression=head @ rotation_matrix(source.motion.rotation))
     upright = motion.with_fields(expression=head, rotation=np.zeros((1, 3)))
-    still = source.motion.with_fields(expression=head_expression(source.motion), rotation=np.zeros((1, 3)))
+    still = source.motion.with_fields(expression=to_head_frame(source.motion), rotation=np.zeros((1, 3)))
     mesh, own = space.vertices(source, upright)[0], space.vertices(source, still)[0]
     for upper, lower in LID_PAIRS.reshape(-1, 2):
         allowed = min(0.0, own[lower, 1] - own[upper, 1])

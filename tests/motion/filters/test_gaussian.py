@@ -7,7 +7,7 @@ from fakes import close, random_motion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kptalk.motion.facemesh.space import head_expression
+from kptalk.motion.facemesh.space import to_head_frame
 from kptalk.motion.filters import gaussian as smoothing
 from kptalk.types import Motion
 
@@ -54,4 +54,4 @@ def test_jitter_of_the_head_goes_and_the_lips_stay():
     speaking = still.with_fields(
         rotation=np.zeros((200, 3)), expression=0.1 * np.sin(2 * np.pi * 4 * time)[:, None, None] * np.ones((21, 3))
     )
-    assert np.ptp(head_expression(smoothed(speaking))[20:-20]) > 0.75 * 0.2
+    assert np.ptp(to_head_frame(smoothed(speaking))[20:-20]) > 0.75 * 0.2

@@ -8,7 +8,7 @@ from fakes import close, random_motion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kptalk.motion.facemesh.space import head_expression
+from kptalk.motion.facemesh.space import to_head_frame
 from kptalk.motion.filters import savgol as steady
 from kptalk.types import Motion
 
@@ -48,7 +48,7 @@ def test_noise_goes_and_movement_stays():
 
 def test_the_face_on_the_head_is_kept():
     motion = random_motion(30, 4)
-    assert np.allclose(head_expression(steadied(motion)), head_expression(motion), atol=1e-5)
+    assert np.allclose(to_head_frame(steadied(motion)), to_head_frame(motion), atol=1e-5)
 
 
 def test_no_frames():

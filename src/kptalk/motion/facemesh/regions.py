@@ -1,130 +1,76 @@
-"""What control must know of a portrait: which part of an expression is mouth or eyes, and how its lids close."""
+"""Mouth and eyes in the expressions of the space ``facemesh``: linear maps, as a decoded mesh is linear in them."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
-from kptalk.face.geometry import rotation_matrix
-from kptalk.face.topology import LID_PAIRS
-from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace, head_expression
-from kptalk.motion.liveportrait.space import EYES, LIPS, LivePortraitSource, LivePortraitSpace
-from kptalk.types import N_KEYPOINTS, Array, Motion
+from kptalk.face.topology import EYE_CORNERS, LID_PAIRS
+from kptalk.types import N_KEYPOINTS, Array
 
-LIDS_SHUT = 1.25  # the tracker rarely reads quite closed lids, so the learned direction stops short of them
-SHUT = 0.1  # of the photo's own opening: lids that have met
-STRONGEST_BLINK = 2.0  # times the mean person's
+EYE_REACH = (0.28, 0.42)  # face units from an eye's middle: what belongs to it wholly, and what no more
 
 
-class Anatomy(Protocol):
-    """A portrait in its motion space.
+class FaceRegions:
+    """What mouth and eyes do in a head-frame expression (T, 21, 3).
 
-    Attributes:
-        space: id of the motion space.
-        own: the portrait's own motion, one frame.
-        rest: (21, 3) the expression from which movements count; in silence the mouth is at rest.
-        blink: (21, 3) what closes the lids.
-        gaze: (2, 21, 3) what a gaze of 1 to the right and down adds.
-        blinks: whether the motion that is controlled has blinks of its own.
+    Args:
+        template: (478, 3) mean neutral mesh.
+        decoder: (63, 1434) control-point displacements to mesh displacements.
+        encoder: (1434, 63) its inverse, a weighted projection.
+        open_lips: (21, 3) expression that opens the lips by 1.
+        blink: (21, 3) expression that closes the lids.
     """
 
-    space: str
-    own: Motion
-    rest: Array
-    blink: Array
-    gaze: Array
-    blinks: bool
+    def __init__(self, template: Array, decoder: Array, encoder: Array, open_lips: Array, blink: Array) -> None:
+        self.template, self.open_lips, self.blink = template, open_lips, blink
+        self.to_mouth = (decoder * np.repeat(self.mouth_share(), 3)) @ encoder  # (63, 63) keeps what the mouth does
+        self.to_eyes = (decoder * np.repeat(self.eye_share(), 3)) @ encoder  # (63, 63) likewise the eyes
+        self.downwards = decoder.reshape(3 * N_KEYPOINTS, -1, 3)[..., 1]  # (63, 478)
 
-    def level(self, motion: Motion) -> Array:
-        """Expression (T, 21, 3) of a motion that does not depend on how the head is turned."""
+    def mouth_share(self) -> Array:
+        """How much a vertex belongs to mouth and jaw, (478,): 1 at the lips and below, 0 above the nose's tip."""
+        nose, lips = self.template[1, 1], self.template[13, 1]
+        share: Array = np.clip((self.template[:, 1] - nose) / (lips - nose), 0, 1)
+        return share
 
-    def turned(self, expression: Array, rotation: Array) -> Array:
-        """The inverse: for heads turned to ``rotation`` (T, 3) degrees."""
+    def eye_share(self) -> Array:
+        """How much a vertex belongs to an eye, (478,): 1 at the lids and next to them, 0 from the cheek and brow on."""
+        middles = self.template[EYE_CORNERS, :2].mean(1)
+        distance = np.linalg.norm(self.template[:, None, :2] - middles, axis=-1).min(1)
+        near, far = EYE_REACH
+        share: Array = np.clip((far - distance) / (far - near), 0, 1)
+        return share
 
-    def mouth(self, change: Array) -> Array:
-        """What the mouth does in a change of the level expression (T, 21, 3)."""
+    def mouth(self, expression: Array) -> Array:
+        """What mouth and jaw do, (T, 21, 3)."""
+        return _mapped(expression, self.to_mouth).reshape(-1, N_KEYPOINTS, 3)
 
-    def eyes(self, change: Array) -> Array:
-        """Likewise the eyes."""
+    def eyes(self, expression: Array) -> Array:
+        """What lids, irises and the skin around them do, (T, 21, 3)."""
+        return _mapped(expression, self.to_eyes).reshape(-1, N_KEYPOINTS, 3)
 
+    def lip_gap(self, expression: Array) -> Array:
+        """How far an expression parts closed lips, (T,) in face units."""
+        return _mapped(expression, self.downwards[:, 14] - self.downwards[:, 13])
 
-class FaceMeshAnatomy:
-    """Expressions count from the person's neutral face with closed lips; blinks were taken out of what is learned."""
+    def lid_gap(self, expression: Array) -> Array:
+        """By how much an expression opens the lids, (T, 2) in face units; below 0: closes."""
+        opened = (self.downwards[:, LID_PAIRS[..., 1]] - self.downwards[:, LID_PAIRS[..., 0]]).mean(-1)
+        return _mapped(expression, opened)
 
-    space, blinks = FaceMeshSpace.id, False
+    def lips_closed(self, expression: Array) -> Array:
+        """The expression with lips that meet."""
+        opened = self.lip_gap(expression) / self.lip_gap(self.open_lips[None])
+        closed: Array = expression - opened[:, None, None] * self.open_lips
+        return closed
 
-    def __init__(self, space: FaceMeshSpace, source: FaceMeshSource) -> None:
-        self.own, self.rest, self._space = source.motion, np.zeros((N_KEYPOINTS, 3), np.float32), space
-        self.blink, self.gaze = LIDS_SHUT * blink_of(space, source), space.gaze
-
-    def level(self, motion: Motion) -> Array:
-        """See ``Anatomy``: the head's turn is taken out."""
-        return head_expression(motion)
-
-    def turned(self, expression: Array, rotation: Array) -> Array:
-        """See ``Anatomy``."""
-        turned: Array = expression @ rotation_matrix(rotation)
-        return turned
-
-    def mouth(self, change: Array) -> Array:
-        """See ``Anatomy``; the jaw is part of it."""
-        return self._space.split_mouth(change)[0]
-
-    def eyes(self, change: Array) -> Array:
-        """See ``Anatomy``."""
-        return self._space.eyes(change)
-
-
-class LivePortraitAnatomy:
-    """Expressions count from the photo's own; six of the keypoints are the lips, five the eyes, as in LivePortrait.
-
-    What KDTalker draws has blinks and gaze already.
-    """
-
-    space, blinks = LivePortraitSpace.id, True
-
-    def __init__(self, source: LivePortraitSource) -> None:
-        self.own, self.rest, self.blink = source.motion, source.motion.expression[0], source.blink
-        self.gaze = np.zeros((2, N_KEYPOINTS, 3), np.float32)
-
-    def level(self, motion: Motion) -> Array:
-        """See ``Anatomy``: these networks are given an expression as it is, however the head is turned."""
-        return motion.expression
-
-    def turned(self, expression: Array, rotation: Array) -> Array:
-        """See ``Anatomy``."""
-        return expression
-
-    def mouth(self, change: Array) -> Array:
-        """See ``Anatomy``."""
-        return _only(LIPS, change)
-
-    def eyes(self, change: Array) -> Array:
-        """See ``Anatomy``."""
-        return _only(EYES, change)
+    def eyes_open(self, expression: Array) -> Array:
+        """The expression with lids as in the neutral face."""
+        closed = self.lid_gap(expression).mean(-1) / self.lid_gap(self.blink[None]).mean()
+        opened: Array = expression - closed[:, None, None] * self.blink
+        return opened
 
 
-def blink_of(space: FaceMeshSpace, source: FaceMeshSource) -> Array:
-    """Expression (21, 3) that closes the lids of this face: eyes differ in how far they are open and how they close."""
-    own = head_expression(source.motion)
-    strengths = np.arange(1, STRONGEST_BLINK, 0.1, np.float32)
-    faces = np.concatenate([own, own + strengths[:, None, None] * space.blink])
-    level = source.motion.with_fields(
-        scale=np.ones((len(faces), 1), np.float32),
-        rotation=np.zeros((len(faces), 3), np.float32),
-        translation=np.zeros((len(faces), 3), np.float32),
-        expression=faces,
-    )
-    meshes = space.vertices(source, level)
-    gaps = meshes[:, LID_PAIRS[..., 1], 1] - meshes[:, LID_PAIRS[..., 0], 1]
-    open_still = gaps.mean((1, 2)) / gaps[0].mean()
-    shut = open_still[1:] <= SHUT
-    blink: Array = strengths[shut.argmax() if shut.any() else -1] * space.blink
-    return blink
-
-
-def _only(keypoints: list[int], change: Array) -> Array:
-    part = np.zeros_like(change)
-    part[:, keypoints] = change[:, keypoints]
-    return part
+def _mapped(expression: Array, matrix: Array) -> Array:
+    mapped: Array = expression.reshape(-1, len(matrix)) @ matrix
+    return mapped

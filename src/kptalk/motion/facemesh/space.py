@@ -22,7 +22,6 @@ from safetensors import SafetensorError, safe_open
 from kptalk.errors import WeightsError
 from kptalk.face.geometry import align, rotation_angles, rotation_matrix
 from kptalk.face.topology import (
-    EYE_CORNERS,
     HALF_STABLE,
     LID_PAIRS,
     LIP_PAIRS,
@@ -31,11 +30,15 @@ from kptalk.face.topology import (
     lid_opening,
     lip_opening,
 )
-from kptalk.types import N_KEYPOINTS, Array, Face, Motion, SourceMotion
+from kptalk.motion.facemesh.regions import FaceRegions
+from kptalk.motion.space import Anatomy, Region, relative_pose
+from kptalk.types import N_KEYPOINTS, Array, Motion, Portrait, SourceMotion
 
 N_TOKEN = 7 + 3 * N_KEYPOINTS
 EYE_TO_PIVOT = np.array([0.0, 1.1, 0.9])  # from the eyes' middle to the neck pivot, in face units
-EYE_REACH = (0.28, 0.42)  # face units from an eye's middle: what belongs to it wholly, and what no more
+LIDS_SHUT = 1.25  # the tracker rarely reads quite closed lids, so the learned direction stops short of them
+SHUT = 0.1  # of the photo's own opening: lids that have met
+STRONGEST_BLINK = 2.0  # times the mean person's
 
 
 @dataclass(frozen=True)
@@ -53,21 +56,28 @@ class FaceMeshSource(SourceMotion):
     origin: Array
 
 
-def head_expression(motion: Motion) -> Array:
+def to_head_frame(motion: Motion) -> Array:
     """Expression (T, 21, 3) in the head's own frame: what is left when the head's turn is taken out."""
-    return motion.expression @ np.swapaxes(rotation_matrix(motion.rotation), -1, -2)
+    expression: Array = motion.expression @ np.swapaxes(rotation_matrix(motion.rotation), -1, -2)
+    return expression
+
+
+def from_head_frame(expression: Array, rotation: Array) -> Array:
+    """The inverse of ``to_head_frame``: (T, 21, 3) for heads turned to ``rotation`` (T, 3) degrees."""
+    turned: Array = expression @ rotation_matrix(rotation)
+    return turned
 
 
 def turn(motion: Motion, rotation: Array) -> Motion:
     """The same face on a head turned to ``rotation`` (T, 3) degrees."""
-    expression = head_expression(motion) @ rotation_matrix(rotation)
-    return motion.with_fields(rotation=rotation, expression=expression)
+    return motion.with_fields(rotation=rotation, expression=from_head_frame(to_head_frame(motion), rotation))
 
 
 class FaceMeshSpace:
     """Encodes meshes to motion, decodes motion to meshes; built from the tensors that ``kptalk.train.space`` fits."""
 
-    id = "facemesh"
+    id, keypoints = "facemesh", N_KEYPOINTS
+    to_head_frame, from_head_frame = staticmethod(to_head_frame), staticmethod(from_head_frame)
 
     def __init__(self, tensors: dict[str, Array]) -> None:
         try:
@@ -90,9 +100,7 @@ class FaceMeshSpace:
             self.open_lips = tensors["open_lips"].reshape(N_KEYPOINTS, 3)  # expression that opens the lips by 1
         except KeyError as error:
             raise WeightsError(f"motion space weights lack the tensor {error}") from error
-        share = np.repeat(self._mouth_share(), 3)
-        self.to_mouth = (self.decoder * share) @ self.encoder  # (63, 63) keeps of an expression what the mouth does
-        self.to_eyes = (self.decoder * np.repeat(self._eye_share(), 3)) @ self.encoder  # (63, 63) likewise the eyes
+        self.regions = FaceRegions(self.template, self.decoder, self.encoder, self.open_lips, self.blink)
 
     @classmethod
     def load(cls, path: str | Path) -> FaceMeshSpace:
@@ -115,40 +123,17 @@ class FaceMeshSpace:
 
     def encode(self, displacement: Array) -> Array:
         """Mesh displacements (T, 478, 3) in the head's frame to expression (T, 21, 3)."""
-        expression: Array = displacement.reshape(len(displacement), -1) @ self.encoder
+        expression: Array = displacement.reshape(-1, len(self.encoder)) @ self.encoder
         return expression.reshape(-1, N_KEYPOINTS, 3)
 
     def decode(self, expression: Array) -> Array:
         """Expression (T, 21, 3) to mesh displacements (T, 478, 3) in the head's frame."""
-        displacement: Array = expression.reshape(len(expression), -1) @ self.decoder
+        displacement: Array = expression.reshape(-1, len(self.decoder)) @ self.decoder
         return displacement.reshape(len(expression), -1, 3)
-
-    def split_mouth(self, expression: Array) -> tuple[Array, Array]:
-        """Head-frame expression (T, 21, 3) as the sum of what mouth and jaw do and what the rest of the face does."""
-        mouth = (expression.reshape(len(expression), -1) @ self.to_mouth).reshape(-1, N_KEYPOINTS, 3)
-        return mouth, expression - mouth
-
-    def eyes(self, expression: Array) -> Array:
-        """What lids, irises and the skin around them do in a head-frame expression (T, 21, 3)."""
-        moved: Array = (expression.reshape(len(expression), -1) @ self.to_eyes).reshape(-1, N_KEYPOINTS, 3)
-        return moved
-
-    def lip_gap(self, expression: Array) -> Array:
-        """How far a head-frame expression (T, 21, 3) parts closed lips, (T,) in face units."""
-        downwards = self.decoder.reshape(3 * N_KEYPOINTS, -1, 3)[..., 1]
-        gap: Array = expression.reshape(len(expression), -1) @ (downwards[:, 14] - downwards[:, 13])
-        return gap
-
-    def lid_gap(self, expression: Array) -> Array:
-        """By how much a head-frame expression (T, 21, 3) opens the lids, (T, 2) in face units; below 0: closes."""
-        downwards = self.decoder.reshape(3 * N_KEYPOINTS, -1, 3)[..., 1]
-        opened = (downwards[:, LID_PAIRS[..., 1]] - downwards[:, LID_PAIRS[..., 0]]).mean(-1)
-        gap: Array = expression.reshape(len(expression), -1) @ opened
-        return gap
 
     def mouth_tokens(self, tokens: Array) -> Array:
         """What the mouth and jaw do in expression tokens (T, 63), as tokens."""
-        return (tokens @ (self.unwhiten @ self.to_mouth @ self.whiten)).astype(np.float32)
+        return (tokens @ (self.unwhiten @ self.regions.to_mouth @ self.whiten)).astype(np.float32)
 
     def lip_tokens(self) -> Array:
         """Gap between the lips as a linear function of the expression tokens, (63,): tokens @ this, in face units."""
@@ -162,15 +147,16 @@ class FaceMeshSpace:
         share: Array = variance / variance.sum()
         return share
 
-    def extract(self, face: Face) -> FaceMeshSource:
-        """Source motion of one portrait.
+    def extract(self, portrait: Portrait) -> FaceMeshSource:
+        """Source motion of one portrait; the picture is not looked at.
 
         A single picture does not tell a smile from wide lips: the expression is estimated by a regression learned over
         many people, then corrected so that the neutral mesh has closed lips.
         """
-        scale, rotation, translation = self.pose(face.landmarks[None])
+        landmarks = portrait.face.landmarks
+        scale, rotation, translation = self.pose(landmarks[None])
         unit, origin = float(scale[0]), translation[0]
-        mesh = (face.landmarks - origin) / unit @ rotation[0].T
+        mesh = (landmarks - origin) / unit @ rotation[0].T
         expression = np.append((mesh - self.template).ravel(), 1) @ self.shape_to_expression
         expression = expression.reshape(1, N_KEYPOINTS, 3).astype(np.float32)
         gain = self.gain(self._closed(mesh, self.gain(mesh), expression)[0])  # a smile or an open mouth is wider
@@ -187,6 +173,31 @@ class FaceMeshSpace:
         return FaceMeshSource(
             canonical=canonical, motion=motion, neutral=neutral, gain=gain, unit=unit, origin=origin.astype(np.float32)
         )
+
+    def anatomy(self, source: FaceMeshSource) -> Anatomy:
+        """See ``MotionSpace``: expressions count from the person's neutral face with closed lips."""
+        rest = np.zeros((N_KEYPOINTS, 3), np.float32)
+        return Anatomy(rest, blink=LIDS_SHUT * self._blink_of(source), gaze=self.gaze)
+
+    def region(self, name: Region, change: Array) -> Array:
+        """See ``MotionSpace``; the jaw is part of the mouth."""
+        return self.regions.mouth(change) if name == "mouth" else self.regions.eyes(change)
+
+    def relative(self, motion: Motion, anchor: Motion, source: Motion) -> Motion:
+        """See ``MotionSpace``.
+
+        Both persons' expressions count from their neutral faces with closed lips and open eyes. So the lips are as far
+        open as the driver's, and the lids as far closed, whatever the portrait's mouth or the driver's first frame
+        looks like: else lips that were parted in the photo would never meet. Everything else is relative.
+        """
+        pose = relative_pose(motion, anchor, source)
+        own, first = self.regions.lips_closed(to_head_frame(source)), self.regions.lips_closed(to_head_frame(anchor))
+        expression = own + to_head_frame(motion) - self.regions.eyes_open(first)
+        return motion.with_fields(**pose, expression=from_head_frame(expression, pose["rotation"]))
+
+    def absolute(self, motion: Motion, source: Motion) -> Motion:
+        """See ``MotionSpace``; scale and translation count from the driver's first frame, as everywhere here."""
+        return motion
 
     def neutral(self, meshes: Array) -> Array:
         """A person's neutral mesh (478, 3) from meshes of one video in the head's frame, (T, 478, 3) face units.
@@ -205,8 +216,8 @@ class FaceMeshSpace:
 
         Lips and lids that would cross are held at the line where they meet, or at the portrait's own crossing.
         """
-        mesh = source.neutral + source.gain * self.decode(head_expression(motion))
-        own = source.neutral + source.gain * self.decode(head_expression(source.motion))[0]
+        mesh = source.neutral + source.gain * self.decode(to_head_frame(motion))
+        own = source.neutral + source.gain * self.decode(to_head_frame(source.motion))[0]
         upper, lower = np.concatenate([LIP_PAIRS, LID_PAIRS.reshape(-1, 2)]).T
         allowed = np.minimum(own[lower, 1] - own[upper, 1], 0)
         crossing = np.maximum(allowed - (mesh[:, lower, 1] - mesh[:, upper, 1]), 0)
@@ -224,7 +235,7 @@ class FaceMeshSpace:
         """
         pose = np.concatenate([motion.scale - anchor.scale, motion.rotation - anchor.rotation, motion.translation], 1)
         pose[:, 4:] -= anchor.translation
-        expression = head_expression(motion).reshape(len(motion), -1) @ self.whiten
+        expression = to_head_frame(motion).reshape(len(motion), -1) @ self.whiten
         tokens: Array = np.concatenate([pose / self.pose_std, expression], 1).astype(np.float32)
         return tokens
 
@@ -248,19 +259,20 @@ class FaceMeshSpace:
         token: Array = np.concatenate([np.zeros(7), keypoints]).astype(np.float32)
         return token
 
-    def _mouth_share(self) -> Array:
-        """How much a vertex belongs to mouth and jaw, (478,): 1 at the lips and below, 0 above the nose's tip."""
-        nose, lips = self.template[1, 1], self.template[13, 1]
-        share: Array = np.clip((self.template[:, 1] - nose) / (lips - nose), 0, 1)
-        return share
-
-    def _eye_share(self) -> Array:
-        """How much a vertex belongs to an eye, (478,): 1 at the lids and next to them, 0 from the cheek and brow on."""
-        middles = self.template[EYE_CORNERS, :2].mean(1)
-        distance = np.linalg.norm(self.template[:, None, :2] - middles, axis=-1).min(1)
-        near, far = EYE_REACH
-        share: Array = np.clip((far - distance) / (far - near), 0, 1)
-        return share
+    def _blink_of(self, source: FaceMeshSource) -> Array:
+        """Expression (21, 3) that closes this face's lids: eyes differ in how far they are open and how they close."""
+        own = to_head_frame(source.motion)
+        strengths = np.arange(1, STRONGEST_BLINK, 0.1, np.float32)
+        faces = np.concatenate([own, own + strengths[:, None, None] * self.blink])
+        motion = source.motion.repeat(len(faces))
+        level = {"scale": np.ones_like(motion.scale), "translation": np.zeros_like(motion.translation)}
+        level["rotation"] = np.zeros_like(motion.rotation)
+        meshes = self.vertices(source, motion.with_fields(**level, expression=faces))
+        gaps = meshes[:, LID_PAIRS[..., 1], 1] - meshes[:, LID_PAIRS[..., 0], 1]
+        open_still = gaps.mean((1, 2)) / gaps[0].mean()
+        shut = open_still[1:] <= SHUT
+        blink: Array = strengths[shut.argmax() if shut.any() else -1] * self.blink
+        return blink
 
     def _closed(self, mesh: Array, gain: Array, expression: Array) -> tuple[Array, Array]:
         """The neutral mesh (478, 3) with closed lips under ``mesh``, and the expression (1, 21, 3) between the two.
@@ -279,7 +291,7 @@ class FaceMeshSpace:
         width = np.linalg.norm(mesh[corners[0], :2] - mesh[corners[1], :2])
         usual = np.linalg.norm(self.template[corners[0], :2] - self.template[corners[1], :2])
         mouth = np.clip(width / usual, 0.8, 1.2)
-        gain *= 1 + (mouth - 1) * self._mouth_share()[:, None]
+        gain *= 1 + (mouth - 1) * self.regions.mouth_share()[:, None]
         openings = np.clip(lid_opening(mesh) / lid_opening(self.template), 0.7, 1.4)
         for opening, pairs in zip(openings, LID_PAIRS, strict=True):
             gain[pairs.ravel(), 1] = opening

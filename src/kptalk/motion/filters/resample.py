@@ -3,64 +3,60 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
 
+from kptalk.motion.filters.buffer import FrameBuffer
 from kptalk.types import FIELDS, Array, Motion
 
 
 @dataclass(frozen=True)
 class ResampleState:
-    """Where a stream stands: frames still needed, the number of the first of them, and the next frame to give out."""
+    """Where a stream stands: the rate wanted, the frames still needed, and the next frame to give out at that rate."""
 
     fps: Fraction
-    kept: Motion | None
-    first: int
-    next_frame: int
+    frames: FrameBuffer = field(default_factory=FrameBuffer)
+    next_frame: int = 0
 
 
-def start(fps: Fraction) -> ResampleState:
-    """State of a stream that has seen no frame; ``fps`` is the rate wanted."""
-    return ResampleState(fps, None, 0, 0)
+def step(motion: Motion, state: ResampleState) -> tuple[Motion, ResampleState]:
+    """Take in n frames; returns those that became known at the new rate, and the state."""
+    state = replace(state, frames=state.frames.append(motion, np.zeros(len(motion), np.float32)))
+    until = state.next_frame
+    while until * motion.fps / state.fps + 2 < state.frames.end:
+        until += 1
+    return _interpolated(until, state)
 
 
-def step(motion: Motion, state: ResampleState) -> tuple[Motion | None, ResampleState]:
-    """Take in n frames; returns those that became known at the new rate (None if there are none), and the state."""
-    kept = motion if state.kept is None else Motion.concatenate([state.kept, motion])
-    end = state.next_frame
-    while (end * kept.fps / state.fps) + 2 < state.first + len(kept):
-        end += 1
-    return _cut(kept, end, state)
+def finish(state: ResampleState, total: int) -> Motion:
+    """The frames that remain of a stream that has had some, so that ``total`` were given out; the last frame holds."""
+    return _interpolated(total, state)[0]
 
 
-def finish(state: ResampleState, total: int) -> Motion | None:
-    """The frames that remain, so that ``total`` were given out; the last frame holds."""
-    return None if state.kept is None else _cut(state.kept, total, state)[0]
-
-
-def whole(motion: Motion, fps: Fraction) -> Motion:
+def resample(motion: Motion, fps: Fraction) -> Motion:
     """A whole motion at another frame rate, for as long as it lasts."""
     total = max(1, math.floor((len(motion) - 1) * fps / motion.fps) + 1)
-    head, state = step(motion, start(fps))
-    rest = finish(state, total)
-    return Motion.concatenate([part for part in (head, rest) if part is not None])
+    head, state = step(motion, ResampleState(fps))
+    return Motion.concatenate([head, finish(state, total)])
 
 
-def _cut(kept: Motion, end: int, state: ResampleState) -> tuple[Motion | None, ResampleState]:
-    if end <= state.next_frame:
-        return None, replace(state, kept=kept)
-    times = [k * kept.fps / state.fps - state.first for k in range(state.next_frame, end)]
-    if kept.fps == state.fps:
-        indices = np.minimum([int(t) for t in times], len(kept) - 1)
+def _interpolated(until: int, state: ResampleState) -> tuple[Motion, ResampleState]:
+    """The frames up to number ``until``, excluded, at the new rate, and the state after them."""
+    kept, first = state.frames.kept, state.frames.first
+    assert kept is not None
+    times = [k * kept.fps / state.fps - first for k in range(state.next_frame, until)]
+    if kept.fps == state.fps or not times:
+        indices = np.minimum(np.array(times, np.int64), len(kept) - 1)
         fields = {name: getattr(kept, name)[indices] for name in FIELDS}
     else:
         fields = {name: _catmull_rom(getattr(kept, name), times) for name in FIELDS}
-    out = Motion(**fields, fps=state.fps, space=kept.space)
-    needed = math.floor(end * kept.fps / state.fps) - 1 - state.first
-    drop = min(max(needed, 0), len(kept) - 1)
-    return out, ResampleState(state.fps, kept[drop:], state.first + drop, end)
+    needed = math.floor(until * kept.fps / state.fps) - 1
+    frames = state.frames.advance(min(needed, state.frames.end - 1), 0)
+    return Motion(**fields, fps=state.fps, space=kept.space), ResampleState(
+        state.fps, frames, max(until, state.next_frame)
+    )
 
 
 def _catmull_rom(values: Array, times: list[Fraction]) -> Array:

@@ -16,24 +16,27 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from kptalk.errors import ImageError, WeightsError
-from kptalk.face.geometry import rotation_angles, rotation_matrix
+from kptalk.face.geometry import rotation_matrix
+from kptalk.motion.liveportrait.regions import region
+from kptalk.motion.space import Anatomy, relative_pose
 from kptalk.networks.motion_extractor import MotionExtractor, bins_to_degrees
-from kptalk.types import N_KEYPOINTS, Array, Image, Motion, SourceMotion
+from kptalk.types import N_KEYPOINTS, Array, Image, Motion, Portrait, SourceMotion
 
 CROP = 256  # pixels, side of the face crop that the networks see
 N_TOKEN = 7 + 3 * N_KEYPOINTS
-AT_ONCE = 8  # pictures; bounds memory
+BATCH_SIZE = 8  # pictures; bounds memory
 # A token is scale, yaw, pitch, roll, translation, expression: the fields' names in KDTalker's statistics, their widths.
 TOKEN_FIELDS = {"scale": 1, "yaw": 1, "pitch": 1, "roll": 1, "t": 3, "exp": 3 * N_KEYPOINTS}
 CANONICAL_FIELD = {"kp": 3 * N_KEYPOINTS}
 FPS = Fraction(25)  # of KDTalker's motion
-LIPS = [6, 12, 14, 17, 19, 20]  # LivePortrait's keypoints that move the lips
-EYES = [11, 13, 15, 16, 18]  # and those that move lids and irises
 
 
 @dataclass(frozen=True)
 class LivePortraitSource(SourceMotion):
-    """What is read from a portrait; ``blink`` (21, 3) is what closes its lids when added to the expression."""
+    """What is read from a portrait; ``blink`` (21, 3) is what closes its lids when added to the expression.
+
+    The space does not know it: it is zero until the renderer, which has LivePortrait's network for it, fills it in.
+    """
 
     blink: Array
 
@@ -50,7 +53,8 @@ class LivePortraitSpace:
         WeightsError: the statistics lack a field or have one of another size.
     """
 
-    id = "liveportrait"
+    id, keypoints = "liveportrait", N_KEYPOINTS
+    region = staticmethod(region)
 
     def __init__(self, extractor: MotionExtractor, statistics: Mapping[str, Array] | None = None) -> None:
         self.extractor = extractor.eval()
@@ -58,10 +62,36 @@ class LivePortraitSpace:
             self.token_mean, self.token_std = _joined(statistics, TOKEN_FIELDS)
             self.canonical_mean, self.canonical_std = _joined(statistics, CANONICAL_FIELD)
 
-    def extract(self, image: Image) -> SourceMotion:
+    def extract(self, portrait: Portrait) -> LivePortraitSource:
         """Source motion of one face crop, (256, 256, 3) uint8 RGB; its frame rate means nothing."""
-        canonical, motion = self.read(image[None], FPS)
-        return SourceMotion(canonical[0], motion)
+        canonical, motion = self.read(portrait.image[None], FPS)
+        return LivePortraitSource(canonical[0], motion, np.zeros((N_KEYPOINTS, 3), np.float32))
+
+    def anatomy(self, source: LivePortraitSource) -> Anatomy:
+        """See ``MotionSpace``: expressions count from the photo's own; gaze is the denoiser's."""
+        gaze = np.zeros((2, N_KEYPOINTS, 3), np.float32)
+        return Anatomy(source.motion.expression[0], source.blink, gaze)
+
+    def to_head_frame(self, motion: Motion) -> Array:
+        """See ``MotionSpace``: these networks are given an expression as it is, however the head is turned."""
+        return motion.expression
+
+    def from_head_frame(self, expression: Array, rotation: Array) -> Array:
+        """See ``MotionSpace``."""
+        return expression
+
+    def relative(self, motion: Motion, anchor: Motion, source: Motion) -> Motion:
+        """See ``MotionSpace``: delta = delta_s + delta_d - delta_d0, as in KDTalker and LivePortrait."""
+        expression = source.expression + motion.expression - anchor.expression
+        return motion.with_fields(**relative_pose(motion, anchor, source), expression=expression)
+
+    def absolute(self, motion: Motion, source: Motion) -> Motion:
+        """See ``MotionSpace``: the driving motion as it is, at the size that the face has in the source.
+
+        All 63 numbers of the expression are replaced, as in KDTalker; LivePortrait's own program now replaces thirteen
+        keypoints whole and five in part.
+        """
+        return motion.with_fields(scale=np.broadcast_to(source.scale, motion.scale.shape))
 
     def read(self, images: Image, fps: Fraction) -> tuple[Array, Motion]:
         """Motion of the face crops of a video.
@@ -78,7 +108,7 @@ class LivePortraitSpace:
         """
         if images.shape[1:] != (CROP, CROP, 3) or images.dtype != np.uint8:
             raise ImageError(f"face crops are {images.dtype} {images.shape}: give uint8 (T, {CROP}, {CROP}, 3)")
-        parts = [self._read(images[first : first + AT_ONCE]) for first in range(0, len(images), AT_ONCE)]
+        parts = [self._read(images[first : first + BATCH_SIZE]) for first in range(0, len(images), BATCH_SIZE)]
         columns = np.concatenate(parts) if parts else np.zeros((0, N_TOKEN + 3 * N_KEYPOINTS), np.float32)
         return columns[:, N_TOKEN:].reshape(-1, N_KEYPOINTS, 3), _motion(columns[:, :N_TOKEN], fps)
 
@@ -129,30 +159,6 @@ def keypoints(canonical: Array, motion: Motion) -> Array:
     shift = motion.translation * np.array([1, 1, 0], np.float32)
     moved: Array = (motion.scale[:, None] * shaped + shift[:, None]).astype(np.float32)
     return moved
-
-
-def absolute(motion: Motion, source: Motion) -> Motion:
-    """The driving motion as it is, at the size that the face has in the source (one frame)."""
-    return motion.with_fields(scale=np.broadcast_to(source.scale, motion.scale.shape))
-
-
-def relative(motion: Motion, anchor: Motion, source: Motion) -> Motion:
-    """What the driving motion changes since its own frame ``anchor``, added to the source.
-
-    R = R_d R_d0^T R_s, delta = delta_s + delta_d - delta_d0, t likewise, s = s_s s_d / s_d0; matrices for row vectors.
-
-    Args:
-        motion: T frames.
-        anchor: one frame of the driver, mostly its first.
-        source: one frame, of the portrait.
-    """
-    driven, first, own = (rotation_matrix(m.rotation.astype(np.float64)) for m in (motion, anchor, source))
-    return motion.with_fields(
-        scale=source.scale * motion.scale / anchor.scale,
-        rotation=rotation_angles(driven @ np.swapaxes(first, -1, -2) @ own).astype(np.float32),
-        translation=source.translation + motion.translation - anchor.translation,
-        expression=source.expression + motion.expression - anchor.expression,
-    )
 
 
 def read_statistics(path: str | Path) -> dict[str, Array]:

@@ -12,7 +12,7 @@ from kptalk.face.framing import EDGES, Edge
 from kptalk.face.topology import EYE_CORNERS, LID_PAIRS
 from kptalk.motion.liveportrait.space import LivePortraitSource, keypoints
 from kptalk.networks.stitching import StitchingNetwork, retarget, stitch
-from kptalk.render.liveportrait.renderer import LivePortraitRenderer, PreparedCrop
+from kptalk.render.liveportrait.renderer import SIZE, LivePortraitRenderer, PreparedCrop
 from kptalk.types import Array, Image, Motion, Portrait
 
 MIDDLE = LID_PAIRS.shape[1] // 2  # of the pairs on the lids, the one above the iris
@@ -36,6 +36,8 @@ class PortraitRenderer:
         eyes: opens and closes lids.
     """
 
+    name = "liveportrait"
+
     def __init__(self, crops: LivePortraitRenderer, stitching: StitchingNetwork, eyes: StitchingNetwork) -> None:
         self.crops, self.stitching, self.eyes = crops, stitching.eval(), eyes.eval()
 
@@ -58,13 +60,25 @@ class PortraitRenderer:
         source = LivePortraitSource(state.source.canonical, state.source.motion, blink)
         return PreparedPortrait(source, state, not set(EDGES) <= set(free))
 
-    def draw(self, state: PreparedPortrait, motion: Motion) -> Image:
+    def source(self, prepared: PreparedPortrait) -> LivePortraitSource:
+        """See ``Renderer``."""
+        return prepared.source
+
+    def start(self, prepared: PreparedPortrait, seed: int) -> PreparedPortrait:
+        """See ``Renderer``: nothing is remembered from frame to frame."""
+        return prepared
+
+    def finish(self, state: PreparedPortrait) -> Image:
+        """See ``Renderer``."""
+        return np.empty((0, SIZE, SIZE, 3), np.uint8)
+
+    def step(self, motion: Motion, state: PreparedPortrait) -> tuple[Image, PreparedPortrait]:
         """Frames (T, 512, 512, 3) uint8 RGB.
 
         Raises:
             MotionError: the motion belongs to another motion space.
         """
-        return self.crops.draw(state.crop, self._stitched(state, motion) if state.stitched else motion)
+        return self.crops.draw(state.crop, self._stitched(state, motion) if state.stitched else motion), state
 
     @torch.inference_mode()
     def _stitched(self, state: PreparedPortrait, motion: Motion) -> Motion:

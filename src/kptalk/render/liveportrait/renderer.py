@@ -18,7 +18,7 @@ from kptalk.networks.spade import SpadeDecoder
 from kptalk.networks.warping import WarpingNetwork
 from kptalk.render.liveportrait.cpu.decoder import FastDecoder
 from kptalk.render.liveportrait.cpu.warping import FastWarping
-from kptalk.types import Image, Motion, SourceMotion
+from kptalk.types import Face, Image, Motion, Portrait, SourceMotion
 
 SIZE = 512  # pixels, side of a frame
 Warp = Callable[[Tensor, Tensor, Tensor], Tensor]  # volume, driving and source keypoints to features: WarpingNetwork
@@ -69,7 +69,7 @@ class LivePortraitRenderer:
         Raises:
             ImageError: the crop has another shape.
         """
-        source = self.space.extract(crop)
+        source = self.space.extract(Portrait(crop, Face(np.zeros((0, 3), np.float32))))
         volume = self.appearance(crops_to_tensor(crop[None], self.device))
         own = torch.from_numpy(keypoints(source.canonical, source.motion)).to(self.device)
         return PreparedCrop(source, volume, own)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kptalk.errors import MotionError
 from kptalk.face.geometry import rotation_matrix
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace
 from kptalk.render.mesh.eyes import Eye, draw_eyes, prepare_eyes, seal_lids
@@ -45,6 +44,8 @@ class PreparedMesh:
 class MeshRenderer:
     """Draws motion of the space ``facemesh`` on a photo; holds no state of its own, so threads may share it."""
 
+    name = "mesh"
+
     def __init__(self, space: FaceMeshSpace) -> None:
         self.space = space
 
@@ -56,7 +57,7 @@ class MeshRenderer:
             free: edges at which the picture may move, because they are the photo's own; at the others the frames'
                 outermost pixels are the photo's.
         """
-        source = self.space.extract(portrait.face)
+        source = self.space.extract(portrait)
         landmarks = portrait.face.landmarks
         closed = source.origin + source.unit * (source.neutral @ rotation_matrix(source.motion.rotation[0]))
         size = portrait.image.shape[0], portrait.image.shape[1]
@@ -73,16 +74,25 @@ class MeshRenderer:
             free=frozenset(free),
         )
 
-    def draw(self, state: PreparedMesh, motion: Motion) -> Image:
+    def source(self, prepared: PreparedMesh) -> FaceMeshSource:
+        """See ``Renderer``."""
+        return prepared.source
+
+    def start(self, prepared: PreparedMesh, seed: int) -> PreparedMesh:
+        """See ``Renderer``: nothing is remembered from frame to frame."""
+        return prepared
+
+    def finish(self, state: PreparedMesh) -> Image:
+        """See ``Renderer``."""
+        return np.empty((0, *state.portrait.image.shape), np.uint8)
+
+    def step(self, motion: Motion, state: PreparedMesh) -> tuple[Image, PreparedMesh]:
         """Frames (T, H, W, 3) uint8 RGB of the photo's own size.
 
         Raises:
             MotionError: the motion belongs to another motion space.
         """
-        if motion.space != self.space.id:
-            raise MotionError(
-                f"motion of the space {motion.space!r} cannot be drawn by the mesh; expected {self.space.id!r}"
-            )
+        motion.require_space(self.space.id)
         motion = clamp_pose(state.source, motion)
         frames = np.empty((len(motion), *state.portrait.image.shape), np.uint8)
         for i in range(len(motion)):
@@ -90,7 +100,7 @@ class MeshRenderer:
             face = self.space.vertices(state.source, motion[i : i + 1])[0]
             matrix, offset = rigid_motion(state.source, motion, i)
             frames[i] = draw_vertices(state, face, matrix, offset)
-        return frames
+        return frames, state
 
 
 def rigid_motion(source: FaceMeshSource, motion: Motion, frame: int) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 import pytest
 from fakes import facemesh_space, fake_pipeline
 
-from kptalk import doctor
+from kptalk.cli import doctor
 from kptalk.errors import MotionError, WeightsError
 from kptalk.version import __version__
 

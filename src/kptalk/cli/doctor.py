@@ -1,4 +1,4 @@
-"""Looks whether this installation can do its work."""
+"""``kptalk doctor``: looks whether this installation can do its work."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from kptalk.methods.facemesh import load_space
 from kptalk.pipeline import Pipeline
 from kptalk.types import Face, Portrait
 from kptalk.version import __version__
+from kptalk.weights.model import open_model
 
 PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "mediapipe", "diffusers", "safetensors", "huggingface_hub")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: ``what``, whether it is ``good``, and the ``detail`` to print."""
+    """One thing looked at: ``what``, whether it is ``ok``, and the ``detail`` to print."""
 
     what: str
-    good: bool
+    ok: bool
     detail: str
 
 
@@ -72,7 +73,7 @@ def _one_second(pipeline: Pipeline) -> Finding:
     """Draw one second of a hum on a plain face-coloured picture: no photo is shipped with the package."""
     side = 256
     image = np.full((side, side, 3), (205, 170, 150), np.uint8)
-    template = load_space().template
+    template = load_space(open_model("embedded")).template
     centred = (template - template.mean(0)) * side * 0.25 + np.array([side / 2, side / 2, 0])
     portrait = Portrait(image, Face(centred.astype(np.float32)))
     t = np.arange(16_000) / 16_000

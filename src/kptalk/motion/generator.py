@@ -1,0 +1,150 @@
+"""Speech to motion in windows of 64 frames, one after the other, as a stream (KDTalker, section 3.4).
+
+What all generators share is written here: mel windows wait until a window is full; the last window is filled up with
+silence; randomness is a function of the seed and the window's number, so that a state is a value. Where windows
+overlap, the first frames of a window repeat those of the window before.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from kptalk.audio import mean_norm
+from kptalk.audio.mel import N_MELS, SILENCE
+from kptalk.audio.windows import MEL_WINDOW, Windows
+from kptalk.motion.space import SourceT
+from kptalk.motion.windows import WindowGrid
+from kptalk.types import Array, Motion
+
+FPS = Fraction(25)  # the rate that the denoisers were trained at; motion is resampled to the video's rate afterwards
+WINDOW = 64  # frames in a window
+MemoryT = TypeVar("MemoryT")
+
+
+@dataclass(frozen=True)
+class GeneratorState(Generic[SourceT, MemoryT]):
+    """Where a stream stands.
+
+    ``windows`` (n, 80, 16) are the mel windows from the first frame of the next motion window on; ``number`` is that
+    window's. ``mean_norm`` is the mean of the speech heard so far; ``memory`` is what the generator keeps of the
+    windows before.
+    """
+
+    source: SourceT
+    seed: int
+    number: int
+    windows: Windows
+    mean_norm: mean_norm.MeanNormState
+    memory: MemoryT
+
+
+@dataclass(frozen=True)
+class WindowInput:
+    """What is heard in one window: ``mels`` (64, 80, 16), normalised by ``mean_norm``; speech ``activity`` (64,).
+
+    ``given_out`` are the frames that belong to this window alone, and ``rng`` draws its noise.
+    """
+
+    mels: Windows
+    mean_norm: mean_norm.MeanNormState
+    activity: Array
+    given_out: slice
+    rng: np.random.Generator
+
+
+class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
+    """Speech to motion at 25 fps for one kind of window.
+
+    Attributes:
+        grid: where windows meet.
+        draws_blinks: whether the motion has blinks and gaze of its own.
+        speech_mel_mean: (80,) mean mel level of speech, against which silence is told.
+    """
+
+    grid: WindowGrid
+    draws_blinks: bool
+
+    def __init__(self, speech_mel_mean: Array) -> None:
+        self.speech_mel_mean = speech_mel_mean
+
+    @abstractmethod
+    def with_steps(self, steps: int | None) -> WindowGenerator[SourceT, MemoryT]:
+        """The same with another number of denoising steps; None keeps what suits the model."""
+
+    @abstractmethod
+    def first_memory(self, source: SourceT) -> MemoryT:
+        """What is remembered before the first window."""
+
+    @abstractmethod
+    def draw(self, heard: WindowInput, source: SourceT, memory: MemoryT) -> tuple[Motion, MemoryT]:
+        """The motion of the frames ``heard.given_out``, and what the next window needs to know."""
+
+    def start(self, source: SourceT, seed: int) -> GeneratorState[SourceT, MemoryT]:
+        """State of a stream that has heard nothing."""
+        windows = np.zeros((0, N_MELS, MEL_WINDOW), np.float32)
+        norm = mean_norm.start(self.speech_mel_mean)
+        return GeneratorState(source, seed, 0, windows, norm, self.first_memory(source))
+
+    def step(
+        self, windows: Windows, state: GeneratorState[SourceT, MemoryT]
+    ) -> tuple[Motion, Array, GeneratorState[SourceT, MemoryT]]:
+        """Hear (n, 80, 16) mel windows of the next n frames.
+
+        Returns:
+            the motion of the frames that became known (between 0 and n + 64 of them), how much speech there is in each,
+            (k,) float32 from 0 to 1, and the new state.
+        """
+        state = replace(state, windows=np.concatenate([state.windows, windows]))
+        motion, activity = [state.source.motion[:0]], [np.zeros(0, np.float32)]
+        while len(state.windows) >= WINDOW:
+            drawn, active, state = self._window(self.grid.first, state)
+            motion.append(drawn)
+            activity.append(active)
+        return Motion.concatenate(motion), np.concatenate(activity), state
+
+    def finish(self, state: GeneratorState[SourceT, MemoryT]) -> tuple[Motion, Array]:
+        """Motion and speech of the frames that remain; silence is heard after the end."""
+        remaining = len(state.windows)
+        if remaining <= self._overlap(state):
+            return state.source.motion[:0], np.zeros(0, np.float32)
+        silence = np.full((max(0, WINDOW - remaining), *state.windows.shape[1:]), SILENCE, np.float32)
+        padded = replace(state, windows=np.concatenate([state.windows, silence]))
+        return self._window(remaining, padded)[:2]
+
+    def _overlap(self, state: GeneratorState[SourceT, MemoryT]) -> int:
+        """How many of the next window's first frames repeat the window before."""
+        return self.grid.first - self.grid.stride if state.number else 0
+
+    def _window(
+        self, end: int, state: GeneratorState[SourceT, MemoryT]
+    ) -> tuple[Motion, Array, GeneratorState[SourceT, MemoryT]]:
+        """Draw the next window; of its frames those before ``end`` are given out."""
+        windows, repeated = state.windows[:WINDOW], WINDOW - self.grid.stride if state.number else 0
+        norm = mean_norm.update(windows[repeated:], state.mean_norm)
+        activity, given_out = speech_activity(windows, norm), slice(self._overlap(state), end)
+        rng = np.random.default_rng([state.seed, 0, state.number])
+        heard = WindowInput(windows, norm, activity, given_out, rng)
+        motion, memory = self.draw(heard, state.source, state.memory)
+        rest = state.windows[self.grid.stride :]
+        state = replace(state, number=state.number + 1, windows=rest, mean_norm=norm, memory=memory)
+        return motion, activity[given_out], state
+
+
+def speech_activity(windows: Windows, state: mean_norm.MeanNormState) -> Array:
+    """How much speech each frame holds, (n, 80, 16) to (n,) from 0 (silence) to 1.
+
+    A frame counts by its loudness against the speech so far, 25 dB below it is silence; the lips move from three
+    frames before a sound to two after it.
+    """
+    loudness = windows[:, :, 5:11].mean((1, 2))
+    usual = float((state.total / state.weight).mean())
+    active = np.clip((loudness - max(usual - 2.0, SILENCE + 0.4)) / 0.8, 0, 1)
+    padded = np.pad(active, (2, 3), mode="edge")
+    widest = np.lib.stride_tricks.sliding_window_view(padded, 6).max(-1)
+    smooth = np.convolve(np.pad(widest, 2, mode="edge"), np.array([1, 2, 3, 2, 1]) / 9, "valid")
+    return smooth.astype(np.float32)

@@ -1,0 +1,55 @@
+"""Interface of a renderer: motion of one space becomes pictures, as a stream with explicit state.
+
+    prepared = renderer.prepare(portrait, free)
+    state = renderer.start(prepared, seed)
+    frames, state = renderer.step(motion, state)      # for every chunk of the motion
+    frames = renderer.finish(state)                   # what a renderer that looks ahead still holds back
+
+States are values: the same state and chunk give the same frames, and threads may share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol, TypeVar
+
+from kptalk.face.framing import Edge
+from kptalk.types import Image, Motion, Portrait, SourceMotion
+
+SourceT_co = TypeVar("SourceT_co", bound=SourceMotion, covariant=True)
+PreparedT = TypeVar("PreparedT")
+DrawStateT = TypeVar("DrawStateT")
+
+
+class Renderer(Protocol[SourceT_co, PreparedT, DrawStateT]):
+    """Draws motion of one space on a portrait; holds no state of its own.
+
+    A prepared portrait was read once, for all its frames; a draw state is what a stream of frames remembers.
+    """
+
+    @property
+    def name(self) -> str:
+        """``mesh`` or ``liveportrait``."""
+
+    def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> PreparedT:
+        """Read a portrait; ``free`` names the edges at which the picture may move.
+
+        Raises:
+            ImageError: the picture has a size that this renderer does not draw.
+        """
+
+    def source(self, prepared: PreparedT) -> SourceT_co:
+        """What the motion space read from the portrait."""
+
+    def start(self, prepared: PreparedT, seed: int) -> DrawStateT:
+        """State before the first frame; ``seed`` fixes all that is random."""
+
+    def step(self, motion: Motion, state: DrawStateT) -> tuple[Image, DrawStateT]:
+        """Frames (T, H, W, 3) uint8 RGB, and the state after them; T may be less than the motion's.
+
+        Raises:
+            MotionError: the motion belongs to another motion space.
+        """
+
+    def finish(self, state: DrawStateT) -> Image:
+        """The frames (T, H, W, 3) uint8 RGB that are left, often none."""

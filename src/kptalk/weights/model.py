@@ -1,0 +1,152 @@
+"""A model is a folder that knows what it is: ``model.json`` names its method, its files and its licence.
+
+{"method": "facemesh", "files": {"motion": "motion.safetensors", ...}, "optional": ["lips"], "fps": 25,
+ "window": 64, "licence": "...", "card": "MODEL_CARD.md"}
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from kptalk.errors import WeightsError
+from kptalk.files import write_bytes
+from kptalk.types import Array
+from kptalk.weights.registry import TABLE, weights_folder
+from kptalk.weights.store import embedded_folder, read_header
+
+MODEL_JSON = "model.json"
+NAMES = ("embedded", "official")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The content of ``model.json``.
+
+    Attributes:
+        method: name in ``kptalk.methods.METHODS``.
+        files: file names in the folder, by what they are.
+        optional: of these, what the model works without.
+        fps: frames per second that the motion was trained at.
+        window: frames that the generator draws together.
+        licence: under which terms the weights may be used.
+        card: file in the folder that says what they were trained on.
+    """
+
+    method: str
+    files: dict[str, str]
+    optional: tuple[str, ...] = ()
+    fps: int = 25
+    window: int = 64
+    licence: str = "not stated"
+    card: str = ""
+
+
+OFFICIAL = ModelCard(
+    method="kdtalker",
+    files={entry.name: entry.converted for entry in TABLE if entry.set == "official"},
+    optional=("retargeting_lip",),
+    licence="; ".join(dict.fromkeys(entry.licence for entry in TABLE if entry.set == "official")),
+)
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model that is on this machine; ``name`` is what the user called it."""
+
+    name: str
+    path: Path
+    card: ModelCard = field(repr=False)
+
+    @property
+    def method(self) -> str:
+        """Name in ``kptalk.methods.METHODS``."""
+        return self.card.method
+
+    @property
+    def official(self) -> bool:
+        """Whether these are the converted files of the registry."""
+        return self.card is OFFICIAL
+
+    def file(self, name: str) -> Path:
+        """The file of one network.
+
+        Raises:
+            WeightsError: it is not there.
+        """
+        path = self.path / self.card.files.get(name, f"{name}.safetensors")
+        if not path.is_file():
+            raise WeightsError(f"missing weights: {path}")
+        return path
+
+    def optional_file(self, name: str) -> Path | None:
+        """The file of a network that need not be there; None where it is not."""
+        path = self.path / self.card.files.get(name, f"{name}.safetensors")
+        return path if path.is_file() else None
+
+    def missing(self) -> list[str]:
+        """What the model needs and has not."""
+        needed = {name: file for name, file in self.card.files.items() if name not in self.card.optional}
+        return [name for name, file in needed.items() if not (self.path / file).is_file()]
+
+    def require_all(self) -> None:
+        """Make sure that all files are here.
+
+        Raises:
+            WeightsError: some are missing, all of which the message names.
+        """
+        if names := self.missing():
+            get = (
+                ": run `kptalk weights pull --accept-licence`, or `kptalk weights convert FOLDER` with your own copies"
+                if self.official
+                else f" in {self.path}"
+            )
+            raise WeightsError(f"missing {self.name} weights: {', '.join(names)}{get}")
+
+    def size(self) -> int:
+        """Bytes of the files that are here."""
+        paths = [self.path / file for file in self.card.files.values()]
+        return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def open_model(name: str | PathLike[str]) -> ModelFolder:
+    """The model of a name, ``embedded`` or ``official``, or of a folder.
+
+    Raises:
+        WeightsError: there is no such folder, or its ``model.json`` is absent or damaged.
+    """
+    if str(name) == "official":
+        return ModelFolder("official", weights_folder(), OFFICIAL)
+    path = embedded_folder() if str(name) == "embedded" else Path(name)
+    try:
+        content = json.loads((path / MODEL_JSON).read_text())
+        return ModelFolder(path.resolve().name, path, ModelCard(**{**content, "optional": tuple(content["optional"])}))
+    except FileNotFoundError as error:
+        raise WeightsError(f"no {MODEL_JSON} in {path}: give {', '.join(NAMES)} or a model folder") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise WeightsError(f"cannot read {path / MODEL_JSON}: {error}") from error
+
+
+def write_model_json(folder: Path, card: ModelCard) -> None:
+    """Make a folder of weights a model.
+
+    Raises:
+        WeightsError: it cannot be written.
+    """
+    write_bytes(folder / MODEL_JSON, (json.dumps(asdict(card), indent=1) + "\n").encode(), WeightsError)
+
+
+def speech_mel_mean(audio: Path) -> Array:
+    """(80,) mean mel level of speech, from the header of trained audio weights; against it silence is told.
+
+    Raises:
+        WeightsError: the header has none.
+    """
+    try:
+        return np.array(json.loads(read_header(audio)["speech_mel_mean"]), np.float32)
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"{audio} has no mean mel level of speech: train it with this version") from error
