@@ -21,10 +21,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photo, speech = portrait(folder), recording(folder, 8)
-        for output in ("full", "crop"):
+        for framing in ("full", "crop"):
             command = ["animate", photo, speech, "-o", folder / "out.mp4", "--overwrite", "--framing", framing]
             seconds = [run(*command, "--model", arguments.model)[0] for _ in range(arguments.runs)]
-            print(f"8 s of speech, 512x512 {output}: median {statistics.median(seconds):.1f} s, all {seconds}")
+            print(f"8 s of speech, 512x512 {framing}: median {statistics.median(seconds):.1f} s, all {seconds}")
 
 
 if __name__ == "__main__":

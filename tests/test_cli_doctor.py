@@ -23,7 +23,7 @@ def findings():
 def test_a_healthy_installation(healthy):
     found = findings()
     assert list(found) == ["kptalk", "packages", "device", "face finder", "embedded weights", "one second drawn"]
-    assert all(finding.good for finding in found.values())
+    assert all(finding.ok for finding in found.values())
     assert __version__ in found["kptalk"].detail
     assert "torch " in found["packages"].detail
     assert "threads" in found["device"].detail
@@ -37,20 +37,20 @@ def test_missing_weights_are_reported_and_nothing_is_drawn(monkeypatch):
 
     monkeypatch.setattr(doctor.Pipeline, "from_pretrained", missing)
     found = findings()
-    assert not found["embedded weights"].good
+    assert not found["embedded weights"].ok
     assert "no embedded weights 'motion'" in found["embedded weights"].detail
     assert "one second drawn" not in found
 
 
 def test_missing_weights_are_found_in_the_package(monkeypatch, tmp_path):
     monkeypatch.setattr("kptalk.weights.store.files", lambda _: tmp_path)
-    assert not findings()["embedded weights"].good
+    assert not findings()["embedded weights"].ok
 
 
 def test_missing_packages_are_named(healthy, monkeypatch):
     monkeypatch.setattr(doctor, "PACKAGES", ("torch", "no-such-package"))
     found = findings()["packages"]
-    assert not found.good
+    assert not found.ok
     assert "missing: no-such-package" in found.detail
 
 
@@ -60,16 +60,16 @@ def test_a_face_finder_that_does_not_start(healthy, monkeypatch):
 
     monkeypatch.setattr(doctor, "FaceMesh", broken)
     found = findings()
-    assert not found["face finder"].good
+    assert not found["face finder"].ok
     assert "libGL" in found["face finder"].detail
-    assert found["embedded weights"].good
+    assert found["embedded weights"].ok
 
 
 def test_drawing_that_fails_is_no_fault_of_the_weights(healthy, monkeypatch):
-    def fail(state, motion):
+    def fail(motion, state):
         raise MotionError("wrong space")
 
-    monkeypatch.setattr(healthy.renderer, "draw", fail)
+    monkeypatch.setattr(healthy.method.renderer, "step", fail)
     found = findings()
-    assert found["embedded weights"].good
-    assert not found["one second drawn"].good
+    assert found["embedded weights"].ok
+    assert not found["one second drawn"].ok

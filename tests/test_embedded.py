@@ -5,10 +5,11 @@ import pytest
 from fakes import same
 from media_shared import portrait_of
 
-from kptalk.errors import WeightsError
+from kptalk.audio.windows import SpeechWindows
 from kptalk.face.topology import lid_opening, lip_opening
 from kptalk.media.audio import Speech
-from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP, WINDOW
+from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP
+from kptalk.motion.generator import FPS, WINDOW
 from kptalk.options import Options
 from kptalk.pipeline import Pipeline
 from kptalk.types import Motion
@@ -19,10 +20,7 @@ PORTRAITS = ["sadtalker_people_0", "hdtf_BenCardin1", "hallo_7"]
 
 @pytest.fixture(scope="module")
 def pipeline():
-    try:
-        return Pipeline.from_pretrained("embedded", "cpu")
-    except WeightsError as error:
-        pytest.skip(f"the embedded weights are not trained yet: {error}")
+    return Pipeline.from_pretrained("embedded", "cpu")
 
 
 def source_of(pipeline, shared_data, name):
@@ -40,7 +38,9 @@ def one(pipeline, shared_data):
 
 
 def motion_of(pipeline, source, speech, seed=0):
-    return Motion.concatenate(list(pipeline.motion(source, speech, Options(seed=seed))))
+    return Motion.concatenate(
+        list(pipeline.method.speak(source, SpeechWindows(speech.chunks(), FPS), Options(seed=seed)))
+    )
 
 
 def openings(pipeline, source, motion):

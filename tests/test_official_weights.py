@@ -160,7 +160,7 @@ def test_pose_of_a_video(pipeline, portrait, inputs):
 
 def test_a_motion_drives_as_it_is(pipeline, portrait):
     driver = random_motion(4, 2, space="liveportrait")
-    options = ReenactOptions(RetargetOptions("absolute"), framing="crop")
+    options = ReenactOptions(retarget=RetargetOptions("absolute"), framing="crop")
     made = motion(pipeline.reenact(portrait, driver, options=options))
     assert np.array_equal(made.expression, driver.expression)
     assert np.array_equal(made.rotation, driver.rotation)

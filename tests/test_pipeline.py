@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -20,6 +21,7 @@ from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.options import Control, Options
 from kptalk.pipeline import Pipeline
 from kptalk.types import Motion
+from kptalk.weights.model import facemesh_card, write_model_json
 from kptalk.weights.store import embedded_path, save_model
 
 NTSC = Fraction(30000, 1001)
@@ -142,7 +144,7 @@ def test_the_file_says_that_it_is_synthetic(pipeline, portrait, tmp_path):
     path = pipeline.animate(portrait, speech(8000), options=Options(seed=41)).save(tmp_path / "out.mp4")
     tags = streams(path)[3]
     told = " ".join(tags.values())
-    for word in ("Synthetic", "AI-generated", "kptalk", '"seed": 41', '"method": "keypoint"', '"synthetic": true'):
+    for word in ("Synthetic", "AI-generated", "kptalk", '"seed": 41', '"method": "facemesh"', '"synthetic": true'):
         assert word in told
 
 
@@ -231,18 +233,20 @@ class Interrupted:
 
     def __init__(self, renderer, after, error):
         self.renderer, self.after, self.error = renderer, after, error
-        self.prepare = renderer.prepare
 
-    def draw(self, state, motion):
+    def __getattr__(self, name):
+        return getattr(self.renderer, name)
+
+    def step(self, motion, state):
         self.after -= 1
         if self.after < 0:
             raise self.error
-        return self.renderer.draw(state, motion)
+        return self.renderer.step(motion, state)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("broken")])
 def test_interruption_leaves_what_was_done_under_a_temporary_name(pipeline, portrait, tmp_path, error):
-    pipeline.renderer = Interrupted(pipeline.renderer, 12, error)
+    pipeline.method = replace(pipeline.method, renderer=Interrupted(pipeline.method.renderer, 12, error))
     with pytest.raises(type(error)):
         pipeline.animate(portrait, speech(160_000)).save(tmp_path / "out.mp4")
     (left,) = tmp_path.iterdir()
@@ -327,7 +331,7 @@ BAD_OPTIONS = [
     {"size": 63},
     {"size": 5000},
     {"size": -1},
-    {"output": "face"},
+    {"framing": "face"},
     {"steps": 0},
     {"steps": 1001},
     {"seed": -1},
@@ -400,7 +404,7 @@ def test_absent_pose_is_refused(pipeline, tmp_path):
 
 @pytest.fixture
 def weights(tmp_path):
-    """A folder of weights as ``kptalk train`` leaves it, of small untrained networks."""
+    """A model folder as ``kptalk train`` leaves it, of small untrained networks."""
     folder = tmp_path / "weights"
     folder.mkdir()
     (folder / "facemesh.safetensors").write_bytes(embedded_path("facemesh").read_bytes())
@@ -410,6 +414,7 @@ def weights(tmp_path):
     )
     config = DenoiserConfig(dim=32, depth=1, heads=2, head_dim=16, rotary_dim=8)
     save_model(folder / "motion.safetensors", Denoiser(config), config, {"sampler": '{"steps": 2}'}, half=True)
+    write_model_json(folder, facemesh_card())
     return folder
 
 
@@ -423,7 +428,7 @@ def test_weights_of_a_folder(weights, portrait):
 @pytest.mark.parametrize("name", ["facemesh", "audio", "motion"])
 def test_a_missing_network_is_named(weights, name):
     (weights / f"{name}.safetensors").unlink()
-    with pytest.raises(WeightsError, match=rf"no {name}\.safetensors"):
+    with pytest.raises(WeightsError, match=rf"missing weights: .*{name}\.safetensors"):
         Pipeline.from_pretrained(weights)
 
 
@@ -440,7 +445,7 @@ def test_sampler_numbers_of_another_version_are_refused(weights, sampler):
     config = DenoiserConfig(dim=32, depth=1, heads=2, head_dim=16, rotary_dim=8)
     extra = {} if sampler is None else {"sampler": sampler}
     save_model(weights / "motion.safetensors", Denoiser(config), config, extra)
-    with pytest.raises(WeightsError, match="train them with this version") as caught:
+    with pytest.raises(WeightsError, match="train it with this version") as caught:
         Pipeline.from_pretrained(weights)
     assert "\n" not in str(caught.value)
 

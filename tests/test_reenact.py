@@ -17,7 +17,7 @@ from kptalk.face.landmarks import FaceMesh
 from kptalk.face.topology import lip_opening
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
-from kptalk.methods.facemesh import FaceMeshMethod
+from kptalk.methods import facemesh
 from kptalk.motion.retarget import RetargetOptions
 from kptalk.options import ReenactOptions
 from kptalk.pipeline import Pipeline
@@ -93,7 +93,7 @@ def test_a_video_drives_a_portrait_and_keeps_its_sound(pipeline, portrait, video
         told = json.loads(container.metadata["description"])
         assert "AI-generated" in container.metadata["comment"]
     assert told["synthetic"] is True
-    assert (told["method"], told["mode"], told["region"]) == ("reenact", "relative", "all")
+    assert (told["method"], told["mode"], told["region"]) == ("facemesh", "relative", "all")
 
 
 @pytest.mark.parametrize(("own", "wanted", "frames"), [(30, None, 45), (30, 25, 38), (24, Fraction(30000, 1001), 56)])
@@ -135,20 +135,20 @@ def test_a_video_without_a_face_leaves_nothing(pipeline, portrait, video, tmp_pa
 
 def test_missing_faces_are_warned_of(pipeline, portrait, video, tmp_path):
     driver = video(12, faces=[False] * 3 + [True] * 9)
-    with pytest.warns(UserWarning, match="3 of 12 frames"):
+    with pytest.warns(UserWarning, match="only 9 of 12 frames"):
         path = pipeline.reenact(portrait, driver).save(tmp_path / "out.mp4")
     assert len(list(read_frames(path))) == 12
 
 
 def test_an_interruption_leaves_what_was_done_under_a_temporary_name(pipeline, portrait, tmp_path):
-    draw = pipeline.method.renderer.draw
+    draw = pipeline.method.renderer.step
 
-    def stopped(state, motion):
+    def stopped(motion, state):
         if len(pipeline.method.renderer.drawn) > 10:
             raise KeyboardInterrupt
-        return draw(state, motion)
+        return draw(motion, state)
 
-    pipeline.method.renderer.draw = stopped
+    pipeline.method.renderer.step = stopped
     with pytest.raises(KeyboardInterrupt):
         pipeline.reenact(portrait, random_motion(300)).save(tmp_path / "out.mp4")
     (left,) = tmp_path.iterdir()
@@ -163,7 +163,7 @@ def test_a_motion_is_drawn_as_it_is_in_absolute_mode(pipeline, portrait, tmp_pat
         portrait,
         motion,
         tmp_path / "speech.wav",
-        options=ReenactOptions(RetargetOptions("absolute"), framing="crop", size=64),
+        options=ReenactOptions(retarget=RetargetOptions("absolute"), framing="crop", size=64),
     )
     assert close(Motion.concatenate(list(animation.motion())), motion)
     assert animation.size == (64, 64)
@@ -199,7 +199,7 @@ def test_what_cannot_drive_or_be_driven(pipeline, portrait, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"fps": Fraction(0)}, {"fps": Fraction(500)}, {"size": 5}, {"output": "half"}], ids=str
+    "bad", [{"fps": Fraction(0)}, {"fps": Fraction(500)}, {"size": 5}, {"framing": "half"}], ids=str
 )
 def test_options_that_make_no_sense(bad):
     (name,) = bad
@@ -211,7 +211,7 @@ def test_the_first_frame_of_a_clip_follows_the_clip(space, shared_data):
     """Judged by FaceMesh: three seconds of a real clip, drawn by the real renderer."""
     path = shared_data / "clips" / "val" / "grid_flbbc_1.mp4"
     pictures, real = np.stack(list(read_frames(path))), clip_landmarks(path, 3)
-    pipeline = Pipeline(FaceMeshMethod(fake_generator(space)), "embedded")
+    pipeline = Pipeline(facemesh.method(fake_generator(space)), "embedded", "facemesh")
     frames = np.concatenate(list(pipeline.reenact(pictures[0], path).frames()))
     assert frames.shape == pictures.shape
     with FaceMesh(video=True) as mesh:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from fakes import close, random_motion, same
+from fakes import SHAPES, close, random_motion, same
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -48,7 +48,7 @@ def test_motion_cannot_be_changed():
 
 
 def test_motion_shares_nothing_with_what_it_was_made_of():
-    fields = {name: np.zeros((3, *tail), np.float32) for name, tail in FIELDS.items()}
+    fields = {name: np.zeros((3, *tail), np.float32) for name, tail in SHAPES.items()}
     motion = Motion(**fields, fps=Fraction(25), space="facemesh")
     for value in fields.values():
         value[:] = 9  # the caller's own arrays stay writable ...
@@ -83,9 +83,10 @@ BAD = {
     "folder": lambda path: path.mkdir(),
     "other safetensors": lambda path: save_file({"a": np.zeros(3)}, path),
     "without a field": lambda path: stored(path, rotation=None),
-    "misshaped field": lambda path: stored(path, expression=np.zeros((3, 20, 3), np.float32)),
+    "misshaped field": lambda path: stored(path, expression=np.zeros((3, 21, 2), np.float32)),
+    "no keypoints": lambda path: stored(path, expression=np.zeros((3, 0, 3), np.float32)),
     "fields of unequal length": lambda path: stored(path, rotation=np.zeros((4, 3), np.float32)),
-    "no frames": lambda path: stored(path, **{n: np.zeros((0, *t), np.float32) for n, t in FIELDS.items()}),
+    "no frames": lambda path: stored(path, **{n: np.zeros((0, *t), np.float32) for n, t in SHAPES.items()}),
     "NaN": lambda path: stored(path, rotation=np.full((3, 3), np.nan, np.float32)),
     "fps of no number": lambda path: stored(path, {"fps": "fast"}),
     "fps over zero": lambda path: stored(path, {"fps": "1/0"}),

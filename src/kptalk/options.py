@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from fractions import Fraction
+from numbers import Real
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class _Validated:
                 raise OptionError(f"{each.name} is {value!r}: give {expected}")
             if bounds:
                 low, high = bounds
-                if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)) or not math.isfinite(value):
+                if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
                     raise OptionError(f"{each.name} is {value!r}: give a number from {low} to {high}")
                 if not low <= value <= high:
                     raise OptionError(f"{each.name} is {value}: give {low} to {high}")

@@ -15,6 +15,7 @@ from kptalk.pipeline import Pipeline
 from kptalk.types import FIELDS, Face, Motion, Portrait
 from kptalk.weights.store import embedded_path
 
+SHAPES = {"scale": (1,), "rotation": (3,), "translation": (3,), "expression": (21, 3)}
 PRIOR = np.full(80, -1.5, np.float32)
 
 

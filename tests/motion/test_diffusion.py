@@ -6,7 +6,7 @@ import torch
 from parity_weights import weights
 
 from kptalk.errors import OptionError
-from kptalk.motion.diffusion import Known, ddim, noise_loss, sample
+from kptalk.motion.diffusion import ddim, noise_loss, sample
 from kptalk.networks.denoiser import OFFICIAL_PREFIX, Denoiser, DenoiserConfig
 from kptalk.networks.noise_schedule import add_noise, alphas_cumprod, betas
 
@@ -89,21 +89,20 @@ def test_known_frames_are_kept_and_seen_at_every_noise_level():
     torch.manual_seed(0)
     denoiser = Denoiser(COMPACT).eval()
     references, audio, noise = torch.randn(1, 2, 70), torch.randn(1, 10, 8), torch.randn(1, 10, 70)
-    mask = torch.arange(10) < 3
     seen = []
 
     def watched(x_t, t, audio):
         seen.append((x_t[:, 2:5], t))
         return denoiser(x_t, t, audio)
 
-    frames = torch.randn(1, 10, 70)
+    frames = torch.randn(1, 3, 70)
     free = sample(denoiser, references, audio, noise, 4)
-    held = sample(watched, references, audio, noise, 4, Known(frames, mask))
-    assert torch.equal(held[:, :3], frames[:, :3])
+    held = sample(watched, references, audio, noise, 4, frames)
+    assert torch.equal(held[:, :3], frames)
     assert not torch.allclose(held[:, 3:], free[:, 3:])
     assert len(seen) == 4
     for x_t, t in seen:
-        close(x_t, add_noise(frames[:, :3], noise[:, :3], t), 1e-6)
+        close(x_t, add_noise(frames, noise[:, :3], t), 1e-6)
 
 
 def test_the_same_noise_gives_the_same_motion():

@@ -6,11 +6,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from fakes import close, random_motion
+from torch import nn
 
 from kptalk.errors import MotionError
 from kptalk.motion.control import Controller
-from kptalk.motion.facemesh.regions import LivePortraitAnatomy
-from kptalk.motion.liveportrait.space import EYES, LIPS, LivePortraitSource
+from kptalk.motion.liveportrait.regions import EYES, LIPS
+from kptalk.motion.liveportrait.space import LivePortraitSource, LivePortraitSpace
 from kptalk.options import Control
 from kptalk.types import Motion
 
@@ -33,7 +34,7 @@ def moved():
 
 
 def controlled(source, motion, control, activity=None, cuts=(), seed=0):
-    controller = Controller(LivePortraitAnatomy(source), control)
+    controller = Controller(LivePortraitSpace(nn.Identity()), source, control, own_blinks=True)
     activity = np.ones(len(motion), np.float32) if activity is None else activity
     state, parts = controller.start(seed), []
     for first, last in itertools.pairwise([0, *cuts, len(motion)]):
@@ -96,7 +97,7 @@ def test_blinks_as_many_as_asked_replace_the_motions_own(source, moved):
 
 def test_the_mouth_rests_in_silence(source, moved):
     activity = np.repeat([1, 0], 50).astype(np.float32)
-    out = controlled(source, moved, Control(silence_silence_gate=True, ease_in_out=False), activity)
+    out = controlled(source, moved, Control(silence_gate=True, ease_in_out=False), activity)
     assert np.allclose(out.expression[:50], moved.expression[:50], atol=1e-5)
     assert np.allclose(out.expression[50:, LIPS], source.motion.expression[:, LIPS], atol=1e-6)
     assert np.allclose(out.expression[50:, OTHERS], moved.expression[50:, OTHERS], atol=1e-5)

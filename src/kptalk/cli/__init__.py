@@ -75,9 +75,9 @@ def _root(
 ) -> None: ...
 
 
-@app.command()
-def doctor() -> None:
-    """Print versions, device and threads, check the embedded weights, and draw one second."""
+@app.command("doctor")
+def _doctor() -> None:
+    """Print versions, device and threads, check the embedded model, and draw one second."""
     from kptalk.cli.doctor import examine
 
     sound = True

@@ -117,6 +117,24 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
         """See ``Method``."""
         return VideoMotion(self.reader, path, fps)
 
+    def speak(self, source: SourceT, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
+        """See ``Session``: generate, smooth, control, resample."""
+        generator = self.generator.with_steps(options.steps)
+        controller = Controller(self.space, source, options.control, generator.draws_blinks)
+        generating, smoothing = generator.start(source, options.seed), FrameBuffer()
+        controlling, resampling = controller.start(options.seed), resample.ResampleState(options.fps)
+        for windows in speech:
+            motion, activity, generating = generator.step(windows, generating)
+            motion, activity, smoothing = buffer.step(self.smooth, self.radius, motion, activity, smoothing)
+            motion, controlling = controller.step(motion, activity, controlling)
+            motion, resampling = resample.step(motion, resampling)
+            yield motion
+        motion, activity = generator.finish(generating)
+        motion, activity = buffer.finish(self.smooth, smoothing.append(motion, activity))
+        motion, controlling = controller.step(motion, activity, controlling)
+        motion, resampling = resample.step(Motion.concatenate([motion, controller.finish(controlling)]), resampling)
+        yield Motion.concatenate([motion, resample.finish(resampling, speech.frame_count(options.fps))])
+
 
 class DiffusionSession(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]):
     """See ``Session``."""
@@ -129,23 +147,8 @@ class DiffusionSession(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSt
         self.source = method.renderer.source(self.prepared)
 
     def speak(self, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
-        """See ``Session``: generate, smooth, control, resample."""
-        smooth, radius = self.method.smooth, self.method.radius
-        generator = self.method.generator.with_steps(options.steps)
-        controller = Controller(self.method.space, self.source, options.control, generator.draws_blinks)
-        generating, smoothing = generator.start(self.source, options.seed), FrameBuffer()
-        controlling, resampling = controller.start(options.seed), resample.ResampleState(options.fps)
-        for windows in speech:
-            motion, activity, generating = generator.step(windows, generating)
-            motion, activity, smoothing = buffer.step(smooth, radius, motion, activity, smoothing)
-            motion, controlling = controller.step(motion, activity, controlling)
-            motion, resampling = resample.step(motion, resampling)
-            yield motion
-        motion, activity = generator.finish(generating)
-        motion, activity = buffer.finish(smooth, smoothing.append(motion, activity))
-        motion, controlling = controller.step(motion, activity, controlling)
-        motion, resampling = resample.step(Motion.concatenate([motion, controller.finish(controlling)]), resampling)
-        yield Motion.concatenate([motion, resample.finish(resampling, speech.frame_count(options.fps))])
+        """See ``Session``."""
+        return self.method.speak(self.source, speech, options)
 
     def follow(self, pieces: Iterable[Motion], options: RetargetOptions) -> Iterator[Motion]:
         """See ``Session``."""

@@ -54,6 +54,12 @@ OFFICIAL = ModelCard(
 )
 
 
+def facemesh_card(licence: str = "not stated") -> ModelCard:
+    """What ``kptalk train`` makes."""
+    names = ("facemesh", "audio", "lips", "motion")
+    return ModelCard("facemesh", {name: f"{name}.safetensors" for name in names}, optional=("lips",), licence=licence)
+
+
 @dataclass(frozen=True)
 class ModelFolder:
     """A model that is on this machine; ``name`` is what the user called it."""

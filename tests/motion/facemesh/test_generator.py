@@ -7,19 +7,18 @@ from fakes import PRIOR, FakeDenoiser, FakeEncoder, close, fake_generator, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kptalk.audio import mean_norm as level
+from kptalk.audio import mean_norm
 from kptalk.audio.mel import SILENCE
 from kptalk.face.topology import LID_PAIRS, LIPS_INNER
-from kptalk.motion.facemesh import generator as generate
+from kptalk.motion.facemesh import generator
 from kptalk.motion.facemesh.generator import (
     LOOKAHEAD,
+    N_POSE,
     OVERLAP,
-    POSE,
-    WINDOW,
     FaceMeshGenerator,
     SamplerConfig,
-    speech_activity,
 )
+from kptalk.motion.generator import WINDOW, speech_activity
 from kptalk.types import Motion
 
 STRIDE = WINDOW - LOOKAHEAD - OVERLAP
@@ -85,7 +84,7 @@ def test_memory_of_a_stream_does_not_grow(space, source):
     for _ in range(12):
         _, _, state = maker.step(sound(25), state)
         assert len(state.windows) < WINDOW
-        assert state.tokens.shape[1] <= 1 + OVERLAP + LOOKAHEAD
+        assert state.memory.tokens.shape[1] <= 1 + OVERLAP + LOOKAHEAD
 
 
 @pytest.mark.parametrize("length", [1, 30, 64, 65, 100, 112, 130])
@@ -110,13 +109,13 @@ def test_after_the_end_there_is_silence_never_the_beginning(space, source, lengt
 
 def given_out(drawn):
     """The face of the first motion drawn and the pose of the second, (2, ..., 70) to (..., 70)."""
-    return np.concatenate([drawn[1, ..., :POSE], drawn[0, ..., POSE:]], -1)
+    return np.concatenate([drawn[1, ..., :N_POSE], drawn[0, ..., N_POSE:]], -1)
 
 
 @pytest.fixture
 def no_return(monkeypatch):
     """The pose is given out as it is drawn: the head does not come back to where it is in the photo."""
-    monkeypatch.setattr(generate, "POSE_MEMORY", 1e9)
+    monkeypatch.setattr(generator, "POSE_MEMORY", 1e9)
 
 
 def test_held_frames_are_not_drawn_again(space, source, no_return):
@@ -182,7 +181,7 @@ def test_steps_can_be_chosen(space, source):
 def test_activity_is_one_in_speech_and_zero_in_silence():
     windows = np.full((120, 80, 16), SILENCE, np.float32)
     windows[40:80] = -1.0
-    state = level.hear(windows, level.start(np.full(80, -1.2, np.float32)))
+    state = mean_norm.update(windows, mean_norm.start(np.full(80, -1.2, np.float32)))
     activity = speech_activity(windows, state)
     assert activity.shape == (120,)
     assert (activity[42:78] == 1).all()
@@ -193,7 +192,7 @@ def test_activity_is_one_in_speech_and_zero_in_silence():
 
 def test_activity_of_silence_alone_is_zero():
     windows = np.full((80, 80, 16), SILENCE, np.float32)
-    assert not speech_activity(windows, level.start(np.full(80, -1.2, np.float32))).any()
+    assert not speech_activity(windows, mean_norm.start(np.full(80, -1.2, np.float32))).any()
 
 
 def drawn_with(space, source, length, **numbers):
@@ -203,21 +202,21 @@ def drawn_with(space, source, length, **numbers):
 
 def test_the_mouth_is_amplified_and_the_rest_is_left(space, source):
     plain, loud = (drawn_with(space, source, 200, mouth_gain=gain) for gain in (1, 2))
-    assert np.allclose(plain[:, :POSE], loud[:, :POSE], atol=1e-4)
-    change = loud[:, POSE:] - plain[:, POSE:]
+    assert np.allclose(plain[:, :N_POSE], loud[:, :N_POSE], atol=1e-4)
+    change = loud[:, N_POSE:] - plain[:, N_POSE:]
     moved = np.abs(space.decode((change @ space.unwhiten).reshape(-1, 21, 3))).max((0, 2))
     assert moved[LIPS_INNER].mean() > 1e-3
     assert moved[LID_PAIRS.ravel()].mean() < 0.2 * moved[LIPS_INNER].mean()
     # Where windows meet, the mean that it is amplified about goes on: no step that was not there before.
-    steps, before = (np.abs(np.diff(tokens @ space.lip_tokens())) for tokens in (change, plain[:, POSE:]))
+    steps, before = (np.abs(np.diff(tokens @ space.lip_tokens())) for tokens in (change, plain[:, N_POSE:]))
     joins = np.arange(WINDOW - LOOKAHEAD - 1, len(steps), STRIDE)
     assert (steps[joins] < 1.2 * before[joins] + 1e-4).all()
 
 
 def test_pose_gain_scales_the_pose_alone(space, source):
     plain, wide = (drawn_with(space, source, 100, pose_gain=gain) for gain in (1, 1.5))
-    assert np.allclose(wide[:, :POSE], 1.5 * plain[:, :POSE], atol=1e-3)
-    assert np.allclose(wide[:, POSE:], plain[:, POSE:], atol=1e-3)
+    assert np.allclose(wide[:, :N_POSE], 1.5 * plain[:, :N_POSE], atol=1e-3)
+    assert np.allclose(wide[:, N_POSE:], plain[:, N_POSE:], atol=1e-3)
 
 
 def test_the_head_comes_back_to_where_it_is_in_the_photo(space, source):

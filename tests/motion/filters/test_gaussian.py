@@ -1,35 +1,13 @@
-"""Smoothing: a stream is as good as the whole, nothing moves in time, still things stay."""
-
-import itertools
+"""Smoothing of drawn motion: nothing moves in time, still things stay."""
 
 import numpy as np
 from fakes import close, random_motion
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from kptalk.motion.facemesh.space import to_head_frame
-from kptalk.motion.filters import gaussian as smoothing
+from kptalk.motion.filters import gaussian
 from kptalk.types import Motion
 
-
-def smoothed(motion, cuts=()):
-    activity = np.arange(len(motion), dtype=np.float32)
-    state, parts, heard = smoothing.start(), [], []
-    for first, last in itertools.pairwise([0, *cuts, len(motion)]):
-        part, active, state = smoothing.step(motion[first:last], activity[first:last], state)
-        parts.append(part)
-        heard.append(active)
-    part, active = smoothing.finish(motion[:0], activity[:0], state)
-    assert np.array_equal(np.concatenate([*heard, active]), activity)
-    return Motion.concatenate([*parts, part])
-
-
-@settings(deadline=None)
-@given(st.integers(0, 90), st.data())
-def test_chunks_do_not_matter(length, data):
-    motion = random_motion(length + 1)[:length]
-    cuts = sorted(data.draw(st.lists(st.integers(0, length), max_size=6)))
-    assert close(smoothed(motion, cuts), smoothed(motion))
+smoothed = gaussian.smooth
 
 
 def test_what_does_not_move_stays():

@@ -4,8 +4,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from kptalk.motion.filters import kalman
 from kptalk.types import Motion
@@ -15,50 +13,28 @@ from kptalk.types import Motion
 def test_equals_the_reference(parity, case):
     stored = np.load(parity / "fixtures" / "kdtalker_kalman.npz")
     observed = stored[f"in_{case}"]
-    np.testing.assert_allclose(kalman.smooth(observed), stored[f"out_{case}"], atol=1e-12)
-    np.testing.assert_allclose(kalman.variance(len(observed)), stored[f"outcov_{case}"], rtol=1e-12)
-
-
-def in_pieces(values, cuts):
-    state, out = kalman.KalmanState(), []
-    for piece in np.split(values, sorted(cuts)):
-        given_out, state = kalman.step(piece, state)
-        out.append(given_out)
-    return [*out, kalman.finish(state)]
-
-
-@given(st.integers(0, 60), st.lists(st.integers(0, 60), max_size=8), st.integers(0, 99))
-@settings(deadline=None)
-def test_pieces_give_what_the_whole_gives(length, cuts, seed):
-    values = np.random.default_rng(seed).standard_normal((length, 2))
-    pieces = in_pieces(values, [min(cut, length) for cut in cuts])
-    np.testing.assert_allclose(np.concatenate(pieces), kalman.smooth(values), atol=1e-9)
-
-
-def test_a_stream_waits_for_its_lookahead_alone():
-    out = in_pieces(np.zeros((30, 1)), range(1, 30))
-    assert [len(piece) for piece in out[:-1]] == [0] * kalman.LOOKAHEAD + [1] * (30 - kalman.LOOKAHEAD)
+    np.testing.assert_allclose(kalman.smooth_values(observed), stored[f"out_{case}"], atol=1e-12)
 
 
 def test_a_jump_far_ahead_changes_nothing_that_was_given_out():
     calm, jump = np.zeros((30, 1)), np.zeros((30, 1))
     jump[20:] = 1
-    difference = np.abs(kalman.smooth(calm) - kalman.smooth(jump))[:, 0]
-    assert difference[20 - kalman.LOOKAHEAD] < 1e-9
+    difference = np.abs(kalman.smooth_values(calm) - kalman.smooth_values(jump))[:, 0]
+    assert difference[20 - kalman.RADIUS] < 1e-9
     assert 0.01 < difference[19] < 0.03
 
 
 def test_the_kernel_is_the_known_one():
     impulse = np.zeros((41, 1))
     impulse[20] = 1
-    kernel = kalman.smooth(impulse)[:, 0]
+    kernel = kalman.smooth_values(impulse)[:, 0]
     assert kernel[19:22] == pytest.approx([0.0185, 0.962, 0.0185], abs=5e-4)
     assert kernel.sum() == pytest.approx(1)
 
 
 def test_no_motion_gives_a_line_no_frame_moves():
     still = np.full((9, 3), 4.5)
-    np.testing.assert_allclose(kalman.smooth(still), still)
+    np.testing.assert_allclose(kalman.smooth_values(still), still)
 
 
 def shaken(length):
@@ -70,20 +46,8 @@ def shaken(length):
 
 def test_motion_is_smoothed_but_for_its_scale():
     motion = shaken(40)
-    smoothed = kalman.smooth_motion(motion)
+    smoothed = kalman.smooth(motion)
     assert np.array_equal(smoothed.scale, motion.scale)
     for name in ("rotation", "translation", "expression"):
         values = getattr(motion, name).reshape(40, -1)
-        np.testing.assert_allclose(getattr(smoothed, name).reshape(40, -1), kalman.smooth(values), atol=1e-6)
-
-
-def test_motion_streams():
-    motion, state, parts = shaken(40), kalman.MotionState(), []
-    for first in range(0, 40, 9):
-        part, state = kalman.step_motion(motion[first : first + 9], state)
-        parts.append(part)
-    joined = Motion.concatenate([*parts, kalman.finish_motion(state)])
-    whole = kalman.smooth_motion(motion)
-    assert np.array_equal(joined.scale, whole.scale)
-    np.testing.assert_allclose(joined.expression, whole.expression, atol=1e-6)
-    assert len(kalman.smooth_motion(motion[:0])) == 0
+        np.testing.assert_allclose(getattr(smoothed, name).reshape(40, -1), kalman.smooth_values(values), atol=1e-6)

@@ -4,31 +4,31 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from fakes import close, random_motion, same
+from fakes import SHAPES, close, random_motion, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kptalk.motion.filters import resample
-from kptalk.types import FIELDS, Motion
+from kptalk.types import Motion
 
 RATES = [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60), Fraction(1), Fraction(120)]
 rates = st.sampled_from(RATES)
 
 
 def streamed(motion, cuts, fps, total):
-    state, parts = resample.start(fps), []
+    state, parts = resample.ResampleState(fps), []
     for first, last in zip([0, *cuts], [*cuts, len(motion)], strict=True):
         piece, state = resample.step(motion[first:last], state)
         parts.append(piece)
     parts.append(resample.finish(state, total))
-    return [part for part in parts if part is not None]
+    return parts
 
 
 def moving(length):
     """Every field runs evenly with the time."""
     time = np.arange(length) / 25
     fields = {
-        name: np.broadcast_to(time.reshape(-1, *[1] * len(tail)), (length, *tail)) for name, tail in FIELDS.items()
+        name: np.broadcast_to(time.reshape(-1, *[1] * len(tail)), (length, *tail)) for name, tail in SHAPES.items()
     }
     return Motion(**fields, fps=Fraction(25), space="facemesh")
 
@@ -48,7 +48,7 @@ def test_chunks_do_not_matter_and_the_count_is_exact(length, fps, data):
 @pytest.mark.parametrize("fps", RATES)
 def test_frame_k_lies_at_k_over_fps(fps):
     motion = moving(100)
-    out = resample.whole(motion, fps)
+    out = resample.resample(motion, fps)
     times = np.arange(len(out)) / float(fps)
     inside = (times >= 1 / 25) & (times <= 97 / 25)
     assert np.abs(out.scale[inside, 0] - times[inside]).max(initial=0) < 1e-5
@@ -57,23 +57,23 @@ def test_frame_k_lies_at_k_over_fps(fps):
 
 @pytest.mark.parametrize(("fps", "count"), [(24, 96), (25, 100), (Fraction(30000, 1001), 119), (30, 119), (60, 238)])
 def test_whole_ends_with_the_last_frame(fps, count):
-    assert len(resample.whole(random_motion(100), Fraction(fps))) == count  # frames at or before 99 / 25 seconds
+    assert len(resample.resample(random_motion(100), Fraction(fps))) == count  # frames at or before 99 / 25 seconds
 
 
 def test_the_same_rate_changes_nothing():
     motion = random_motion(50)
-    assert same(resample.whole(motion, Fraction(25)), motion)
+    assert same(resample.resample(motion, Fraction(25)), motion)
     assert same(Motion.concatenate(streamed(motion, [7, 7, 30], Fraction(25), 50)), motion)
 
 
 def test_twice_the_rate_keeps_every_frame():
     motion = random_motion(40)
-    assert close(resample.whole(motion, Fraction(50))[::2], motion, 1e-6)
+    assert close(resample.resample(motion, Fraction(50))[::2], motion, 1e-6)
 
 
 def test_there_and_back_is_nearly_the_same():
     motion = random_motion(80)
-    back = resample.whole(resample.whole(motion, Fraction(60)), Fraction(25))
+    back = resample.resample(resample.resample(motion, Fraction(60)), Fraction(25))
     assert np.abs(back.rotation[2:-3] - motion.rotation[2 : len(back) - 3]).max() < 0.35  # random steps, the worst case
 
 
@@ -85,13 +85,9 @@ def test_one_frame_holds(fps):
     assert close(out, Motion.concatenate([motion] * 5), 1e-6)
 
 
-def test_a_stream_of_nothing_gives_nothing():
-    assert resample.finish(resample.start(Fraction(30)), 0) is None
-
-
 def test_memory_of_a_stream_does_not_grow():
-    state, held = resample.start(Fraction(30)), []
+    state, held = resample.ResampleState(Fraction(30)), []
     for number in range(40):
         _, state = resample.step(random_motion(25, number), state)
-        held.append(len(state.kept))
+        held.append(len(state.frames.kept))
     assert max(held) < 10

@@ -1,4 +1,4 @@
-"""The official generator as a stream: windows, the end of the speech, smoothing, absolute and relative motion."""
+"""The official generator as a stream: windows, the end of the speech, absolute motion."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from kptalk.motion.liveportrait.generator import KDTalkerGenerator
-from kptalk.motion.liveportrait.space import CANONICAL_FIELD, TOKEN_FIELDS, LivePortraitSpace
+from kptalk.motion.liveportrait.space import CANONICAL_FIELD, TOKEN_FIELDS, LivePortraitSource, LivePortraitSpace
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.networks.motion_extractor import MotionExtractor, MotionExtractorConfig
-from kptalk.types import Motion, SourceMotion
+from kptalk.types import Motion
 
 
 def plain_statistics():
@@ -42,7 +42,8 @@ def source():
         fps=Fraction(25),
         space="liveportrait",
     )
-    return SourceMotion(rng.uniform(-0.5, 0.5, (21, 3)).astype(np.float32), motion)
+    canonical = rng.uniform(-0.5, 0.5, (21, 3)).astype(np.float32)
+    return LivePortraitSource(canonical, motion, np.zeros((21, 3), np.float32))
 
 
 def speech(length):
@@ -82,27 +83,15 @@ def test_the_size_stays_that_of_the_source(generator, source):
     assert np.array_equal(motion.scale, np.full((80, 1), 1.5, np.float32))
 
 
-def test_relative_motion_starts_at_the_source(generator, source):
-    relative = KDTalkerGenerator(
-        generator.space, generator.encoder, generator.denoiser, generator.prior, 3, relative_motion=True
-    )
-    motion, _ = streamed(relative, source, speech(150), 40)
-    np.testing.assert_allclose(motion.rotation[0], source.motion.rotation[0], atol=1e-4)
-    np.testing.assert_allclose(motion.expression[0], source.motion.expression[0], atol=1e-6)
-    absolute, _ = streamed(generator, source, speech(150), 40)
-    moved = absolute.expression - absolute.expression[0]
-    np.testing.assert_allclose(motion.expression - motion.expression[0], moved, atol=1e-5)
-
-
 def test_a_window_continues_from_the_last_frame_of_the_one_before(generator, source):
-    state = replace(generator.start(source, 0), windows=speech(128))
     own = generator.space.tokens(source.motion)[0]
-    assert np.array_equal(state.previous, own)
-    tokens, activity, after = generator.draw_window(state)
-    assert (tokens.shape, activity.shape, len(after.windows)) == ((64, 70), (64,), 64)
-    assert np.array_equal(after.previous, tokens[-1])
-    moved, _, _ = generator.draw_window(replace(state, previous=own + 1))
-    assert not np.allclose(moved, tokens)
+    start = generator.start(source, 0)
+    assert np.array_equal(start.memory, own)
+    motion, activity, after = generator.step(speech(64), start)
+    assert (len(motion), activity.shape, len(after.windows)) == (64, (64,), 0)
+    assert np.allclose(generator.space.motion(after.memory[None]).rotation, motion.rotation[-1:], atol=1e-4)
+    moved, _, _ = generator.step(speech(64), replace(start, memory=own + 1))
+    assert not np.allclose(moved.rotation, motion.rotation)
 
 
 def test_the_last_window_is_filled_with_silence(generator, source):

@@ -9,19 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parity_weights import manifest, weights
 from safetensors.numpy import save_file
+from torch import nn
 
 from kptalk.errors import ImageError, WeightsError
 from kptalk.face.geometry import rotation_matrix
-from kptalk.motion.liveportrait.space import (
-    LivePortraitSpace,
-    absolute,
-    crops_to_tensor,
-    keypoints,
-    read_statistics,
-    relative,
-)
+from kptalk.motion.liveportrait.space import LivePortraitSpace, crops_to_tensor, keypoints, read_statistics
 from kptalk.networks.motion_extractor import MotionExtractor, bins_to_degrees
-from kptalk.types import Motion
+from kptalk.types import Motion, Portrait
+
+ALONE = LivePortraitSpace(nn.Identity())  # for what needs no network
 
 
 def arrays(parity, name):
@@ -83,7 +79,7 @@ def test_heads_equal_the_reference(extractor, stored):
 
 
 def test_a_crop_is_read_as_the_reference_reads_it(space, stored):
-    source = space.extract(stored["image_rgb_u8"])
+    source = space.extract(Portrait(stored["image_rgb_u8"], None))
     expected = motion_of(stored, "info")
     for name in ("scale", "translation", "expression"):
         np.testing.assert_allclose(getattr(source.motion, name), getattr(expected, name), atol=1e-5, rtol=1e-5)
@@ -96,7 +92,7 @@ def test_a_crop_is_read_as_the_reference_reads_it(space, stored):
 def test_pictures_of_a_video_stand_alone(space, stored):
     one = stored["image_rgb_u8"]
     canonical, motion = space.read(np.stack([one[::-1], one]), Fraction(30))
-    alone = space.extract(one)
+    alone = space.extract(Portrait(one, None))
     assert (len(motion), motion.fps, motion.space) == (2, 30, "liveportrait")
     np.testing.assert_allclose(canonical[1], alone.canonical, atol=1e-5)
     np.testing.assert_allclose(motion.rotation[1:], alone.motion.rotation, atol=2e-4)
@@ -106,7 +102,7 @@ def test_pictures_of_a_video_stand_alone(space, stored):
 @pytest.mark.parametrize("shape", [(255, 256, 3), (256, 256, 4), (256, 256)])
 def test_other_pictures_are_refused(space, shape):
     with pytest.raises(ImageError, match="256"):
-        space.extract(np.zeros(shape, np.uint8))
+        space.extract(Portrait(np.zeros(shape, np.uint8), None))
 
 
 def test_pose_bins_equal_the_reference(conventions):
@@ -126,9 +122,9 @@ def test_driving_keypoints_equal_the_reference(conventions):
     source = motion_of(conventions, "kp_info", slice(1))
     canonical = conventions["kp_info_kp"][0].reshape(21, 3)
     driver = motion_of(conventions, "drv")
-    found = keypoints(canonical, absolute(driver, source))
+    found = keypoints(canonical, ALONE.absolute(driver, source))
     np.testing.assert_allclose(found, conventions["x_d_absolute"], atol=1e-5)
-    found = keypoints(canonical, relative(driver, driver[:1], source))
+    found = keypoints(canonical, ALONE.relative(driver, driver[:1], source))
     np.testing.assert_allclose(found, conventions["x_d_relative"], atol=1e-5)
 
 
@@ -148,7 +144,7 @@ def random_motion(seed, length=5):
 @settings(deadline=None)
 def test_relative_motion_starts_at_the_source(seed):
     driver, source = random_motion(seed), random_motion(seed + 100, 1)
-    first = relative(driver, driver[:1], source)[:1]
+    first = ALONE.relative(driver, driver[:1], source)[:1]
     for name in ("scale", "rotation", "translation", "expression"):
         np.testing.assert_allclose(getattr(first, name), getattr(source, name), atol=1e-4)
 
@@ -157,7 +153,7 @@ def test_relative_motion_starts_at_the_source(seed):
 @settings(deadline=None)
 def test_relative_to_itself_is_the_driver(seed):
     driver = random_motion(seed)
-    same = relative(driver, driver[:1], driver[:1])
+    same = ALONE.relative(driver, driver[:1], driver[:1])
     np.testing.assert_allclose(same.rotation, driver.rotation, atol=1e-4)
     np.testing.assert_allclose(same.expression, driver.expression, atol=1e-6)
 

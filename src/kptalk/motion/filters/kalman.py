@@ -40,17 +40,6 @@ def smooth_values(values: NDArray[np.floating[Any]]) -> Values:
     return solved
 
 
-def variance(length: int) -> Values:
-    """(T,) variance of the smoothed frames, the same for all coordinates: the diagonal of the inverse system."""
-    diagonal = _diagonal(length)
-    forward, backward = diagonal.copy(), diagonal.copy()
-    for i in range(1, length):
-        forward[i] -= LINK**2 / forward[i - 1]
-        backward[-1 - i] -= LINK**2 / backward[-i]
-    result: Values = 1 / (forward + backward - diagonal)
-    return result
-
-
 def smooth(motion: Motion) -> Motion:
     """Rotation, translation and expression smoothed; the scale stays, as in the reference."""
     expression = motion.expression.reshape(len(motion), -1)
