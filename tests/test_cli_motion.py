@@ -95,7 +95,7 @@ def test_reenact(commands, tmp_path):
 
 
 def test_all_flags_of_reenact_together(commands, tmp_path):
-    flags = "--mode absolute --region expression --fps 29.97 --size 128 --output crop --face 1 --device cpu"
+    flags = "--mode absolute --region expression --fps 29.97 --size 128 --framing crop --face 1 --device cpu"
     assert commands["reenact"](*flags.split(), "--overwrite", "--quiet") == (0, "", "")
     clip = probe(tmp_path / "out.mp4")
     assert (str(clip.fps), clip.size) == ("30000/1001", (128, 128))
@@ -213,7 +213,7 @@ def test_a_plot_says_what_to_install(commands, monkeypatch, tmp_path):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert refused(commands["show"](), "pip install 'kptalk[evaluate]'", code=1)
+    assert refused(commands["show"](), "pip install 'kptalk[plot]'", code=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -223,7 +223,7 @@ def test_frames_without_a_face_are_a_warning(commands, inputs, tmp_path):
     status, out, err = commands["extract"](video=tmp_path / "late.mp4")
     assert (status, out) == (0, f"{tmp_path / 'out.safetensors'}  (12 frames at 25 fps)\n")
     assert len(err.splitlines()) == 1
-    assert err.startswith("kptalk: warning: 4 of 12 frames")
+    assert err.startswith("kptalk: warning: face found in only 8 of 12 frames")
 
 
 def test_ctrl_c_names_a_playable_file(inputs, tmp_path):

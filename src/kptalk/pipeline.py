@@ -27,7 +27,7 @@ import numpy as np
 from kptalk.audio.mel import SAMPLE_RATE
 from kptalk.audio.windows import SpeechWindows
 from kptalk.device import pick_device
-from kptalk.errors import AudioError, ImageError
+from kptalk.errors import AudioError, ImageError, MotionError
 from kptalk.face.find import find_portrait
 from kptalk.files import MOTION_SUFFIX
 from kptalk.job import Animation, Progress, RenderJob
@@ -174,7 +174,10 @@ class Pipeline:
             report = on_progress and partial(on_progress, "reading the pose")
             return self.method.video(path, FPS).read(seconds, report)
         motion = Motion.load(path)
-        motion.require_space(self.method.space_id)
+        try:
+            motion.require_space(self.method.space_id)
+        except MotionError as error:
+            raise MotionError(f"{path}: {error}") from None
         return motion
 
     def stream(
