@@ -20,7 +20,7 @@ from kptalk.face.alignment import mask
 from kptalk.face.find import find_portrait
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe
-from kptalk.motion.liveportrait.space import LIPS
+from kptalk.motion.liveportrait.regions import LIPS
 from kptalk.motion.retarget import RetargetOptions
 from kptalk.options import Control, Options, ReenactOptions
 from kptalk.pipeline import Pipeline
