@@ -323,7 +323,9 @@ def test_any_name_works(animate, inputs, tmp_path, name, monkeypatch):
 
 def test_all_flags_together(animate, tmp_path):
     flags = "--steps 3 --seed 5 --fps 29.97 --size 128 --framing crop --face 1 --pose still --pose-scale 0.5 --yaw 5"
-    flags += " --pitch -3 --roll 2 --mouth-scale 1.2 --expression-scale 0.8 --blinks 10 --device cpu --overwrite --quiet"
+    flags += (
+        " --pitch -3 --roll 2 --mouth-scale 1.2 --expression-scale 0.8 --blinks 10 --device cpu --overwrite --quiet"
+    )
     motion = tmp_path / "motion.safetensors"
     assert animate(*flags.split(), "--save-motion", motion) == (0, "", "")
     clip = probe(tmp_path / "out.mp4")

@@ -20,14 +20,14 @@ from fractions import Fraction
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from kptalk.audio.mel import SAMPLE_RATE
 from kptalk.audio.windows import SpeechWindows
 from kptalk.device import pick_device
-from kptalk.errors import AudioError, ImageError, MotionError
+from kptalk.errors import AudioError, ImageError, MotionError, OptionError
 from kptalk.face.find import find_portrait
 from kptalk.files import MOTION_SUFFIX
 from kptalk.job import Animation, Progress, RenderJob
@@ -35,7 +35,7 @@ from kptalk.media.audio import Speech
 from kptalk.media.clip import probe
 from kptalk.media.image import read_image
 from kptalk.methods import loaders_of
-from kptalk.methods.base import Method, Session
+from kptalk.methods.base import Method, Precision, Session
 from kptalk.motion.filters.resample import resample
 from kptalk.motion.generator import FPS
 from kptalk.motion.video import VideoMotion
@@ -56,7 +56,9 @@ class Pipeline:
         self.method, self.name, self.method_name = method, name, method_name
 
     @classmethod
-    def from_pretrained(cls, model: str | PathLike[str] = "embedded", device: str = "auto") -> Pipeline:
+    def from_pretrained(
+        cls, model: str | PathLike[str] = "embedded", device: str = "auto", precision: Precision = "auto"
+    ) -> Pipeline:
         """Load a model.
 
         Torch's number of threads is left as it is: two or more per process gain little, see ``kptalk.device``.
@@ -64,13 +66,17 @@ class Pipeline:
         Args:
             model: ``embedded``, ``official``, or a model folder, such as ``kptalk train`` makes.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            precision: ``auto`` lets the official renderer compute in bfloat16 where the device does so natively, 39 dB
+                from ``float32``.
 
         Raises:
             WeightsError: weights are missing or damaged.
-            OptionError: no such device.
+            OptionError: no such device or precision.
         """
+        if precision not in get_args(Precision):
+            raise OptionError(f"precision is {precision!r}: give auto or float32")
         folder = open_model(model)
-        return cls(loaders_of(folder).load(folder, pick_device(device)), folder.name, folder.method)
+        return cls(loaders_of(folder).load(folder, pick_device(device), precision), folder.name, folder.method)
 
     @property
     def joins(self) -> WindowGrid:

@@ -36,6 +36,7 @@ def animate(
     expression_scale: options.ExpressionScale = 1.0,
     blinks: options.Blinks = "auto",
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     save_motion: options.SaveMotion = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -59,7 +60,7 @@ def animate(
     from kptalk.media.audio import Speech
 
     with console.interruptible(output), console.progress_bars(quiet) as on_progress:
-        pipeline = console.load_pipeline(model, device, on_progress)
+        pipeline = console.load_pipeline(model, device, precision, on_progress)
         loaded = time.perf_counter()
         sound = Speech.open(speech)
         if (path := control.pose_file) is not None:

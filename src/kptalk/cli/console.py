@@ -61,14 +61,14 @@ def check_outputs(video: Path, motion: Path | None, overwrite: bool) -> None:
         check_writable(motion, MOTION_SUFFIX, overwrite)
 
 
-def load_pipeline(model: str, device: str, on_progress: OnProgress) -> Pipeline:
+def load_pipeline(model: str, device: str, precision: str, on_progress: OnProgress) -> Pipeline:
     """Load a model, with as many threads of torch as suit this program alone on its machine."""
     on_progress(LOADING, 0, 1)
     from kptalk.device import set_threads
     from kptalk.pipeline import Pipeline
 
     set_threads()
-    pipeline = Pipeline.from_pretrained(model, device)
+    pipeline = Pipeline.from_pretrained(model, device, precision)  # type: ignore[arg-type]  # it checks
     on_progress(LOADING, 1, 1)
     return pipeline
 

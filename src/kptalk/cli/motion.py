@@ -81,6 +81,7 @@ def render(
     stitch: options.Stitch = None,
     face: options.FaceNumber = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -98,7 +99,7 @@ def render(
 
     with console.interruptible(output), console.progress_bars(quiet) as on_progress:
         driver = Motion.load(motion)
-        pipeline = console.load_pipeline(model, device, on_progress)
+        pipeline = console.load_pipeline(model, device, precision, on_progress)
         loaded = time.perf_counter()
         animation = pipeline.reenact(portrait, driver, speech, face=face, options=how)
         animation.save(output, overwrite=overwrite, on_progress=on_progress)

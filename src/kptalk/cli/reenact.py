@@ -25,6 +25,7 @@ def reenact(
     stitch: options.Stitch = None,
     face: options.FaceNumber = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     save_motion: options.SaveMotion = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -40,7 +41,7 @@ def reenact(
         fps=parse_fps(fps) if fps else None,
     )
     with console.interruptible(output), console.progress_bars(quiet) as on_progress:
-        pipeline = console.load_pipeline(model, device, on_progress)
+        pipeline = console.load_pipeline(model, device, precision, on_progress)
         loaded = time.perf_counter()
         animation = pipeline.reenact(portrait, video, face=face, options=how)
         animation.save(output, overwrite=overwrite, save_motion=save_motion, on_progress=on_progress)

@@ -9,15 +9,18 @@ import torch
 
 from kptalk.errors import WeightsError
 from kptalk.methods import facemesh, kdtalker
-from kptalk.methods.base import Method
+from kptalk.methods.base import Method, Precision
 from kptalk.motion.space import MotionReader
 from kptalk.weights.model import ModelFolder
 
 
 class Loaders(NamedTuple):
-    """``load`` makes the whole method of a model folder, ``load_reader`` only what reads videos."""
+    """``load`` makes the whole method of a model folder, ``load_reader`` only what reads videos.
 
-    load: Callable[[ModelFolder, torch.device], Method]
+    With the precision ``auto`` a method may compute in bfloat16 where the processor does so natively.
+    """
+
+    load: Callable[[ModelFolder, torch.device, Precision], Method]
     load_reader: Callable[[ModelFolder, torch.device], MotionReader[Any]]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
-from typing import Generic, Protocol
+from typing import Generic, Literal, Protocol
 
 from kptalk.audio.windows import SpeechWindows
 from kptalk.face.framing import Framing
@@ -25,6 +25,8 @@ from kptalk.motion.windows import WindowGrid
 from kptalk.options import Options, RetargetOptions
 from kptalk.render.renderer import DrawStateT, PreparedT, Renderer
 from kptalk.types import Image, Motion, Portrait
+
+Precision = Literal["auto", "float32"]
 
 
 class Session(Protocol):

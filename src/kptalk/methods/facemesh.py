@@ -8,7 +8,7 @@ import torch
 
 from kptalk.errors import OptionError, WeightsError
 from kptalk.face.framing import Framing, crop_framing, full_framing
-from kptalk.methods.base import DiffusionMethod
+from kptalk.methods.base import DiffusionMethod, Precision
 from kptalk.motion.facemesh.generator import FaceMeshGenerator, FaceMeshMemory, SamplerConfig
 from kptalk.motion.facemesh.reader import FaceMeshReader, FaceMeshReaderState
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace
@@ -24,8 +24,8 @@ from kptalk.weights.store import load_model, read_header
 FaceMeshMethod = DiffusionMethod[FaceMeshSource, FaceMeshMemory, FaceMeshReaderState, PreparedMesh, PreparedMesh]
 
 
-def load(model: ModelFolder, device: torch.device) -> FaceMeshMethod:
-    """Load the networks; the lip ensemble need not be there.
+def load(model: ModelFolder, device: torch.device, precision: Precision = "auto") -> FaceMeshMethod:
+    """Load the networks, which always compute in float32; the lip ensemble need not be there.
 
     Raises:
         WeightsError: files are missing or damaged.

@@ -11,7 +11,7 @@ from torch import nn
 from kptalk.device import side_by_side
 from kptalk.face.alignment import aligned_crop, aligned_full
 from kptalk.face.framing import EDGES, Framing
-from kptalk.methods.base import DiffusionMethod
+from kptalk.methods.base import DiffusionMethod, Precision
 from kptalk.motion.filters import kalman
 from kptalk.motion.liveportrait.generator import KDTalkerGenerator
 from kptalk.motion.liveportrait.reader import CropState, LivePortraitReader
@@ -34,7 +34,7 @@ KDTalkerMethod = DiffusionMethod[LivePortraitSource, Array, CropState, PreparedP
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def load(model: ModelFolder, device: torch.device) -> KDTalkerMethod:
+def load(model: ModelFolder, device: torch.device, precision: Precision = "auto") -> KDTalkerMethod:
     """Load the converted official weights.
 
     What tells silence from speech is a mean level of speech; the official weights have none, the embedded ones do.
