@@ -1,20 +1,10 @@
 """Stitching and retargeting: sizes and numbers of the reference."""
 
-import numpy as np
 import pytest
 import torch
 from parity_weights import weights
 
-from kptalk.networks.stitching import (
-    EYE,
-    LIP,
-    StitchingNetwork,
-    StitchingNetworkConfig,
-    eye_openings,
-    lip_opening,
-    retarget,
-    stitch,
-)
+from kptalk.networks.stitching import EYE, LIP, StitchingNetwork, StitchingNetworkConfig, retarget, stitch
 
 CONFIGS = {"stitching": StitchingNetworkConfig(), "eye": EYE, "lip": LIP}
 
@@ -52,13 +42,3 @@ def test_stitching_equals_the_reference(stored, network):
 def test_retargeting_equals_the_reference(stored, network, kind):
     found = retarget(network(kind), stored["kp_source"], stored[f"{kind}_close_ratio"])
     stored.check(f"retarget_{kind}", found.flatten(1), 1e-5)
-
-
-def test_openings_equal_the_reference(stored):
-    landmarks = stored.arrays["landmarks_203"]
-    eyes, lips = eye_openings(landmarks), lip_opening(landmarks)
-    np.testing.assert_allclose(eyes, stored.arrays["calc_eye_close_ratio"], atol=1e-5)
-    np.testing.assert_allclose(lips, stored.arrays["calc_lip_close_ratio"], atol=1e-5)
-    # What the retargeting networks take: the source's openings, then the opening asked for.
-    np.testing.assert_allclose(np.append(eyes[0], 0.2)[None], stored.arrays["combined_eye_ratio"], atol=1e-5)
-    np.testing.assert_allclose(np.append(lips[0], 0.1)[None], stored.arrays["combined_lip_ratio"], atol=1e-5)

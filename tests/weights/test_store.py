@@ -41,7 +41,7 @@ def rewrite(path, change_tensors=lambda t: None, change_header=lambda h: None):
 @pytest.mark.parametrize("half", [False, True])
 def test_what_was_saved_comes_back(tmp_path, half):
     path = tmp_path / "model.safetensors"
-    config = replace(COMPACT, input_skip=True)
+    config = replace(COMPACT, prediction="v")
     model = Denoiser(config)
     save_model(path, model, config, half=half)
     loaded = load_model(path, Denoiser, DenoiserConfig)
@@ -114,9 +114,9 @@ def test_missing_tensor(saved):
     refused(saved, r"1 missing \(input_projection.bias\)")
 
 
-def test_surplus_tensor(saved):
+def test_unexpected_tensor(saved):
     rewrite(saved, lambda tensors: tensors.update(extra=torch.zeros(1)))
-    refused(saved, r"1 surplus \(extra\)")
+    refused(saved, r"1 unexpected \(extra\)")
 
 
 def test_misshaped_tensor(saved):
@@ -124,17 +124,28 @@ def test_misshaped_tensor(saved):
     refused(saved, r"1 misshaped \(input_projection.bias \(3,\) instead of \(32,\)\)")
 
 
-@pytest.mark.parametrize("config", ["", "[]", '{"dims": 3}', '{"dim": "wide"}', '{"dim": -1}'])
+@pytest.mark.parametrize(("skip", "prediction"), [(True, "v"), (False, "epsilon")])
+def test_files_from_before_the_prediction_had_a_name_load(saved, skip, prediction):
+    old = {key: value for key, value in vars(COMPACT).items() if key != "prediction"} | {"input_skip": skip}
+    rewrite(saved, change_header=lambda header: header.update(config=json.dumps(old)))
+    assert load_model(saved, Denoiser, DenoiserConfig).config == replace(COMPACT, prediction=prediction)
+
+
+def test_the_embedded_denoiser_predicts_v():
+    assert load_model(embedded_path("motion"), Denoiser, DenoiserConfig).config.prediction == "v"
+
+
+@pytest.mark.parametrize("config", ["", "[]", '{"dims": 3}', '{"dim": "wide"}', '{"dim": -1}', '{"prediction": "x"}'])
 def test_config_that_describes_nothing(saved, config):
     rewrite(saved, change_header=lambda header: header.update(config=config))
-    refused(saved, "no Denoiser that can be built")
+    refused(saved, "invalid Denoiser config")
 
 
 def test_numbers_beyond_float16_are_refused_and_leave_the_old_file(saved):
     before = saved.read_bytes()
     model = Denoiser(COMPACT)
     nn.init.constant_(model.input_projection.bias, 1e6)
-    with pytest.raises(WeightsError, match="too much for float16"):
+    with pytest.raises(WeightsError, match="overflows float16"):
         save_model(saved, model, COMPACT, half=True)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
