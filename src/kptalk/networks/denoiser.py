@@ -2,7 +2,7 @@
 
 A token is one frame. Two clean reference tokens go first: what the face is (canonical keypoints), and the frame before
 the window. Each token is modulated by the diffusion step and by its own audio feature; context reaches it through
-self-attention over all 66. Entry names are those of ``KDTalker.pth`` after ``OFFICIAL_PREFIX``.
+self-attention over all 66. Parameter names are those of ``KDTalker.pth`` after ``OFFICIAL_PREFIX``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class DenoiserConfig:
     heads: int = 12
     head_dim: int = 64
     time_dim: int = 256
-    rotary_dim: int = 12  # channels of a head that rotate; the paper's code took the number of heads
+    rotary_dim: int = 12  # channels of a head that rotate; the paper's code uses the number of heads
     window: int = 64  # frames
     references: int = 2  # clean tokens before the frames
     prediction: Literal["epsilon", "v"] = "epsilon"  # what the last layer gives; a small network learns v much faster
@@ -76,7 +76,7 @@ class ResnetBlock(nn.Module):
         super().__init__()
         self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(config.time_dim + config.audio_dim, 2 * config.dim))
         self.block1 = Block(config.dim)
-        self.block2 = Block(config.dim)  # its norm is never applied; the checkpoint holds it all the same
+        self.block2 = Block(config.dim)  # its norm is never applied, but the checkpoint holds it
 
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
         """(B, N, dim) -> (B, N, dim)."""
@@ -191,8 +191,8 @@ class Denoiser(nn.Module):
             audio: (B, 2 + frames, audio_dim) float32; zeros for the reference tokens.
 
         Returns:
-            (B, 2 + frames, token_dim) float32; the first two tokens mean nothing. A network of v-prediction (Salimans
-            and Ho 2022) gives v, and epsilon = sqrt(abar_t) v + sqrt(1 - abar_t) x_t.
+            (B, 2 + frames, token_dim) float32; the first two tokens have no meaning. With v-prediction (Salimans and Ho
+            2022) the last layer gives v, and epsilon = sqrt(abar_t) v + sqrt(1 - abar_t) x_t.
 
         Raises:
             ValueError: there are more tokens than the model has positions for.

@@ -44,7 +44,7 @@ class RotaryEmbedding(nn.Module):
 
 
 class RelativePositionBias(nn.Module):
-    """A learned number for every head and bucket of distances, added to the attention logits (as in T5)."""
+    """A learned bias for every head and bucket of distances, added to the attention logits (as in T5)."""
 
     N_BUCKETS = 32
     MAX_DISTANCE = 128

@@ -1,4 +1,4 @@
-"""Hopenet: yaw, pitch and roll of a head from one picture, as 66 bins of 3 degrees each.
+"""Hopenet: yaw, pitch and roll of a head from one image, each as 66 bins of 3 degrees.
 
 Ruiz, Chong and Rehg, "Fine-grained head pose estimation without keypoints", CVPR-W 2018: a ResNet-50
 with three heads.
@@ -46,7 +46,7 @@ class Bottleneck(nn.Module):
 
 
 class Hopenet(nn.Module):
-    """The network; 23,919,890 parameters, entry names are those of ``hopenet_robust_alpha1.pkl``."""
+    """The network; 23,919,890 parameters, whose names are those of ``hopenet_robust_alpha1.pkl``."""
 
     def __init__(self, config: HopenetConfig | None = None) -> None:
         super().__init__()
@@ -61,18 +61,18 @@ class Hopenet(nn.Module):
         self.fc_yaw = nn.Linear(2048, self.config.bins)
         self.fc_pitch = nn.Linear(2048, self.config.bins)
         self.fc_roll = nn.Linear(2048, self.config.bins)
-        self.fc_finetune = nn.Linear(2048 + 3, 3)  # in the published file, but without use
+        self.fc_finetune = nn.Linear(2048 + 3, 3)  # in the published file, but unused
 
-    def features(self, pictures: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         """(B, 3, 224, 224) float32 RGB, normalised as for ImageNet -> (B, 2048)."""
-        x: Tensor = torch.relu(self.bn1(self.conv1(pictures)))
+        x: Tensor = torch.relu(self.bn1(self.conv1(images)))
         x = nn.functional.max_pool2d(x, 3, 2, 1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return x.mean((2, 3))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(B, 3, 224, 224) -> logits (B, 3, 66) of yaw, pitch, roll."""
-        features = self.features(pictures)
+        features = self.features(images)
         return torch.stack([self.fc_yaw(features), self.fc_pitch(features), self.fc_roll(features)], 1)
 
 

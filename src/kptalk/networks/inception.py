@@ -1,8 +1,8 @@
-"""Inception v3 as FID uses it: pictures → 2048 features.
+"""Inception v3 as FID uses it: images to 2048 features.
 
 Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, in the form of TensorFlow's network of 2015-12-05,
 with which FID was published: average pools exclude the padding, and the last block pools by maximum. Parameter names
-are those of torch-fidelity's and pytorch-fid's files. Pictures are reduced to 299 x 299 by antialiased bilinear
+are those of torch-fidelity's and pytorch-fid's files. Images are resized to 299 x 299 by antialiased bilinear
 interpolation, the default of torchmetrics' ``FrechetInceptionDistance``.
 """
 

@@ -1,6 +1,6 @@
 """Auxiliary speech-to-lips network: mel windows to the expression that usually goes with them.
 
-The denoiser sees the sound through one window per frame; this small network sees the spectrogram as one picture, so it
+The denoiser sees the sound through one window per frame; this small network sees the spectrogram as one image, so it
 learns other things from the same half hour of speech, and the mean of the two is nearer to the real lips than either.
 It is not part of KDTalker: weights without it work as in the paper.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CENTRE = slice(6, 10)  # of a window's 16 mel frames: these four, of one video frame after the other, are the picture
+CENTRE = slice(6, 10)  # of a window's 16 mel frames: these four, of consecutive video frames, form one image
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class LipEncoder(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """(B, T, 80, 16) -> (B, T, 63)."""
-        picture = windows[..., CENTRE].transpose(1, 2).flatten(2)[:, None]  # (B, 1, 80, 4 T)
-        x = self.picture(picture).flatten(1, 2).transpose(1, 2)  # (B, T, 5 d)
+        image = windows[..., CENTRE].transpose(1, 2).flatten(2)[:, None]  # (B, 1, 80, 4 T)
+        x = self.picture(image).flatten(1, 2).transpose(1, 2)  # (B, T, 5 d)
         x = self.dropout(F.gelu(self.project(self.dropout(x)))).transpose(1, 2)
         for layer in self.context:
             x = x + self.dropout(F.gelu(layer(x)))
@@ -72,7 +72,7 @@ class LipEnsemble(nn.Module):
         """Mean of the encoders.
 
         Args:
-            windows: (B, T, 80, 16) float32 level-normalised mel windows of consecutive video frames.
+            windows: (B, T, 80, 16) float32 mean-normalised mel windows of consecutive video frames.
 
         Returns:
             (B, T, 63) float32 whitened expression tokens.

@@ -30,7 +30,7 @@ LIP = StitchingNetworkConfig(3 * N_KEYPOINTS + 2, (128, 128, 64), 3 * N_KEYPOINT
 
 
 class StitchingNetwork(nn.Module):
-    """A perceptron with ReLUs; which correction it makes depends on its weights and config."""
+    """A perceptron with ReLUs; its weights and config decide which correction it makes."""
 
     def __init__(self, config: StitchingNetworkConfig | None = None) -> None:
         super().__init__()

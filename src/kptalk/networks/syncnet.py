@@ -17,13 +17,13 @@ MFCCS = 20  # MFCC frames of the sound branch's input, 100 per second
 
 @dataclass(frozen=True)
 class SyncNetConfig:
-    """``embedding`` numbers describe a clip; the other widths are fixed by the published file."""
+    """Width of the embedding; the other widths are fixed by the published file."""
 
     embedding: int = 1024
 
 
 class SyncNet(nn.Module):
-    """Both branches. Entry names are those of the published file."""
+    """Both branches. Parameter names are those of the published file."""
 
     def __init__(self, config: SyncNetConfig | None = None) -> None:
         super().__init__()

@@ -45,7 +45,7 @@ class SyncClip:
 
 
 def held_points(shards: Sequence[Shard]) -> Array:
-    """The mean face's steady points (42, 3), eyes 1 apart."""
+    """The mean face's stable points (44, 3), eyes 1 apart."""
     points: Array = fit_template([shard.landmarks for shard in shards])[STABLE_POINTS].astype(np.float32)
     return points
 
