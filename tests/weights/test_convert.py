@@ -141,16 +141,11 @@ class WithPart(nn.Module):
 
 
 class TestWhatDoesNotFit:
-    def test_a_missing_tensor(self, refused, written):
-        refused(
-            written({name: value for name, value in state().items() if name != "first.bias"}), "missing (first.bias)"
-        )
-
-    def test_an_unexpected_tensor(self, refused, written):
-        refused(written(state() | {"second.weight": torch.zeros(2)}), "unexpected (second.weight)")
-
-    def test_a_misshaped_tensor(self, refused, written):
-        refused(written(state() | {"first.bias": torch.zeros(5)}), "first.bias (5,) instead of (4,)")
+    def test_tensors_of_another_network(self, refused, written):
+        content = state() | {"second.weight": torch.zeros(2), "first.bias": torch.zeros(5)}
+        del content["norm.weight"]
+        parts = "missing (norm.weight)", "unexpected (second.weight)", "first.bias (5,) instead of (4,)"
+        refused(written(content), *parts)
 
     def test_something_that_is_no_tensor(self, refused, written):
         refused(written(state() | {"epoch": 3}), "epoch", "int")
@@ -291,9 +286,8 @@ class TestNumbers:
         torch.testing.assert_close(got["std"], torch.tensor([0.0, 1.0, 2.0]))
 
     def test_what_does_not_fit(self, refused, tmp_path):
-        refused(self.write(tmp_path, mean=np.ones(1)), "missing (std)", target=self.NUMBERS)
-        refused(self.write(tmp_path, **self.GOOD, more=np.ones(1)), "unexpected (more)", target=self.NUMBERS)
-        refused(self.write(tmp_path, **self.GOOD | {"std": np.ones(2)}), "(2,) instead of (3,)", target=self.NUMBERS)
+        path = self.write(tmp_path, std=np.ones(2), more=np.ones(1))
+        refused(path, "missing (mean)", "unexpected (more)", "(2,) instead of (3,)", target=self.NUMBERS)
 
     def test_pickles_inside_are_refused(self, refused, tmp_path):
         mark = tmp_path / "was-here"

@@ -79,19 +79,16 @@ def test_absent_file(tmp_path):
     refused(tmp_path / "absent.safetensors", "do not exist")
 
 
-@pytest.mark.parametrize("kept", [0, 4, 100, -1])
-def test_truncated_file(saved, kept):
-    saved.write_bytes(saved.read_bytes()[:kept])
-    refused(saved, "damaged")
-
-
-def test_no_safetensors(saved):
-    saved.write_bytes(b"PK\x03\x04 a pickle in a zip")
-    refused(saved, "damaged")
-
-
-def test_header_that_lies_about_its_length(saved):
-    saved.write_bytes(struct.pack("<Q", 2**62) + saved.read_bytes()[8:])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(lambda content, kept=kept: content[:kept] for kept in (0, 4, 100, -1)),
+        lambda content: b"PK\x03\x04 a pickle in a zip",
+        lambda content: struct.pack("<Q", 2**62) + content[8:],  # a header that claims another length
+    ],
+)
+def test_damaged_file(saved, damage):
+    saved.write_bytes(damage(saved.read_bytes()))
     refused(saved, "damaged")
 
 
@@ -109,19 +106,20 @@ def test_other_architecture(saved):
         load_model(saved, AudioEncoder, AudioEncoderConfig)
 
 
-def test_missing_tensor(saved):
-    rewrite(saved, lambda tensors: tensors.pop("input_projection.bias"))
-    refused(saved, r"1 missing \(input_projection.bias\)")
-
-
-def test_unexpected_tensor(saved):
-    rewrite(saved, lambda tensors: tensors.update(extra=torch.zeros(1)))
-    refused(saved, r"1 unexpected \(extra\)")
-
-
-def test_misshaped_tensor(saved):
-    rewrite(saved, lambda tensors: tensors.update({"input_projection.bias": torch.zeros(3)}))
-    refused(saved, r"1 misshaped \(input_projection.bias \(3,\) instead of \(32,\)\)")
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda tensors: tensors.pop("input_projection.bias"), r"1 missing \(input_projection.bias\)"),
+        (lambda tensors: tensors.update(extra=torch.zeros(1)), r"1 unexpected \(extra\)"),
+        (
+            lambda tensors: tensors.update({"input_projection.bias": torch.zeros(3)}),
+            r"1 misshaped \(input_projection.bias \(3,\) instead of \(32,\)\)",
+        ),
+    ],
+)
+def test_tensors_that_do_not_fit(saved, change, complaint):
+    rewrite(saved, change)
+    refused(saved, complaint)
 
 
 @pytest.mark.parametrize(("skip", "prediction"), [(True, "v"), (False, "epsilon")])
