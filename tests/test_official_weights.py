@@ -193,5 +193,5 @@ def test_missing_weights_are_named_in_one_line_with_the_command(kptalk, converte
     for file in converted.home.rglob("*.safetensors"):
         if file.stem not in ("decoder", "kdtalker"):
             (folder / file.name).symlink_to(file)
-    assert refused(kptalk(*argv), ": decoder, kdtalker; run", code=1)
+    assert refused(kptalk(*argv), ": decoder, kdtalker: run", code=1)
     assert not (tmp_path / "out.mp4").exists()

@@ -33,8 +33,5 @@ def test_parameters_are_those_of_the_reference(parity, name):
     assert sum(p.numel() for p in network.parameters()) == reference["parameters"] == size
     expected = {item["name"].removeprefix(OFFICIAL_PREFIX): tuple(item["shape"]) for item in reference["entries"]}
     if name == "decoder":  # its spectral norms are folded
-        expected = {
-            key: tuple(v.shape)
-            for key, v in fold_spectral_norm({k: torch.ones(s) for k, s in expected.items()}).items()
-        }
-    assert {key: tuple(value.shape) for key, value in network.state_dict().items()} == expected
+        expected = shapes(fold_spectral_norm({key: torch.ones(shape) for key, shape in expected.items()}))
+    assert shapes(network.state_dict()) == expected

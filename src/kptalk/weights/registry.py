@@ -6,7 +6,6 @@ Everything that may have to be corrected is in two tables. Nothing here uses the
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -233,21 +232,6 @@ def make_weights_folder() -> Path:
 def converted_path(entry: Entry) -> Path:
     """Where the converted file of an entry is, or will be."""
     return weights_folder() / entry.converted
-
-
-def official_paths(names: Sequence[str]) -> dict[str, Path]:
-    """The converted files of several entries, by name.
-
-    Raises:
-        WeightsError: some are missing; the message names all of them, and the command that gets them.
-    """
-    paths = {name: converted_path(entry_of(name)) for name in names}
-    if missing := [name for name, path in paths.items() if not path.is_file()]:
-        raise WeightsError(
-            f"missing official weights: {', '.join(missing)}; run `kptalk weights pull`, "
-            "or `kptalk weights convert FOLDER` with your own copies"
-        )
-    return paths
 
 
 def official_path(name: str) -> Path:
