@@ -1,4 +1,4 @@
-"""The official weights' system at 512 x 512: LivePortrait's networks stage by stage, motion, and the finished video.
+"""The official weights' method at 512 x 512: LivePortrait's networks stage by stage, motion, and the finished video.
 
 python benchmarks/liveportrait.py [--device cpu|cuda] [--frames N] [--batch N] [--compile] [--ceiling TFLOPS]
 
@@ -16,7 +16,6 @@ a busy machine it says more than the clock on the wall.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import resource
 import tempfile
 import time
@@ -34,14 +33,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kptalk.device import pick_device, set_threads, side_by_side
 from kptalk.errors import OptionError
-from kptalk.methods.kdtalker import ON_A_GPU, KDTalkerMethod
-from kptalk.motion.facemesh.generator import WINDOW
+from kptalk.methods.kdtalker import GPU_BATCH, KDTalkerMethod, method
+from kptalk.motion.generator import WINDOW
 from kptalk.motion.liveportrait.generator import KDTalkerGenerator
 from kptalk.motion.liveportrait.space import LivePortraitSpace, crops_to_tensor, keypoints, read_statistics
-from kptalk.pipeline import Options, Pipeline
+from kptalk.options import Options
+from kptalk.pipeline import Pipeline
 from kptalk.render.liveportrait.portrait import PortraitRenderer
 from kptalk.render.liveportrait.renderer import LivePortraitRenderer, fast_networks
-from kptalk.types import Motion
+from kptalk.types import Face, Motion, Portrait
 from kptalk.weights.convert import Network
 from kptalk.weights.official import NORM, TARGETS
 from kptalk.weights.registry import converted_path, entry_of
@@ -215,24 +215,24 @@ def time_drawing(renderer: LivePortraitRenderer, frames: int, repeats: int = 3) 
 
 def time_motion(generator: KDTalkerGenerator, space: LivePortraitSpace, steps: int, repeats: int = 3) -> float:
     """Milliseconds for a window of 64 frames, copied back from the device."""
-    source = space.extract(np.ascontiguousarray(data.astronaut()[:256, 96:352]))
+    face = Face(np.zeros((0, 3), np.float32))
+    source = space.extract(Portrait(np.ascontiguousarray(data.astronaut()[:256, 96:352]), face))
     windows = np.random.default_rng(0).normal(0, 1, (WINDOW, 80, 16)).astype(np.float32)
     state, spent = generator.start(source, 0), []
-    heard = dataclasses.replace(state, windows=windows)
     for _ in range(1 + repeats):
         started = time.perf_counter()
-        generator.with_steps(steps).draw_window(heard)
+        generator.with_steps(steps).step(windows, state)
         spent.append(time.perf_counter() - started)
     return 1000 * median(spent[1:])
 
 
-def time_video(system: KDTalkerMethod, frames: int, steps: int) -> tuple[float, float, str]:
+def time_video(official: KDTalkerMethod, frames: int, steps: int) -> tuple[float, float, str]:
     """Seconds a frame on the wall and of the processor from a recording to the .mp4 file, and what each stage took."""
-    pipeline = Pipeline(system, "benchmark")
+    pipeline = Pipeline(official, "benchmark", "kdtalker")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        photo, options = portrait(folder), Options(output="crop", stitch=True, steps=steps)
-        for i, count in enumerate((min(frames, ON_A_GPU), frames)):  # the first warms up
+        photo, options = portrait(folder), Options(framing="crop", stitch=True, steps=steps)
+        for i, count in enumerate((min(frames, GPU_BATCH), frames)):  # the first warms up
             animation = pipeline.animate(photo, recording(folder, count / FPS), options=options)
             wall, cpu = time.perf_counter(), time.process_time()
             animation.save(folder / f"{i}.mp4")
@@ -247,7 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--frames", type=int, default=4)
-    parser.add_argument("--batch", type=int, help=f"frames in one batch of the fast path; 1, on a GPU {ON_A_GPU}")
+    parser.add_argument("--batch", type=int, help=f"frames in one batch of the fast path; 1, on a GPU {GPU_BATCH}")
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile the fast path (on a GPU with CUDA graphs)"
     )
@@ -260,7 +260,7 @@ def main() -> None:
         parser.error(f"{error}; nothing is measured")
     on_gpu = device.type == "cuda"
     torch.backends.cudnn.allow_tf32 = False  # the faithful path is float32
-    batch = arguments.batch or (ON_A_GPU if on_gpu else 1)
+    batch = arguments.batch or (GPU_BATCH if on_gpu else 1)
     at_once = 1 if on_gpu or arguments.compile else side_by_side()
     title = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {threads} threads for a frame"
     ceiling = arguments.ceiling or next((value for name, value in CEILINGS.items() if on_gpu and name in title), None)
@@ -282,10 +282,10 @@ def main() -> None:
     generator = KDTalkerGenerator(space, networks["audio"], networks["kdtalker"], np.zeros(80, np.float32))
     for steps in (50, 10):
         print(f"motion of {WINDOW} frames, {steps} steps: {time_motion(generator, space, steps):.1f} ms")
-    system = KDTalkerMethod(generator, PortraitRenderer(renderer, networks["stitching"], networks["retargeting_eye"]))
+    portraits = PortraitRenderer(renderer, networks["stitching"], networks["retargeting_eye"])
     frames = arguments.frames * (8 if on_gpu else 2)
     for steps in (50, 10):
-        wall, cpu, stages = time_video(system, frames, steps)
+        wall, cpu, stages = time_video(method(generator, portraits), frames, steps)
         rate(f"recording to .mp4, {frames} frames, {steps} steps", wall, cpu, operations, ceiling)
         print(f"  {stages} (drawing and encoding run side by side)")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB, both paths loaded", end="")

@@ -29,7 +29,8 @@ from rich.table import Table
 from kptalk.audio.mel import mel_spectrogram
 from kptalk.evaluate.metrics.sync import AvOffset, av_offset, fill_gaps
 from kptalk.evaluate.sampling import listen, watch
-from kptalk.networks.sync import SEARCH, SyncConfig, SyncModel, lip_shape
+from kptalk.face.lip_shape import lip_shape
+from kptalk.networks.sync import SEARCH, SyncConfig, SyncModel
 from kptalk.train.prepare import load_shards
 from kptalk.train.sync import sync_clips
 from kptalk.train.sync_ridge import RidgeFit, ridge_curve

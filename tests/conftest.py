@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from official_set import publish
+from official_set import publish, unpin
 
 from kptalk import cli
 from kptalk.weights import official
@@ -52,6 +52,7 @@ def converted(parity) -> Converted:
         published, home = Path(name) / "published", Path(name) / "home"
         publish(published, parity)
         patch.setenv("KPTALK_HOME", str(home))
+        unpin(patch)
         outcomes = list(official.convert(published))
         patch.undo()
         yield Converted(published, home, outcomes)

@@ -27,6 +27,7 @@ from kptalk.pipeline import Pipeline
 from kptalk.types import Motion
 from kptalk.weights.registry import weights_folder
 
+pytestmark = pytest.mark.xdist_group("official")  # whose tests share 1.7 GB of converted weights
 RATE = 16_000
 FEW = Fraction(2)  # frames a second: drawing one takes a second
 
@@ -185,7 +186,7 @@ def test_missing_weights_are_named_in_one_line_with_the_command(kptalk, converte
     argv = ["animate", inputs / "face.png", inputs / "speech.wav", "-o", tmp_path / "out.mp4", "--model", "official"]
     monkeypatch.setenv("KPTALK_HOME", str(tmp_path / "home"))
     everything = kptalk(*argv)
-    assert refused(everything, "kptalk weights pull --accept-licence", "kptalk weights convert", code=1)
+    assert refused(everything, "missing official weights", "kptalk weights pull", "kptalk weights convert", code=1)
     assert all(name in everything[2] for name in ("warping", "decoder", "kdtalker_norm", "audio", "retargeting_eye"))
     folder = weights_folder()
     folder.mkdir(parents=True)

@@ -14,7 +14,7 @@ from kptalk.evaluate.result import REAL, Clip
 from kptalk.evaluate.run import Method, check_clips, evaluate, find_clips
 from kptalk.evaluate.sampling import listen, watch
 from kptalk.evaluate.speed import Timing, write_timings
-from kptalk.weights.digest import sha256_of
+from kptalk.files import sha256
 
 RATE = 16_000
 
@@ -88,8 +88,8 @@ def test_the_real_videos_come_first_and_are_their_own_pair(folders):
     assert [clip.values["distance"] for clip in ours.clips] == pytest.approx([10, 30], abs=2)
     assert real.summary == ours.summary == {"clips": 2}
     assert result.clips == (
-        Clip("a.mp4", sha256_of(folders[0] / "a.mp4"), 20),
-        Clip("b.mp4", sha256_of(folders[0] / "b.mp4"), 20),
+        Clip("a.mp4", sha256(folders[0] / "a.mp4"), 20),
+        Clip("b.mp4", sha256(folders[0] / "b.mp4"), 20),
     )
     assert (result.command, result.seed, result.weights) == ("kptalk evaluate", 3, {"eye": "abc"})
     assert {"python", "numpy", "kptalk", "mediapipe"} <= set(result.versions)
@@ -208,7 +208,7 @@ def test_a_folder_without_videos(tmp_path):
 
 def test_the_frozen_list_is_kept_to(folders):
     clips = find_clips(folders[0])
-    listed = [Clip(path.name, sha256_of(path), 20) for path in reversed(clips)]
+    listed = [Clip(path.name, sha256(path), 20) for path in reversed(clips)]
     assert check_clips(clips, listed) == clips[::-1]
     assert check_clips(clips, listed[:1]) == clips[1:]
     with pytest.raises(DatasetError, match="sha256"):

@@ -8,7 +8,8 @@ import pytest
 from kptalk.evaluate.metric import Heard, Sight
 from kptalk.evaluate.metrics.sync import SyncJudge, av_offset
 from kptalk.evaluate.sampling import listen, watch
-from kptalk.networks.sync import SyncConfig, SyncModel, lip_shape
+from kptalk.face.lip_shape import lip_shape
+from kptalk.networks.sync import SyncConfig, SyncModel
 from kptalk.weights.store import embedded_path, load_model
 
 CLIPS = ("icl_T4_3", "lrs3_JSSc7hYKstI_1", "talking_face_FAzSK8PLmGI_1")  # own offset within a frame by the index

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from huggingface_hub import constants
+from official_set import unpin
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -17,10 +18,10 @@ class Hub:
     Attributes:
         url: where it listens.
         files: ``owner/name/resolve/revision/path``, or any other path, to content.
-        requests: (method, path, Range header) of all that was asked.
+        requests: (method, path, Range header) of every request.
         cuts: how many of the next downloads end after ``cut_after`` of their bytes.
         digest: what it says a file's SHA-256 is; None: the truth.
-        ranges: whether parts of files can be had.
+        ranges: whether it serves parts of files.
     """
 
     def __init__(self, url):
@@ -34,8 +35,8 @@ class Hub:
 
 
 def pull_from(hub, cache, monkeypatch):
-    """Have kptalk pull from a hub, with a cache of its own, and without pauses."""
-    monkeypatch.setattr("kptalk.weights.fetch.PAUSE", 0)
+    """Have kptalk pull made-up files from a hub, with a cache of its own, and without pauses."""
+    unpin(monkeypatch)
     monkeypatch.setattr("time.sleep", lambda _: None)  # huggingface_hub waits a second before it resumes
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"  # made of the endpoint at import
@@ -76,7 +77,7 @@ def serving():
             for name, value in {
                 "Content-Length": len(content) - start,
                 "ETag": f'"{digest}"',
-                "X-Repo-Commit": COMMIT,
+                "X-Repo-Commit": (re.findall(r"/resolve/([0-9a-f]{40})/", path) or [COMMIT])[0],
                 "X-Linked-Etag": f'"{digest}"',
                 "X-Linked-Size": len(content),
                 **({"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}),

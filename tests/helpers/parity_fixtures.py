@@ -1,7 +1,5 @@
 """LivePortrait's networks with weights by rule, the stored arrays of the reference, and the volume of its picture."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -38,12 +36,6 @@ class Reference:
 @pytest.fixture(scope="session")
 def reference(parity):
     return lambda name: Reference(parity / "fixtures" / f"{name}.npz")
-
-
-@pytest.fixture(scope="session")
-def parameters(parity):
-    """Parameters that a manifest counts."""
-    return lambda name: json.loads((parity / "manifests" / f"{name}.json").read_text())["parameters"]
 
 
 @pytest.fixture(scope="session")

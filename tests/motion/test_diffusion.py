@@ -113,7 +113,7 @@ def test_the_same_noise_gives_the_same_motion():
 
 def test_training_reduces_the_loss():
     torch.manual_seed(0)
-    denoiser = Denoiser(DenoiserConfig(**{**vars(COMPACT), "input_skip": True}))
+    denoiser = Denoiser(DenoiserConfig(**{**vars(COMPACT), "prediction": "v"}))
     optimizer = torch.optim.AdamW(denoiser.parameters(), 3e-3)
     references, frames, audio = torch.zeros(8, 2, 70), torch.ones(8, 10, 70), torch.zeros(8, 10, 8)
     noise, t = torch.randn(8, 10, 70), torch.arange(100, 900, 100)

@@ -1,16 +1,6 @@
-"""The appearance extractor: size and numbers of the reference."""
+"""The appearance extractor: numbers of the reference."""
 
 import torch
-
-from kptalk.networks.appearance import AppearanceExtractor
-
-
-def count(network):
-    return sum(p.numel() for p in network.parameters())
-
-
-def test_has_the_size_of_the_reference(parameters):
-    assert count(AppearanceExtractor()) == parameters("appearance_feature_extractor") == 836_224
 
 
 def test_equals_the_reference(reference, volume):

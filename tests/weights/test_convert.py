@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from kptalk.errors import WeightsError
+from kptalk.files import sha256
+from kptalk.networks.spade import fold_spectral_norm
 from kptalk.weights.convert import Network, Numbers, install, read_checkpoint
-from kptalk.weights.digest import sha256_of
 from kptalk.weights.lock import read_lock
-from kptalk.weights.registry import ENTRIES, Entry, Hub, converted_path
+from kptalk.weights.registry import ENTRIES, PINS, Entry, Hub, converted_path
 from kptalk.weights.store import load_model, read_header
 
 
@@ -87,10 +88,10 @@ class TestNetworks:
         header = read_header(path)
         assert header["architecture"] == "Tiny"
         assert header["licence"] == "CC0-1.0"
-        assert header["original_sha256"] == sha256_of(original)
+        assert header["original_sha256"] == sha256(original)
         record = read_lock().files["tiny"]
         assert record.size == original.stat().st_size
-        assert record.converted_sha256 == sha256_of(path)
+        assert record.converted_sha256 == sha256(path)
         assert (record.source, record.original) == ("here", str(original))
 
     def test_nested_prefixed_and_beside_others(self, home, written):
@@ -126,10 +127,10 @@ class TestNetworks:
 
     def test_an_older_conversion_is_replaced_only_by_a_whole_one(self, home, written):
         install(ENTRY, written(state()), TINY, "test")
-        before = sha256_of(converted_path(ENTRY))
+        before = sha256(converted_path(ENTRY))
         with pytest.raises(WeightsError):
             install(ENTRY, written({"first.weight": torch.zeros(1)}), TINY, "test")
-        assert sha256_of(converted_path(ENTRY)) == before == read_lock().files["tiny"].converted_sha256
+        assert sha256(converted_path(ENTRY)) == before == read_lock().files["tiny"].converted_sha256
 
 
 class WithPart(nn.Module):
@@ -140,16 +141,11 @@ class WithPart(nn.Module):
 
 
 class TestWhatDoesNotFit:
-    def test_a_missing_tensor(self, refused, written):
-        refused(
-            written({name: value for name, value in state().items() if name != "first.bias"}), "missing (first.bias)"
-        )
-
-    def test_a_surplus_tensor(self, refused, written):
-        refused(written(state() | {"second.weight": torch.zeros(2)}), "surplus (second.weight)")
-
-    def test_a_misshaped_tensor(self, refused, written):
-        refused(written(state() | {"first.bias": torch.zeros(5)}), "first.bias (5,) instead of (4,)")
+    def test_tensors_of_another_network(self, refused, written):
+        content = state() | {"second.weight": torch.zeros(2), "first.bias": torch.zeros(5)}
+        del content["norm.weight"]
+        parts = "missing (norm.weight)", "unexpected (second.weight)", "first.bias (5,) instead of (4,)"
+        refused(written(content), *parts)
 
     def test_something_that_is_no_tensor(self, refused, written):
         refused(written(state() | {"epoch": 3}), "epoch", "int")
@@ -160,12 +156,46 @@ class TestWhatDoesNotFit:
         refused(written([1, 2]), "no state dict")
         refused(written({}), "no state dict")
 
-    def test_another_digest_or_size(self, refused, written):
+    def test_another_digest_or_size(self, refused, written, monkeypatch):
         path = written(state())
         size = path.stat().st_size
-        refused(path, "beefbeef", "kptalk weights pull tiny", entry=replace(ENTRY, sha256="beef" * 16))
-        refused(path, f"{size} bytes", f"{size + 1}", entry=replace(ENTRY, size=size + 1))
-        install(replace(ENTRY, sha256=sha256_of(path), size=size), path, TINY, "test")
+        monkeypatch.setitem(PINS, "tiny.pth", (size, "beef" * 16))
+        refused(path, "beefbeef", "kptalk weights pull tiny")
+        monkeypatch.setitem(PINS, "tiny.pth", (size + 1, sha256(path)))
+        refused(path, f"{size} bytes", f"{size + 1}")
+        monkeypatch.setitem(PINS, "tiny.pth", (size, sha256(path)))
+        install(ENTRY, path, TINY, "test")
+
+
+class TestNumbersThatNoNetworkHas:
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+    @pytest.mark.parametrize("name", ["first.weight", "norm.running_var"])
+    def test_not_finite(self, refused, written, name, value):
+        content = state()
+        content[name].view(-1)[-1] = value
+        refused(written(content), name, "NaN or infinity")
+
+    def test_beyond_float32(self, refused, written):
+        refused(written(state() | {"first.bias": torch.full((4,), 1e300, dtype=torch.float64)}), "first.bias")
+
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64])
+    def test_not_floating_point(self, refused, written, dtype):
+        refused(written(state() | {"first.bias": torch.ones(4).to(dtype)}), "first.bias", str(dtype))
+
+    @pytest.mark.parametrize("tensor", [torch.ones(4).to_sparse(), torch.ones(4, device="meta")])
+    def test_not_dense(self, refused, written, tensor):
+        refused(written(state() | {"first.bias": tensor}), "first.bias", "dense")
+
+    @pytest.mark.parametrize("change", ["zero", "int8", "complex64"])
+    def test_spectral_norms_that_cannot_be_folded(self, refused, written, change):
+        content = state()
+        weight = content.pop("first.weight")
+        content |= {"first.weight_orig": weight, "first.weight_u": torch.ones(4), "first.weight_v": torch.ones(3)}
+        if change == "zero":
+            content["first.weight_orig"] = torch.zeros_like(weight)
+        else:
+            content["first.weight_orig"] = weight.to(getattr(torch, change))
+        refused(written(content), "first.weight", target=replace(TINY, prepare=fold_spectral_norm))
 
 
 class Hostile:
@@ -186,7 +216,7 @@ class TestHostileFiles:
         payload = Hostile(function, f"touch {mark}" if function is os.system else f"open({str(mark)!r}, 'w')")
         path = written(state() | {"cfg": payload}, _use_new_zipfile_serialization=zipped)
         name = {os.system: "system", eval: "eval", print: "print", torch.load: "load"}[function]
-        refused(path, name, "not only for tensors")
+        refused(path, "refusing to unpickle", name, "only tensors are allowed")
         assert not mark.exists()
         assert capfd.readouterr().out == ""
 
@@ -220,6 +250,14 @@ class TestDamagedFiles:
         path.write_bytes(content[: int(part * len(content))])
         refused(path)
 
+    def test_a_flipped_byte_that_torch_does_not_notice(self, refused, written):
+        path = written(state())
+        content = bytearray(path.read_bytes())
+        content[content.index(state()["first.weight"].numpy().tobytes()) + 1] ^= 1
+        path.write_bytes(content)
+        assert torch.load(path, weights_only=True).keys() == state().keys()
+        refused(path, "damaged", "CRC-32")
+
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.binary(max_size=200))
     def test_any_bytes(self, tmp_path, content):
@@ -248,9 +286,8 @@ class TestNumbers:
         torch.testing.assert_close(got["std"], torch.tensor([0.0, 1.0, 2.0]))
 
     def test_what_does_not_fit(self, refused, tmp_path):
-        refused(self.write(tmp_path, mean=np.ones(1)), "missing (std)", target=self.NUMBERS)
-        refused(self.write(tmp_path, **self.GOOD, more=np.ones(1)), "surplus (more)", target=self.NUMBERS)
-        refused(self.write(tmp_path, **self.GOOD | {"std": np.ones(2)}), "(2,) instead of (3,)", target=self.NUMBERS)
+        path = self.write(tmp_path, std=np.ones(2), more=np.ones(1))
+        refused(path, "missing (mean)", "unexpected (more)", "(2,) instead of (3,)", target=self.NUMBERS)
 
     def test_pickles_inside_are_refused(self, refused, tmp_path):
         mark = tmp_path / "was-here"
@@ -264,23 +301,37 @@ class TestNumbers:
         path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
         refused(path, target=self.NUMBERS)
 
+    def test_a_flipped_byte(self, refused, tmp_path):
+        path = self.write(tmp_path, **self.GOOD)
+        content = bytearray(path.read_bytes())
+        content[content.index(np.arange(3.0).tobytes()) + 9] ^= 1
+        path.write_bytes(content)
+        refused(path, "damaged", target=self.NUMBERS)
+
+    @pytest.mark.parametrize("dtype", [int, complex, bool])
+    def test_not_floating_point(self, refused, tmp_path, dtype):
+        refused(self.write(tmp_path, **self.GOOD | {"std": np.ones(3, dtype)}), "std has dtype", target=self.NUMBERS)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+    def test_not_finite(self, refused, tmp_path, value):
+        refused(self.write(tmp_path, **self.GOOD | {"mean": np.full(1, value)}), "mean", target=self.NUMBERS)
+
+    @pytest.mark.parametrize("value", [0.0, -1.0, 1e-60])
+    def test_a_spread_that_is_not_positive(self, refused, tmp_path, value):
+        path = self.write(tmp_path, **self.GOOD | {"std": np.array([1, value, 1])})
+        refused(path, "std must be above zero", target=replace(self.NUMBERS, positive="std"))
+
     def test_a_file_of_another_kind(self, refused, tmp_path):
         np.save(tmp_path / "norm.npy", np.ones(3))
         refused(tmp_path / "norm.npy", target=self.NUMBERS)
 
 
-class TestCopies:
-    def test_onnx_files_stay_as_they_are(self, home, tmp_path):
-        (tmp_path / "w600k_r50.onnx").write_bytes(b"graph")
-        path = install(replace(ENTRIES["arcface"], size=5, sha256=None), tmp_path / "w600k_r50.onnx", None, "test")
-        assert path == home / "arcface.onnx"
-        assert path.read_bytes() == b"graph"
-
-    def test_pth_files_that_others_unpickle_hold_tensors_only(self, home, refused, written):
-        inception = replace(ENTRIES["inception"], sha256=None)
-        refused(written(state() | {"x": Hostile(os.system, "true")}), "system", entry=inception, target=None)
-        original = written(state())
-        assert install(inception, original, None, "test").read_bytes() == original.read_bytes()
+def test_onnx_files_stay_as_they_are(home, tmp_path, monkeypatch):
+    monkeypatch.delitem(PINS, "w600k_r50.onnx")
+    (tmp_path / "w600k_r50.onnx").write_bytes(b"graph")
+    path = install(ENTRIES["arcface"], tmp_path / "w600k_r50.onnx", None, "test")
+    assert path == home / "arcface.onnx"
+    assert path.read_bytes() == b"graph"
 
 
 def test_a_folder_that_cannot_be_written(home, written):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kptalk.errors import WeightsError
-from kptalk.weights.registry import ENTRIES, TABLE, Hub, converted_path, entries_in, official_path, weights_folder
+from kptalk.weights.registry import ENTRIES, PINS, Hub, converted_path, entries_in, official_path, weights_folder
 
 
 def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
@@ -41,19 +41,26 @@ def test_an_unknown_name_lists_the_known_ones():
 
 
 def test_the_table_is_unambiguous():
-    assert len(ENTRIES) == len(TABLE)
-    assert len({entry.converted for entry in TABLE}) == len(TABLE)
-    places = [(entry.original, entry.key) for entry in TABLE]
-    assert len(set(places)) == len(places)
-    for entry in TABLE:
+    entries = list(ENTRIES.values())
+    assert len({entry.converted for entry in entries}) == len(entries)
+    assert len({(entry.original, entry.key) for entry in entries}) == len(entries)
+    for entry in entries:
         assert entry in entries_in(entry.original)
         assert entry.licence
         assert entry.page.startswith("https://")
-        assert entry.sha256 is None or re.fullmatch(r"[0-9a-f]{8}|[0-9a-f]{64}", entry.sha256)
         if isinstance(entry.source, Hub):
             assert re.fullmatch(r"[\w.-]+/[\w.-]+", entry.source.repository)
         else:
             assert entry.source.address.startswith("https://")
+
+
+def test_what_can_be_pinned_is():
+    originals = {entry.original for entry in ENTRIES.values()}
+    assert originals - set(PINS) == {"KDTalker.pth", "wav2lip.pth", "hopenet_robust_alpha1.pkl"}
+    assert set(PINS) <= originals
+    for size, digest in PINS.values():
+        assert re.fullmatch(r"[0-9a-f]{8}|[0-9a-f]{64}", digest)
+        assert size is None or size > 0
 
 
 def test_copies_under_other_names_are_known():

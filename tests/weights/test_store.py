@@ -41,7 +41,7 @@ def rewrite(path, change_tensors=lambda t: None, change_header=lambda h: None):
 @pytest.mark.parametrize("half", [False, True])
 def test_what_was_saved_comes_back(tmp_path, half):
     path = tmp_path / "model.safetensors"
-    config = replace(COMPACT, input_skip=True)
+    config = replace(COMPACT, prediction="v")
     model = Denoiser(config)
     save_model(path, model, config, half=half)
     loaded = load_model(path, Denoiser, DenoiserConfig)
@@ -79,19 +79,16 @@ def test_absent_file(tmp_path):
     refused(tmp_path / "absent.safetensors", "do not exist")
 
 
-@pytest.mark.parametrize("kept", [0, 4, 100, -1])
-def test_truncated_file(saved, kept):
-    saved.write_bytes(saved.read_bytes()[:kept])
-    refused(saved, "damaged")
-
-
-def test_no_safetensors(saved):
-    saved.write_bytes(b"PK\x03\x04 a pickle in a zip")
-    refused(saved, "damaged")
-
-
-def test_header_that_lies_about_its_length(saved):
-    saved.write_bytes(struct.pack("<Q", 2**62) + saved.read_bytes()[8:])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(lambda content, kept=kept: content[:kept] for kept in (0, 4, 100, -1)),
+        lambda content: b"PK\x03\x04 a pickle in a zip",
+        lambda content: struct.pack("<Q", 2**62) + content[8:],  # a header that claims another length
+    ],
+)
+def test_damaged_file(saved, damage):
+    saved.write_bytes(damage(saved.read_bytes()))
     refused(saved, "damaged")
 
 
@@ -109,32 +106,44 @@ def test_other_architecture(saved):
         load_model(saved, AudioEncoder, AudioEncoderConfig)
 
 
-def test_missing_tensor(saved):
-    rewrite(saved, lambda tensors: tensors.pop("input_projection.bias"))
-    refused(saved, r"1 missing \(input_projection.bias\)")
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda tensors: tensors.pop("input_projection.bias"), r"1 missing \(input_projection.bias\)"),
+        (lambda tensors: tensors.update(extra=torch.zeros(1)), r"1 unexpected \(extra\)"),
+        (
+            lambda tensors: tensors.update({"input_projection.bias": torch.zeros(3)}),
+            r"1 misshaped \(input_projection.bias \(3,\) instead of \(32,\)\)",
+        ),
+    ],
+)
+def test_tensors_that_do_not_fit(saved, change, complaint):
+    rewrite(saved, change)
+    refused(saved, complaint)
 
 
-def test_surplus_tensor(saved):
-    rewrite(saved, lambda tensors: tensors.update(extra=torch.zeros(1)))
-    refused(saved, r"1 surplus \(extra\)")
+@pytest.mark.parametrize(("skip", "prediction"), [(True, "v"), (False, "epsilon")])
+def test_files_from_before_the_prediction_had_a_name_load(saved, skip, prediction):
+    old = {key: value for key, value in vars(COMPACT).items() if key != "prediction"} | {"input_skip": skip}
+    rewrite(saved, change_header=lambda header: header.update(config=json.dumps(old)))
+    assert load_model(saved, Denoiser, DenoiserConfig).config == replace(COMPACT, prediction=prediction)
 
 
-def test_misshaped_tensor(saved):
-    rewrite(saved, lambda tensors: tensors.update({"input_projection.bias": torch.zeros(3)}))
-    refused(saved, r"1 misshaped \(input_projection.bias \(3,\) instead of \(32,\)\)")
+def test_the_embedded_denoiser_predicts_v():
+    assert load_model(embedded_path("motion"), Denoiser, DenoiserConfig).config.prediction == "v"
 
 
-@pytest.mark.parametrize("config", ["", "[]", '{"dims": 3}', '{"dim": "wide"}', '{"dim": -1}'])
+@pytest.mark.parametrize("config", ["", "[]", '{"dims": 3}', '{"dim": "wide"}', '{"dim": -1}', '{"prediction": "x"}'])
 def test_config_that_describes_nothing(saved, config):
     rewrite(saved, change_header=lambda header: header.update(config=config))
-    refused(saved, "no Denoiser that can be built")
+    refused(saved, "invalid Denoiser config")
 
 
 def test_numbers_beyond_float16_are_refused_and_leave_the_old_file(saved):
     before = saved.read_bytes()
     model = Denoiser(COMPACT)
     nn.init.constant_(model.input_projection.bias, 1e6)
-    with pytest.raises(WeightsError, match="too much for float16"):
+    with pytest.raises(WeightsError, match="overflows float16"):
         save_model(saved, model, COMPACT, half=True)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]

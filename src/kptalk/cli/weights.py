@@ -1,4 +1,4 @@
-"""``kptalk weights``: get the official files, convert, list and verify them."""
+"""``kptalk weights``: list, pull, convert and verify the official files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from kptalk.cli.console import FAILED, errors, output, say
+from kptalk.errors import WeightsError
 
 if TYPE_CHECKING:
     from kptalk.weights.official import Outcome
@@ -18,17 +19,17 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="NAMES...", help="Names that 'list' shows, or the sets 'official' and 'evaluate'."),
 ]
-app = typer.Typer(no_args_is_help=True, help="The official weights: list, pull, verify, convert, where.")
+app = typer.Typer(no_args_is_help=True, help="The official weights: list, pull, convert, verify.")
 
 
 @app.command("list")
 def list_() -> None:
     """Show every entry: what it is for, its licence, whether that allows commercial use, whether it is here."""
-    from kptalk.weights.registry import TABLE, converted_path
+    from kptalk.weights.registry import ENTRIES, converted_path
 
     table = Table("name", "set", "here", "commercial", "licence", box=None, pad_edge=False)
     table.columns[0].no_wrap = True
-    for entry in TABLE:
+    for entry in ENTRIES.values():
         here = "yes" if converted_path(entry).is_file() else "no"
         table.add_row(entry.name, entry.set, here, "allowed" if entry.commercial else "no", entry.licence)
     output.print(table)
@@ -38,15 +39,20 @@ def list_() -> None:
 def pull(
     names: Names = None,
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="I have read the licences and accept them; asked for once.")
+        bool, typer.Option("--accept-licence", help="I have read the licences and accept them; needed once.")
     ] = False,
 ) -> None:
     """Download, check and convert; without names the set 'official'. HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE count."""
     from kptalk.weights import official
+    from kptalk.weights.registry import converted_path
 
-    for entry in official.chosen(names or ["official"]):
+    entries = official.chosen(names or ["official"])
+    for entry in entries:
         use = "commercial use allowed" if entry.commercial else "no commercial use"
         errors.print(f"{entry.name}: {entry.licence}; {use}; {entry.source}")
+    licences = official.unaccepted(entry for entry in entries if not converted_path(entry).is_file())
+    if licences and not accept_licence:
+        raise WeightsError(f"read these licences, then run again with --accept-licence: {'; '.join(licences)}")
     _report(official.pull(names or ["official"], accept_licence))
 
 
@@ -66,27 +72,19 @@ def verify(names: Names = None) -> None:
     from kptalk.weights import official
 
     if not _report(official.verify(names or [])):
-        output.print("no official weights are here: kptalk weights pull")
-
-
-@app.command()
-def where() -> None:
-    """Print the folder of the converted weights."""
-    from kptalk.weights.registry import weights_folder
-
-    output.print(weights_folder())
+        output.print("no official weights found: run kptalk weights pull")
 
 
 def _report(outcomes: Iterable[Outcome]) -> int:
-    """Print each outcome as it comes; their number. Exits with 1 where one is bad."""
-    count, good = 0, True
+    """Print each outcome as it comes; their number. Exits with 1 if one is not ok."""
+    count, ok = 0, True
     for outcome in outcomes:
         count += 1
-        good &= outcome.good
-        if outcome.good:
+        ok &= outcome.ok
+        if outcome.ok:
             output.print(f"{outcome.name}: {outcome.detail}")
         else:
             say("error", f"{outcome.name}: {outcome.detail}")
-    if not good:
+    if not ok:
         raise typer.Exit(FAILED)
     return count

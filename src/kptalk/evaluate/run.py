@@ -17,8 +17,8 @@ from kptalk.evaluate.sampling import listen, watch
 from kptalk.evaluate.speed import COLUMNS as SPEED
 from kptalk.evaluate.speed import Timing, read_timings, stage_columns
 from kptalk.evaluate.tracks import TrackMeter
+from kptalk.files import sha256
 from kptalk.media.clip import probe
-from kptalk.weights.digest import sha256_of
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 LIBRARIES = (
@@ -63,7 +63,7 @@ def check_clips(clips: Sequence[Path], listed: Sequence[Clip]) -> list[Path]:
     for clip in listed:
         if clip.name not in by_name:
             raise DatasetError(f"the clip list names {clip.name}, which is not there")
-        if sha256_of(by_name[clip.name], DatasetError) != clip.sha256:
+        if sha256(by_name[clip.name], DatasetError) != clip.sha256:
             raise DatasetError(f"{by_name[clip.name]} is not the file of the clip list: its sha256 differs")
     return [by_name[clip.name] for clip in listed]
 
@@ -196,9 +196,7 @@ def _judge(
     values = {key: float(value) for meter in meters for key, value in meter.result(heard).items()}
     if timing:
         values |= timing.values()
-    return ClipResult(
-        real.name, sha256_of(generated, InputError), values, frames, faceless, tuple(notes), tracks.result()
-    )
+    return ClipResult(real.name, sha256(generated, InputError), values, frames, faceless, tuple(notes), tracks.result())
 
 
 def _versions() -> dict[str, str]:

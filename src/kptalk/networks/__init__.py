@@ -1,1 +1,1 @@
-"""The networks: plain modules that need torch alone; their parameters have the checkpoints' names."""
+"""The networks: plain modules that import torch alone; parameter names are those of the checkpoints."""

@@ -1,4 +1,4 @@
-"""The appearance of a portrait as a feature volume: read once a photo, warped for every frame."""
+"""LivePortrait's appearance extractor: a portrait becomes a feature volume, which is warped for every frame."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class AppearanceExtractorConfig:
 
     image_channels: int = 3
     width: int = 64  # channels after the first block; doubled by each of the others
-    down_blocks: int = 2  # each halves the picture
+    down_blocks: int = 2  # each halves height and width
     volume_channels: int = 32
     volume_depth: int = 16
     res_blocks: int = 6
 
 
 class ResBlock3d(nn.Module):
-    """Pre-activated residual block on a volume."""
+    """Pre-activation residual block on a volume."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class ResBlock3d(nn.Module):
 
 
 class AppearanceExtractor(nn.Module):
-    """Entry names are those of ``appearance_feature_extractor.pth``."""
+    """Parameter names are those of ``appearance_feature_extractor.pth``."""
 
     def __init__(self, config: AppearanceExtractorConfig | None = None) -> None:
         super().__init__()

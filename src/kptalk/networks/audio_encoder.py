@@ -1,4 +1,4 @@
-"""The audio encoder of Wav2Lip: one mel window of 0.2 s becomes 512 numbers."""
+"""Wav2Lip's audio encoder: a mel window of 0.2 s becomes 512 features."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ConvBlock(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """Mel windows to features. Entry names are those of ``wav2lip.pth`` without its ``module.`` prefix."""
+    """Mel windows to features. Parameter names are those of ``wav2lip.pth`` without its ``module.`` prefix."""
 
     def __init__(self, config: AudioEncoderConfig | None = None) -> None:
         super().__init__()
@@ -66,6 +66,6 @@ class AudioEncoder(nn.Module):
         self.audio_encoder = nn.Sequential(*(ConvBlock(spec) for spec in self.config.blocks()))
 
     def forward(self, windows: Tensor) -> Tensor:
-        """(B, 80, 16) or (B, 1, 80, 16) float32 mel windows -> (B, 512) float32, none negative."""
+        """(B, 80, 16) or (B, 1, 80, 16) float32 mel windows -> (B, 512) float32, not negative."""
         features: Tensor = self.audio_encoder(windows.reshape(-1, 1, *windows.shape[-2:]))
         return features.flatten(1)

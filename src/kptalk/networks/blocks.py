@@ -1,4 +1,4 @@
-"""The convolution block that LivePortrait's networks share."""
+"""The convolution block shared by LivePortrait's networks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch.nn import functional as F
 
 
 class ConvBlock(nn.Module):
-    """3 x 3 (x 3) convolution with bias, batch normalisation, leaky ReLU; the size stays.
+    """3 x 3 (x 3) convolution with bias, batch normalisation, leaky ReLU; same size.
 
     Args:
         inputs: channels.
         outputs: channels.
-        dims: 2 for pictures, 3 for volumes.
-        slope: of the activation below zero; 0 is a plain ReLU.
+        dims: 2 for images, 3 for volumes.
+        slope: of the activation below zero; 0: ReLU.
     """
 
     def __init__(self, inputs: int, outputs: int, dims: int = 2, slope: float = 0.0) -> None:

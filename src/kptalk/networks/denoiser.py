@@ -2,13 +2,13 @@
 
 A token is one frame. Two clean reference tokens go first: what the face is (canonical keypoints), and the frame before
 the window. Each token is modulated by the diffusion step and by its own audio feature; context reaches it through
-self-attention over all 66. Entry names are those of ``KDTalker.pth`` after ``OFFICIAL_PREFIX``.
+self-attention over all 66. Parameter names are those of ``KDTalker.pth`` after ``OFFICIAL_PREFIX``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +31,14 @@ class DenoiserConfig:
     heads: int = 12
     head_dim: int = 64
     time_dim: int = 256
-    rotary_dim: int = 12  # channels of a head that rotate; the paper's code took the number of heads
+    rotary_dim: int = 12  # channels of a head that rotate; the paper's code uses the number of heads
     window: int = 64  # frames
     references: int = 2  # clean tokens before the frames
-    input_skip: bool = False  # predict epsilon through the velocity: a small network learns much faster; see forward()
+    prediction: Literal["epsilon", "v"] = "epsilon"  # what the last layer gives; a small network learns v much faster
+
+    def __post_init__(self) -> None:
+        if self.prediction not in ("epsilon", "v"):
+            raise ValueError(f"unknown prediction {self.prediction!r}: expected 'epsilon' or 'v'")
 
 
 class Condition(NamedTuple):
@@ -45,7 +49,7 @@ class Condition(NamedTuple):
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation over the channels, with the parameter names and shapes of the checkpoint."""
+    """Layer normalisation over the channels; parameter names and shapes are the checkpoint's."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -72,7 +76,7 @@ class ResnetBlock(nn.Module):
         super().__init__()
         self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(config.time_dim + config.audio_dim, 2 * config.dim))
         self.block1 = Block(config.dim)
-        self.block2 = Block(config.dim)  # its norm is never applied; the checkpoint holds it all the same
+        self.block2 = Block(config.dim)  # its norm is never applied, but the checkpoint holds it
 
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
         """(B, N, dim) -> (B, N, dim)."""
@@ -81,7 +85,7 @@ class ResnetBlock(nn.Module):
         return F.silu(self.block2.proj(h)) + x
 
     def _modulation(self, condition: Condition) -> Tensor:
-        """The linear layer on [step, audio], done apart because the step is the same for all tokens."""
+        """The linear layer on [step, audio], in two parts because the step is the same for all tokens."""
         linear = cast(nn.Linear, self.mlp[1])
         width = condition.step.shape[-1]
         of_step, of_audio = linear.weight[:, :width], linear.weight[:, width:]
@@ -124,7 +128,7 @@ class PreNorm(nn.Module):
 
 
 class Residual(nn.Module):
-    """Tokens plus what attention says of them."""
+    """Adds the attention's output to its input."""
 
     def __init__(self, config: DenoiserConfig, rotary: RotaryEmbedding) -> None:
         super().__init__()
@@ -187,16 +191,21 @@ class Denoiser(nn.Module):
             audio: (B, 2 + frames, audio_dim) float32; zeros for the reference tokens.
 
         Returns:
-            (B, 2 + frames, token_dim) float32; the first two tokens mean nothing. With ``input_skip`` the network F
-            predicts the velocity, and epsilon = sqrt(abar_t) F(x_t, t) + sqrt(1 - abar_t) x_t.
+            (B, 2 + frames, token_dim) float32; the first two tokens have no meaning. With v-prediction (Salimans and Ho
+            2022) the last layer gives v, and epsilon = sqrt(abar_t) v + sqrt(1 - abar_t) x_t.
+
+        Raises:
+            ValueError: there are more tokens than the model has positions for.
         """
+        if x_t.shape[1] > (limit := self.config.references + self.config.window):
+            raise ValueError(f"sequence of {x_t.shape[1]} tokens exceeds the maximum of {limit}")
         condition = Condition(F.silu(self.time_mlp(t))[:, None], F.silu(audio))
         bias = self.time_rel_pos_bias(x_t.shape[1])
         h = self.input_projection(x_t)
         for layer in self.layers:
             h = layer(h, condition, bias)
         out: Tensor = self.output_projection(h)
-        if self.config.input_skip:
+        if self.config.prediction == "v":
             signal, spread = signal_and_noise(self.cumulative, t, out.dim())
             out = signal * out + spread * x_t
         return out

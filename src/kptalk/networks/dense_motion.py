@@ -1,7 +1,7 @@
-"""Dense motion: where in the source volume each cell of the driven volume is taken from, and what is hidden.
+"""Dense motion: where in the source volume each cell of the driven volume comes from, and what is occluded.
 
-For the background and each keypoint there is one candidate, a pure translation. A network looks at the source volume
-under every candidate and mixes them.
+For the background and each keypoint there is one candidate, a pure translation. A network sees the source volume warped
+by every candidate and blends them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class DenseMotionConfig:
 
 
 class DenseMotion(NamedTuple):
-    """Where from and how sure.
+    """The result of ``DenseMotionNetwork``.
 
     ``deformation`` (B, D, H, W, 3): x, y, z in the source of each cell, -1 to 1; ``occlusion`` (B, 1, H, W) 0 to 1,
     1 where the source shows what is needed; ``mask`` (B, 22, D, H, W), the share of each candidate.
@@ -55,7 +55,7 @@ class DenseMotion(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Halves height and width with every block."""
+    """Every block halves height and width."""
 
     def __init__(self, config: DenseMotionConfig) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Encoder(nn.Module):
         self.down_blocks = nn.ModuleList(ConvBlock(a, b, 3) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """The input and what every block makes of it, (B, C, D, H, W) from fine to coarse."""
+        """The input and the output of every block, (B, C, D, H, W) from fine to coarse."""
         out = [x]
         for block in self.down_blocks:
             out.append(F.avg_pool3d(block(out[-1]), (1, 2, 2)))
@@ -71,7 +71,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Doubles height and width with every block, and joins what the encoder had at that size."""
+    """Every block doubles height and width, and concatenates the encoder's features of that size."""
 
     def __init__(self, config: DenseMotionConfig) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Hourglass(nn.Module):
 
 
 class DenseMotionNetwork(nn.Module):
-    """Entry names are those under ``dense_motion_network.`` in ``warping_module.pth``."""
+    """Parameter names are those under ``dense_motion_network.`` in ``warping_module.pth``."""
 
     def __init__(self, config: DenseMotionConfig) -> None:
         super().__init__()
@@ -128,12 +128,12 @@ class DenseMotionNetwork(nn.Module):
         features = self.hourglass(inputs)
         mask = torch.softmax(self.mask(features), 1)
         deformation = (motions * mask[..., None]).sum(1)
-        # Channel and depth together are the channels of a picture.
+        # Channel and depth together are the channels of an image.
         occlusion = torch.sigmoid(self.occlusion(features.flatten(1, 2)))
         return DenseMotion(deformation, occlusion, mask)
 
     def compressed(self, volume: Tensor) -> Tensor:
-        """(B, 32, D, H, W) -> (B, 4, D, H, W), what the candidates warp."""
+        """(B, 32, D, H, W) -> (B, 4, D, H, W), the volume that the candidates warp."""
         return torch.relu(self.norm(self.compress(volume)))
 
 
@@ -156,7 +156,7 @@ def candidate_motions(driving: Tensor, source: Tensor, size: torch.Size | tuple[
 
 
 def candidate_inputs(compressed: Tensor, motions: Tensor, driving: Tensor, source: Tensor) -> Tensor:
-    """What the hourglass looks at, (B, 22 * (1 + 4), D, H, W): of each candidate its heatmap and the warped volume."""
+    """Input of the hourglass, (B, 22 * (1 + 4), D, H, W): of each candidate its heatmap and the warped volume."""
     batch, count = motions.shape[:2]
     size = compressed.shape[2:]
     repeated = compressed.repeat_interleave(count, 0)

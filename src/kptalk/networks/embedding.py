@@ -1,4 +1,4 @@
-"""How the denoiser knows the diffusion step, the place of a token, and the distance between two tokens."""
+"""Timestep, rotary and relative-position embeddings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SinusoidalEmbedding(nn.Module):
 
 
 class RotaryEmbedding(nn.Module):
-    """Turns the first ``dim`` channels of queries and keys, in pairs (0, 1), (2, 3), .., by an angle set by position.
+    """Rotates the first ``dim`` channels of queries and keys, in pairs (0, 1), (2, 3), .., by an angle set by position.
 
     ``freqs`` is a frozen parameter, not a buffer: it counts among the 42,926,284 parameters of the paper.
     """
@@ -37,14 +37,14 @@ class RotaryEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, heads, N, head_dim) -> the same shape; positions are 0 .. N - 1."""
         angle = torch.arange(x.shape[-2], device=x.device, dtype=torch.float32)[:, None] * self.freqs
-        turned, kept = x[..., : 2 * len(self.freqs)], x[..., 2 * len(self.freqs) :]
-        even, odd, cos, sin = turned[..., ::2], turned[..., 1::2], angle.cos(), angle.sin()
+        rotated, kept = x[..., : 2 * len(self.freqs)], x[..., 2 * len(self.freqs) :]
+        even, odd, cos, sin = rotated[..., ::2], rotated[..., 1::2], angle.cos(), angle.sin()
         pairs = torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1)
         return torch.cat([pairs.flatten(-2), kept], -1)
 
 
 class RelativePositionBias(nn.Module):
-    """A learned number for every head and bucket of distances, added to the attention logits (as in T5)."""
+    """A learned bias for every head and bucket of distances, added to the attention logits (as in T5)."""
 
     N_BUCKETS = 32
     MAX_DISTANCE = 128

@@ -1,49 +1,39 @@
-"""Inception v3 as FID uses it: pictures → 2048 features.
+"""Inception v3 as FID uses it: images to 2048 features.
 
 Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, in the form of TensorFlow's network of 2015-12-05,
-with which FID was published: average pools leave the padding out, and the last block pools by maximum. The tensors are
-named as in torch-fidelity's and pytorch-fid's files, which load as they are. Pictures are reduced to 299 x 299 by
-antialiased bilinear interpolation, as torchmetrics' ``FrechetInceptionDistance`` does by default.
+with which FID was published: average pools exclude the padding, and the last block pools by maximum. Parameter names
+are those of torch-fidelity's and pytorch-fid's files. Images are resized to 299 x 299 by antialiased bilinear
+interpolation, the default of torchmetrics' ``FrechetInceptionDistance``.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from pickle import UnpicklingError
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kptalk.errors import WeightsError
-
 FEATURES = 2048
 SIDE = 299  # pixels
-# A convolution is (name, channels, kernel (down, across), stride); kernels that keep the size are padded by half.
-Conv = tuple[str, int, tuple[int, int], int]
-POINT, LONG, TALL, SQUARE, WIDE = (1, 1), (1, 7), (7, 1), (3, 3), (5, 5)
+# A convolution is (name, channels, kernel (down, across)).
+Conv = tuple[str, int, tuple[int, int]]
+POINT, ROW, COLUMN, SQUARE = (1, 1), (1, 7), (7, 1), (3, 3)
 
 
-def load_inception(path: Path) -> Inception:
-    """The network with the weights of a ``.pth`` file, in eval mode on the CPU.
+@dataclass(frozen=True)
+class InceptionConfig:
+    """Classes of the last layer, which the file holds but FID does not use; the rest is fixed by the file."""
 
-    Raises:
-        WeightsError: the file is missing, damaged, holds more than tensors, or those of another network.
-    """
-    network = Inception()
-    try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, UnpicklingError, EOFError, AttributeError, TypeError, ValueError) as error:
-        reason = (str(error).strip() or "the file is empty").splitlines()[0]
-        raise WeightsError(f"{path} does not hold the weights of FID's Inception: {reason}") from error
-    return network.eval().requires_grad_(False)
+    classes: int = 1008
 
 
 class Inception(nn.Module):
     """(N, 3, H, W) uint8 RGB to (N, 2048) float32."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: InceptionConfig | None = None) -> None:
         super().__init__()
+        self.config = config or InceptionConfig()
         self.Conv2d_1a_3x3 = Convolution(3, 32, SQUARE, 2, 0)
         self.Conv2d_2a_3x3 = Convolution(32, 32, SQUARE, 1, 0)
         self.Conv2d_2b_3x3 = Convolution(32, 64, SQUARE, 1, 1)
@@ -60,7 +50,7 @@ class Inception(nn.Module):
         self.Mixed_7a = _block_d(768)
         self.Mixed_7b = _block_e(1280, "average")
         self.Mixed_7c = _block_e(2048, "maximum")
-        self.fc = nn.Linear(2048, 1008)  # the classes: in the files, but of no use here
+        self.fc = nn.Linear(FEATURES, self.config.classes)
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.interpolate(images.float(), (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)
@@ -88,28 +78,29 @@ class Convolution(nn.Module):
 
 
 class Block(nn.Module):
-    """Branches side by side, their channels joined.
+    """Parallel branches, their channels concatenated.
 
     Args:
         inputs: channels.
-        branches: each a chain of convolutions; two in the chain's last place stand side by side themselves.
-        pool: how the pooled branch pools: ``average``, ``maximum``, or ``halve``: maximum with stride 2.
+        branches: each a chain of convolutions; a pair in the chain's last place is parallel itself.
+        pool: of the pooled branch: ``average``, ``maximum``, or ``halve``: maximum with stride 2, as all branches end.
         pooled: channels of the pooled branch's convolution; 0: it has none.
     """
 
-    def __init__(self, inputs: int, branches: list[list[Conv | list[Conv]]], pool: str, pooled: int) -> None:
+    def __init__(self, inputs: int, branches: list[list[Conv | list[Conv]]], pool: str, pooled: int = 0) -> None:
         super().__init__()
         self.pool = pool
         self.chains: list[list[list[str]]] = []
         for branch in branches:
             channels, chain = inputs, []
             for place in branch:
-                abreast = place if isinstance(place, list) else [place]
-                for name, outputs, kernel, stride in abreast:
-                    padding = (kernel[0] // 2, kernel[1] // 2) if stride == 1 else 0
-                    self.add_module(name, Convolution(channels, outputs, kernel, stride, padding))
-                channels = abreast[-1][1]
-                chain.append([name for name, *_ in abreast])
+                parallel = place if isinstance(place, list) else [place]
+                halves = pool == "halve" and place is branch[-1]
+                for name, outputs, (height, width) in parallel:
+                    padding = (0, 0) if halves else (height // 2, width // 2)
+                    self.add_module(name, Convolution(channels, outputs, (height, width), 1 + halves, padding))
+                channels = parallel[-1][1]
+                chain.append([name for name, *_ in parallel])
             self.chains.append(chain)
         if pooled:
             self.branch_pool = Convolution(inputs, pooled, POINT, 1, 0)
@@ -132,89 +123,48 @@ class Block(nn.Module):
 
 
 def _block_a(inputs: int, pooled: int) -> Block:
-    return Block(
-        inputs,
-        [
-            [("branch1x1", 64, POINT, 1)],
-            [("branch5x5_1", 48, POINT, 1), ("branch5x5_2", 64, WIDE, 1)],
-            [
-                ("branch3x3dbl_1", 64, POINT, 1),
-                ("branch3x3dbl_2", 96, SQUARE, 1),
-                ("branch3x3dbl_3", 96, SQUARE, 1),
-            ],
-        ],
-        "average",
-        pooled,
-    )
+    branches: list[list[Conv | list[Conv]]] = [
+        [("branch1x1", 64, POINT)],
+        [("branch5x5_1", 48, POINT), ("branch5x5_2", 64, (5, 5))],
+        [("branch3x3dbl_1", 64, POINT), ("branch3x3dbl_2", 96, SQUARE), ("branch3x3dbl_3", 96, SQUARE)],
+    ]
+    return Block(inputs, branches, "average", pooled)
 
 
 def _block_b(inputs: int) -> Block:
-    return Block(
-        inputs,
-        [
-            [("branch3x3", 384, SQUARE, 2)],
-            [
-                ("branch3x3dbl_1", 64, POINT, 1),
-                ("branch3x3dbl_2", 96, SQUARE, 1),
-                ("branch3x3dbl_3", 96, SQUARE, 2),
-            ],
-        ],
-        "halve",
-        0,
-    )
+    branches: list[list[Conv | list[Conv]]] = [
+        [("branch3x3", 384, SQUARE)],
+        [("branch3x3dbl_1", 64, POINT), ("branch3x3dbl_2", 96, SQUARE), ("branch3x3dbl_3", 96, SQUARE)],
+    ]
+    return Block(inputs, branches, "halve")
 
 
 def _block_c(inner: int) -> Block:
-    return Block(
-        768,
-        [
-            [("branch1x1", 192, POINT, 1)],
-            [("branch7x7_1", inner, POINT, 1), ("branch7x7_2", inner, LONG, 1), ("branch7x7_3", 192, TALL, 1)],
-            [
-                ("branch7x7dbl_1", inner, POINT, 1),
-                ("branch7x7dbl_2", inner, TALL, 1),
-                ("branch7x7dbl_3", inner, LONG, 1),
-                ("branch7x7dbl_4", inner, TALL, 1),
-                ("branch7x7dbl_5", 192, LONG, 1),
-            ],
-        ],
-        "average",
-        192,
-    )
+    kernels = (POINT, COLUMN, ROW, COLUMN, ROW)
+    branches: list[list[Conv | list[Conv]]] = [
+        [("branch1x1", 192, POINT)],
+        [("branch7x7_1", inner, POINT), ("branch7x7_2", inner, ROW), ("branch7x7_3", 192, COLUMN)],
+        [(f"branch7x7dbl_{i}", 192 if i == 5 else inner, kernel) for i, kernel in enumerate(kernels, 1)],
+    ]
+    return Block(768, branches, "average", 192)
 
 
 def _block_d(inputs: int) -> Block:
-    return Block(
-        inputs,
-        [
-            [("branch3x3_1", 192, POINT, 1), ("branch3x3_2", 320, SQUARE, 2)],
-            [
-                ("branch7x7x3_1", 192, POINT, 1),
-                ("branch7x7x3_2", 192, LONG, 1),
-                ("branch7x7x3_3", 192, TALL, 1),
-                ("branch7x7x3_4", 192, SQUARE, 2),
-            ],
-        ],
-        "halve",
-        0,
-    )
+    kernels = (POINT, ROW, COLUMN, SQUARE)
+    branches: list[list[Conv | list[Conv]]] = [
+        [("branch3x3_1", 192, POINT), ("branch3x3_2", 320, SQUARE)],
+        [(f"branch7x7x3_{i}", 192, kernel) for i, kernel in enumerate(kernels, 1)],
+    ]
+    return Block(inputs, branches, "halve")
 
 
 def _block_e(inputs: int, pool: str) -> Block:
-    return Block(
-        inputs,
+    branches: list[list[Conv | list[Conv]]] = [
+        [("branch1x1", 320, POINT)],
+        [("branch3x3_1", 384, POINT), [("branch3x3_2a", 384, (1, 3)), ("branch3x3_2b", 384, (3, 1))]],
         [
-            [("branch1x1", 320, POINT, 1)],
-            [
-                ("branch3x3_1", 384, POINT, 1),
-                [("branch3x3_2a", 384, (1, 3), 1), ("branch3x3_2b", 384, (3, 1), 1)],
-            ],
-            [
-                ("branch3x3dbl_1", 448, POINT, 1),
-                ("branch3x3dbl_2", 384, SQUARE, 1),
-                [("branch3x3dbl_3a", 384, (1, 3), 1), ("branch3x3dbl_3b", 384, (3, 1), 1)],
-            ],
+            *(("branch3x3dbl_1", 448, POINT), ("branch3x3dbl_2", 384, SQUARE)),
+            [("branch3x3dbl_3a", 384, (1, 3)), ("branch3x3dbl_3b", 384, (3, 1))],
         ],
-        pool,
-        192,
-    )
+    ]
+    return Block(inputs, branches, pool, 192)

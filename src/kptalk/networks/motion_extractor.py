@@ -1,4 +1,4 @@
-"""LivePortrait's motion extractor: a face crop becomes canonical keypoints and their motion (ConvNeXt-V2-tiny)."""
+"""LivePortrait's motion extractor (ConvNeXt-V2-tiny): a face crop becomes canonical keypoints and their motion."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Detector(nn.Module):
 
 
 class MotionExtractor(nn.Module):
-    """Entry names are those of ``motion_extractor.pth``."""
+    """Parameter names are those of ``motion_extractor.pth``."""
 
     def __init__(self, config: MotionExtractorConfig | None = None) -> None:
         super().__init__()

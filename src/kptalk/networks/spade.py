@@ -1,7 +1,7 @@
-"""The decoder: a picture of features becomes 512 x 512 pixels (SPADE, Park et al. 2019).
+"""LivePortrait's decoder: a feature map becomes 512 x 512 pixels (SPADE, Park et al. 2019).
 
 The features guide the normalisation at every size. The official file holds the convolutions under spectral
-normalisation; ``fold_spectral_norm`` makes plain weights of them, which is what ``SpadeDecoder`` loads.
+normalisation; ``fold_spectral_norm`` turns them into plain weights, which ``SpadeDecoder`` loads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SpadeDecoderConfig:
 
 
 class Spade(nn.Module):
-    """Instance normalisation, then scale and shift by what the guidance says of each pixel."""
+    """Instance normalisation, then a scale and a shift of each pixel predicted from the guidance."""
 
     def __init__(self, channels: int, config: SpadeDecoderConfig) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class SpadeBlock(nn.Module):
 
 
 class SpadeDecoder(nn.Module):
-    """Entry names are those of ``spade_generator.pth`` after ``fold_spectral_norm``."""
+    """Parameter names are those of ``spade_generator.pth`` after ``fold_spectral_norm``."""
 
     def __init__(self, config: SpadeDecoderConfig | None = None) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ def fold_spectral_norm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     sigma = u^T W v, W the weight as a matrix (outputs, rest); computed in float64. All other entries stay.
 
     Args:
-        state: the state dict of ``spade_generator.pth``; one that is folded already comes back as it is.
+        state: the state dict of ``spade_generator.pth``; an already folded one is returned as it is.
     """
     folded = {}
     for name, value in state.items():

@@ -1,4 +1,4 @@
-"""Small corrections of the driving keypoints: so that the shoulders meet the photo, or eyes and lips open as asked.
+"""Small corrections of the driving keypoints: shoulders that meet the photo, eyes and lips that open to a target.
 
 The three networks of ``stitching_retargeting_module.pth``: ``retarget_shoulder`` (stitching), ``retarget_eye`` and
 ``retarget_mouth``, each without its ``module.`` prefix.
@@ -9,15 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kptalk.types import N_KEYPOINTS, Array
-
-_EYE_GAPS = ((6, 18, 0, 12), (30, 42, 24, 36))  # of 203 landmarks: upper and lower lid, the two corners
-_LIP_GAP = (90, 102, 48, 66)
+N_KEYPOINTS = 21
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ LIP = StitchingNetworkConfig(3 * N_KEYPOINTS + 2, (128, 128, 64), 3 * N_KEYPOINT
 
 
 class StitchingNetwork(nn.Module):
-    """A perceptron with ReLUs; which correction it makes depends on its weights and numbers."""
+    """A perceptron with ReLUs; its weights and config decide which correction it makes."""
 
     def __init__(self, config: StitchingNetworkConfig | None = None) -> None:
         super().__init__()
@@ -65,25 +61,8 @@ def retarget(network: StitchingNetwork, source: Tensor, ratios: Tensor) -> Tenso
     Args:
         network: the one for eyes or for lips.
         source: (B, 21, 3) keypoints x_s.
-        ratios: eyes (B, 3): opening of the left and the right eye in the source, and the one asked for; lips (B, 2):
-            opening in the source, and the one asked for.
+        ratios: eyes (B, 3): opening (lid distance over eye width) of the left and the right eye in the source, and the
+            target; lips (B, 2): opening (lip distance over mouth width) in the source, and the target.
     """
     out: Tensor = network(torch.cat([source.flatten(1), ratios], 1))
     return out.reshape(-1, N_KEYPOINTS, 3)
-
-
-def eye_openings(landmarks: Array) -> Array:
-    """(T, 203, 2) landmarks in pixels -> (T, 2): lid distance by eye width, of the left and the right eye."""
-    return np.stack([_opening(landmarks, *gap) for gap in _EYE_GAPS], 1)
-
-
-def lip_opening(landmarks: Array) -> Array:
-    """(T, 203, 2) landmarks in pixels -> (T, 1): lip distance by mouth width."""
-    return _opening(landmarks, *_LIP_GAP)[:, None]
-
-
-def _opening(landmarks: Array, upper: int, lower: int, left: int, right: int) -> Array:
-    gap = np.linalg.norm(landmarks[:, upper] - landmarks[:, lower], axis=-1)
-    width = np.linalg.norm(landmarks[:, left] - landmarks[:, right], axis=-1)
-    opening: Array = gap / (width + 1e-6)
-    return opening

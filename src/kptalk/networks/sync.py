@@ -1,4 +1,4 @@
-"""A small network that puts lips and sound into one space, where they correlate when they belong together.
+"""A small network that embeds lips and sound in one space, in which they correlate if they belong together.
 
 Two stacks of one-dimensional convolutions, after the two-stream networks of Chung and Zisserman ("Out of time", ACCV-W
 2016), but on FaceMesh landmarks instead of pixels and on a whole clip at once: one reads the shape of the lips at
@@ -9,36 +9,21 @@ motion, or it would favour our own videos.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kptalk.audio.mean_norm import speech_weight
-from kptalk.audio.mel import FRAME_RATE, N_MELS, mel_spectrogram
-from kptalk.evaluate.metric import FPS
-from kptalk.face.geometry import align
-from kptalk.face.topology import HALF_STABLE, LIPS_INNER, LIPS_OUTER, STABLE
-
-Floats = NDArray[np.float32]
-
-OVERLAP = np.concatenate([STABLE, HALF_STABLE])  # landmarks that tell the head's pose
-HELD_WEIGHT = np.concatenate([np.ones(len(STABLE)), np.full(len(HALF_STABLE), 0.5)])
-CHIN = 152
-N_LIPS = 68  # (11 + 11 lip points) x 3 coordinates, and the chin's height and depth
-STEPS = 4  # mel frames a video frame, after resampling to 100 Hz
+N_MELS = 80
+N_LIPS = 68  # numbers of a lip shape, see ``kptalk.face.lip_shape``
+N_POINTS = 44  # landmarks that hardly move with the expression
 SEARCH = 15  # frames to either side in which offsets are looked for, as in SyncNet's evaluation
-_UNIT = 20.0  # per eye distance: makes the lips' movement about 1
-_LEAST = 1e-3  # power of an embedding far under that of any movement and far over that of rounding
-_RANGE = 3.0  # mel units about the clip's mean, beyond which everything is silence or noise
+_MIN_POWER = 1e-3  # of an embedding: far below that of any movement and far above that of rounding
 
 
 @dataclass(frozen=True)
 class SyncConfig:
-    """Channels of the sound's and the lips' convolutions and of the common space; share dropped while training."""
+    """Channels of the sound's and the lips' convolutions and of the common space; dropout rate."""
 
     sound_width: int = 96
     lips_width: int = 64
@@ -47,7 +32,7 @@ class SyncConfig:
 
 
 class SyncModel(nn.Module):
-    """Lips and sound to embeddings at 25 Hz; ``held_points`` (42, 3) are the mean face's steady points."""
+    """Lips and sound to embeddings at 25 Hz; ``held_points`` (44, 3) are the mean face's stable points."""
 
     held_points: Tensor
 
@@ -55,7 +40,7 @@ class SyncModel(nn.Module):
         super().__init__()
         self.config = config or SyncConfig()
         sound, lips, drop = self.config.sound_width, self.config.lips_width, self.config.dropout
-        self.register_buffer("held_points", torch.zeros(len(OVERLAP), 3))
+        self.register_buffer("held_points", torch.zeros(N_POINTS, 3))
         self.sound = nn.Sequential(
             *(_conv(N_MELS, sound, 5), nn.GELU(), nn.Dropout(drop)),
             *(_conv(sound, sound, 5, stride=2), nn.GELU()),
@@ -93,53 +78,6 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int
     return nn.Conv1d(inputs, outputs, kernel, stride, padding, dilation, padding_mode="replicate")
 
 
-def lip_shape(meshes: Floats, held_points: Floats) -> Floats:
-    """Shape of lips and chin in the head's own frame.
-
-    Left and right are averaged: speech moves both alike, tracking errors do not.
-
-    Args:
-        meshes: (T, 478, 3) FaceMesh landmarks in pixels.
-        held_points: (42, 3) the mean face's ``OVERLAP`` points, of any unit; the result is in 1/20 of it.
-
-    Returns:
-        (T, 68) float32.
-    """
-    scale, rotation, translation = align(
-        meshes[:, OVERLAP].astype(np.float64), held_points.astype(np.float64), HELD_WEIGHT
-    )
-    points = meshes[:, [*LIPS_INNER, *LIPS_OUTER, CHIN]] - translation[:, None]
-    points = points @ np.swapaxes(rotation, -1, -2) / scale[:, None, None]
-    # Both rings run from the left corner, 0, along the lower lip to the right one, 10, and back along the upper lip.
-    left = np.array([0, 1, 2, 3, 4, 5, 15, 16, 17, 18, 19])
-    halves = []
-    for ring in (points[:, :20], points[:, 20:40]):
-        mirrored = ring[:, (10 - left) % 20] * np.array([-1, 1, 1])
-        halves.append((ring[:, left] + mirrored).reshape(len(points), -1) / 2)
-    shape: Floats = (_UNIT * np.concatenate([*halves, points[:, 40, 1:]], 1)).astype(np.float32)
-    return shape
-
-
-def sound_frames(sound: Floats, count: int) -> Floats:
-    """Mel frames (4 count, 80) at 100 Hz of a sound (N,) at 16 kHz; row 4 k belongs to the instant of video frame k."""
-    return resample(level_free(mel_spectrogram(sound).T), np.arange(STEPS * count) / STEPS)
-
-
-def level_free(mel: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Mel frames (M, 80) less their mean over the speech: the colour of voice, microphone and room goes."""
-    weight = speech_weight(mel) + 1e-3  # so that silence has a mean
-    return np.asarray(np.clip(mel - weight @ mel / weight.sum(), -_RANGE, _RANGE))
-
-
-def resample(mel: NDArray[np.floating[Any]], frames: NDArray[Any]) -> Floats:
-    """Mel frames (M, 80) at 80 Hz at the instants of video frames (n,), possibly fractional; the ends repeat."""
-    place = np.clip(frames * (FRAME_RATE / float(FPS)), 0, len(mel) - 1)
-    low = place.astype(int)
-    share = (place - low)[:, None]
-    between: Floats = (mel[low] * (1 - share) + mel[np.minimum(low + 1, len(mel) - 1)] * share).astype(np.float32)
-    return between
-
-
 def lag_correlations(lips: Tensor, sound: Tensor, seen: Tensor, search: int = SEARCH) -> Tensor:
     """Correlation of two embeddings for every lag.
 
@@ -150,7 +88,7 @@ def lag_correlations(lips: Tensor, sound: Tensor, seen: Tensor, search: int = SE
 
     Returns:
         (B, 2 search + 1), from -1 to 1: element ``search + k`` compares frame t of the lips with frame t + k of the
-        sound, so the peak is at k > 0 where the sound comes later. 0 where one of the two does not move.
+        sound, so the peak is at k > 0 if the sound comes later. 0 if one of the two does not move.
     """
     length = lips.shape[-1]
     lips = (lips - (lips * seen).sum(-1, keepdim=True) / seen.sum(-1, keepdim=True)) * seen
@@ -159,6 +97,6 @@ def lag_correlations(lips: Tensor, sound: Tensor, seen: Tensor, search: int = SE
     for lag in range(-search, search + 1):
         first, last = max(0, -lag), length - max(0, lag)
         a, b = lips[..., first:last], sound[..., first + lag : last + lag] * seen[..., first:last]
-        power = (a.square().sum((1, 2)) + _LEAST) * (b.square().sum((1, 2)) + _LEAST)
+        power = (a.square().sum((1, 2)) + _MIN_POWER) * (b.square().sum((1, 2)) + _MIN_POWER)
         values.append((a * b).sum((1, 2)) / power.sqrt())
     return torch.stack(values, 1)

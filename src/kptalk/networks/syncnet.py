@@ -1,4 +1,4 @@
-"""SyncNet: 0.2 s of a face and 0.2 s of sound become vectors that lie close together where the two belong together.
+"""SyncNet: embeds 0.2 s of a face and 0.2 s of sound, close together if the two belong together.
 
 Chung and Zisserman, "Out of time: automated lip sync in the wild", ACCV-W 2016; the layers are those of the published
 ``syncnet_v2.model`` (13,631,616 parameters).
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-CLIP = 5  # frames that the lip branch looks at, at 25 a second
+CLIP = 5  # frames of the lip branch's input, 25 per second
 SIDE = 224  # pixels of a frame's side
-MFCCS = 20  # MFCC frames that the sound branch listens to, at 100 a second
+MFCCS = 20  # MFCC frames of the sound branch's input, 100 per second
 
 
 @dataclass(frozen=True)
 class SyncNetConfig:
-    """``embedding`` numbers describe a clip; the other widths are fixed by the published file."""
+    """Width of the embedding; the other widths are fixed by the published file."""
 
     embedding: int = 1024
 
 
 class SyncNet(nn.Module):
-    """Both branches. Entry names are those of the published file."""
+    """Both branches. Parameter names are those of the published file."""
 
     def __init__(self, config: SyncNetConfig | None = None) -> None:
         super().__init__()

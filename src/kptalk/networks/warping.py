@@ -1,4 +1,4 @@
-"""Warping: the source's appearance volume, moved as the keypoints say, becomes a picture of features."""
+"""LivePortrait's warping module: the source's appearance volume, warped by the keypoints, becomes a feature map."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from kptalk.networks.dense_motion import DenseMotionConfig, DenseMotionNetwork
 class WarpingNetworkConfig(DenseMotionConfig):
     """Architecture numbers; the defaults are LivePortrait's (45,529,829 parameters)."""
 
-    outputs_2d: int = 256  # channels of the picture of features
+    outputs_2d: int = 256  # channels of the feature map
 
 
 class WarpingNetwork(nn.Module):
-    """Entry names are those of ``warping_module.pth``."""
+    """Parameter names are those of ``warping_module.pth``."""
 
     def __init__(self, config: WarpingNetworkConfig | None = None) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class WarpingNetwork(nn.Module):
         self.fourth = nn.Conv2d(config.outputs_2d, config.outputs_2d, 1)
 
     def forward(self, volume: Tensor, driving: Tensor, source: Tensor) -> Tensor:
-        """Features of a frame.
+        """Feature map of a frame.
 
         Args:
             volume: (B, 32, 16, 64, 64) appearance of the source.
@@ -40,6 +40,6 @@ class WarpingNetwork(nn.Module):
             (B, 256, 64, 64).
         """
         motion = self.dense_motion_network(volume, driving, source)
-        moved = F.grid_sample(volume, motion.deformation, align_corners=False)
-        out: Tensor = self.fourth(self.third(moved.flatten(1, 2))) * motion.occlusion
+        warped = F.grid_sample(volume, motion.deformation, align_corners=False)
+        out: Tensor = self.fourth(self.third(warped.flatten(1, 2))) * motion.occlusion
         return out

@@ -136,4 +136,4 @@ def motion_score(
 
 def compact_denoiser() -> Denoiser:
     """The denoiser of the embedded weights: the paper's, narrower and shallower."""
-    return Denoiser(DenoiserConfig(dim=256, depth=4, heads=4, head_dim=64, rotary_dim=32, input_skip=True))
+    return Denoiser(DenoiserConfig(dim=256, depth=4, heads=4, head_dim=64, rotary_dim=32, prediction="v"))

@@ -15,16 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kptalk.audio.mel import FRAME_RATE, mel_spectrogram
-from kptalk.networks.sync import (
-    OVERLAP,
-    SEARCH,
-    STEPS,
-    SyncModel,
-    lag_correlations,
-    level_free,
-    lip_shape,
-    resample,
-)
+from kptalk.audio.sync_mel import STEPS, level_free, resample
+from kptalk.face.lip_shape import STABLE_POINTS, lip_shape
+from kptalk.networks.sync import SEARCH, SyncModel, lag_correlations
 from kptalk.train.data import FPS, augment_mel
 from kptalk.train.prepare import Shard
 from kptalk.train.space import fit_template
@@ -52,8 +45,8 @@ class SyncClip:
 
 
 def held_points(shards: Sequence[Shard]) -> Array:
-    """The mean face's steady points (42, 3), eyes 1 apart."""
-    points: Array = fit_template([shard.landmarks for shard in shards])[OVERLAP].astype(np.float32)
+    """The mean face's stable points (44, 3), eyes 1 apart."""
+    points: Array = fit_template([shard.landmarks for shard in shards])[STABLE_POINTS].astype(np.float32)
     return points
 
 

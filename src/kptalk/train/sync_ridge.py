@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kptalk.networks.sync import lag_correlations, level_free, resample
+from kptalk.audio.sync_mel import level_free, resample
+from kptalk.networks.sync import lag_correlations
 from kptalk.types import Array
 
 CONTEXT = 6  # video frames to either side of a frame that are listened to

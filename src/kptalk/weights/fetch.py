@@ -1,54 +1,25 @@
-"""Official files from the network: huggingface_hub for its repositories, a resuming download for other addresses."""
+"""Downloads the official files by huggingface_hub, from repositories and plain addresses, and checks them."""
 
 from __future__ import annotations
 
 import re
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
-from http.client import HTTPException
 from pathlib import Path
-from typing import Any, cast
 
 from kptalk.errors import WeightsError
-from kptalk.weights.digest import sha256_of
-from kptalk.weights.lock import accept, lock_path, read_lock
-from kptalk.weights.registry import Entry, Hub, Url, own_copy, weights_folder
-
-ATTEMPTS = 5  # of a plain download, as long as each brings nothing new
-SILENCE = 30  # seconds without a byte after which a plain download counts as cut
-PAUSE = 1.0  # seconds before the next attempt
-BLOCK = 1 << 18  # bytes
-
-
-def check_licences(entries: Sequence[Entry], accepted: bool) -> None:
-    """See that every licence has been accepted, now or at an earlier pull.
-
-    Args:
-        entries: what is to be fetched.
-        accepted: the user accepts now; that is recorded in the lock file.
-
-    Raises:
-        WeightsError: one was never accepted; the message holds them.
-    """
-    known = read_lock().licences
-    new = list(dict.fromkeys(entry.licence for entry in entries if entry.licence not in known))
-    if new and not accepted:
-        raise WeightsError(f"read these licences and run the command again with --accept-licence: {'; '.join(new)}")
-    if new:
-        accept(new)
+from kptalk.files import explain, sha256
+from kptalk.weights.lock import lock_path, read_lock
+from kptalk.weights.registry import PINS, Entry, Hub, Url, make_weights_folder, own_copy
 
 
 def fetch(entry: Entry) -> Path:
-    """The original file of an entry, downloaded unless it is in the cache, and checked.
+    """The original file of an entry, checked; downloaded unless it is in the cache.
 
-    Repository files lie in the cache of huggingface_hub (``HF_HOME``; ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` count),
-    others in the folder ``originals`` beside the converted weights. A cut connection is resumed.
+    Files of repositories are in the cache of huggingface_hub (``HF_HOME``; ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE``
+    count), others in the folder ``originals`` beside the converted weights. An interrupted download is resumed.
 
     Raises:
-        WeightsError: no connection, offline, no such file, or another size or SHA-256 than the table, the hub or the
-            lock file says; the message says what to do.
+        WeightsError: no connection, offline, no such file, or another size or SHA-256 than expected; the message says
+            what to do.
     """
     path = _from_hub(entry, entry.source) if isinstance(entry.source, Hub) else _from_url(entry, entry.source)
     try:
@@ -60,13 +31,13 @@ def fetch(entry: Entry) -> Path:
     if record and record.source == str(entry.source) and record.sha256 != digest:
         raise WeightsError(
             f"{entry.source} changed since the first pull: it has sha256 {digest[:16]}.., the lock file says "
-            f"{record.sha256[:16]}..: delete {lock_path()} to take what is there now"
+            f"{record.sha256[:16]}..: delete {lock_path()} to accept the new file"
         )
     return path
 
 
 def check_original(entry: Entry, path: Path) -> str:
-    """Hold a file against the table, and against the hub's own digest where it lies in the hub's cache.
+    """Compare a file with its pinned size and digest, and with the hub's own digest if it is in the hub's cache.
 
     Returns:
         Its SHA-256 in hexadecimal.
@@ -74,19 +45,19 @@ def check_original(entry: Entry, path: Path) -> str:
     Raises:
         WeightsError: it has another size or another digest.
     """
-    size = path.stat().st_size
-    if entry.size is not None and size != entry.size:
-        raise WeightsError(f"{path} has {size} bytes, {entry.name} has {entry.size}: {_get_again(entry)}")
-    found = sha256_of(path)
-    expected = {"table": entry.sha256}
-    # There large files bear the digest that the hub announced, and the paths that it gives out are links to them.
+    size, pinned = PINS.get(entry.original, (None, None))
+    again = f"get it again with `kptalk weights pull {entry.name}`"
+    if size is not None and path.stat().st_size != size:
+        raise WeightsError(f"{path} has {path.stat().st_size} bytes instead of the {size} of {entry.name}: {again}")
+    found = sha256(path)
+    expected = {"expected": pinned}
+    # There, large files are named by the digest that the hub announced, and the paths that it returns link to them.
     if path.is_symlink() and re.fullmatch("[0-9a-f]{64}", blob := path.readlink().name):
-        expected["hub"] = blob
-    for where, digest in expected.items():
-        if digest is not None and not found.startswith(digest.lower()):
+        expected["announced by the hub"] = blob
+    for kind, digest in expected.items():
+        if digest is not None and not found.startswith(digest):
             raise WeightsError(
-                f"{path} has sha256 {found[:16]}.., the {where} says {digest[:16]}.. for {entry.name}: "
-                f"{_get_again(entry)}"
+                f"{path} has sha256 {found[:16]}.. instead of the {digest[:16]}.. {kind} for {entry.name}: {again}"
             )
     return found
 
@@ -97,10 +68,6 @@ def _remove(path: Path) -> None:
         link, path = path, path.parent / path.readlink()
         link.unlink()
     path.unlink()
-
-
-def _get_again(entry: Entry) -> str:
-    return f"get it again with `kptalk weights pull {entry.name}`"
 
 
 def _from_hub(entry: Entry, source: Hub) -> Path:
@@ -131,66 +98,36 @@ def _from_hub(entry: Entry, source: Hub) -> Path:
 
 def _from_url(entry: Entry, source: Url) -> Path:
     from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import http_get
 
-    path = weights_folder() / "originals" / entry.original
+    path = make_weights_folder() / "originals" / entry.original
     if path.is_file():
         return path
     if constants.HF_HUB_OFFLINE:
         raise _offline(entry)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.part")
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        attempts = ATTEMPTS
-        while True:
-            had = part.stat().st_size if part.exists() else 0
-            try:
-                _continue_download(source.address, part, had)
-                part.replace(path)
-                return path
-            except urllib.error.HTTPError as error:
-                error.close()
-                if error.code in (404, 410):
-                    raise _absent(entry) from error
-                if error.code == 416:  # what is here is longer than what is there
-                    part.unlink()
-                reason: Exception = error
-            except (OSError, HTTPException) as error:
-                if isinstance(error, OSError) and error.filename:  # of the disk, not of the network
-                    raise
-                reason = error
-            attempts = ATTEMPTS if part.exists() and part.stat().st_size > had else attempts - 1
-            if not attempts:
-                raise _unreachable(entry, source.address, reason)
-            time.sleep(PAUSE)
+        part.parent.mkdir(exist_ok=True)
+        with part.open("ab") as file:
+            headers = {"User-Agent": "kptalk", "Accept-Encoding": "identity"}
+            http_get(source.address, file, resume_size=file.tell(), headers=headers, displayed_filename=path.name)
+        part.replace(path)
+        return path
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (404, 410):
+            raise _absent(entry) from error
+        if status == 416 and part.stat().st_size:  # the part is longer than the file
+            part.unlink()
+            return _from_url(entry, source)
+        raise _unreachable(entry, source.address, error) from error
     except OSError as error:
-        raise WeightsError(f"cannot write {part}: {error.strerror}") from error
-
-
-def _continue_download(address: str, part: Path, had: int) -> None:
-    """Bring the rest of a file of which ``had`` bytes are in ``part``.
-
-    Raises:
-        OSError, HTTPException: the connection failed or was cut; what came is in ``part``.
-    """
-    from huggingface_hub.utils.tqdm import tqdm  # the bar that its own downloads show
-
-    headers = {"User-Agent": "kptalk", "Accept-Encoding": "identity"} | ({"Range": f"bytes={had}-"} if had else {})
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=SILENCE) as response:
-        if response.status != 206:  # the server sends the whole file, asked or not
-            had = 0
-        left = response.headers.get("Content-Length")
-        total = had + int(left) if left else None
-        name = part.name.removesuffix(".part")
-        with (
-            part.open("ab" if had else "wb") as file,
-            cast(Any, tqdm)(desc=name, total=total, initial=had, unit="B", unit_scale=True, disable=None) as bar,
-        ):
-            while block := response.read(BLOCK):
-                file.write(block)
-                bar.update(len(block))
-                had += len(block)
-    if total is not None and had != total:
-        raise ConnectionError(f"cut after {had} of {total} bytes")
+        if error.errno is not None:  # of the disk, not of the network
+            raise WeightsError(f"cannot write {part}: {explain(error)}") from error
+        raise _unreachable(entry, source.address, error) from error
+    except Exception as error:  # of huggingface_hub's own transport
+        raise _unreachable(entry, source.address, error) from error
 
 
 def _offline(entry: Entry) -> WeightsError:
@@ -203,9 +140,9 @@ def _absent(entry: Entry) -> WeightsError:
     return WeightsError(f"{entry.source} does not exist (404): get the file elsewhere and use {own_copy(entry)[3:]}")
 
 
-def _unreachable(entry: Entry, where: str, reason: BaseException) -> WeightsError:
+def _unreachable(entry: Entry, address: str, reason: BaseException) -> WeightsError:
     detail = " ".join(str(reason).split())[:160]
     return WeightsError(
-        f"cannot download {entry.original} from {where} ({detail}): try again later, set HF_ENDPOINT to a mirror, "
+        f"cannot download {entry.original} from {address} ({detail}): try again later, set HF_ENDPOINT to a mirror, "
         f"{own_copy(entry)}"
     )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 
 from kptalk.errors import WeightsError
-from kptalk.weights.registry import weights_folder
+from kptalk.files import atomic_write
+from kptalk.weights.registry import make_weights_folder, weights_folder
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def lock_path() -> Path:
 
 
 def read_lock() -> Lock:
-    """What is recorded; empty where nothing was installed yet.
+    """What is recorded; empty if nothing was installed yet.
 
     Raises:
         WeightsError: the file is damaged.
@@ -56,7 +55,7 @@ def read_lock() -> Lock:
 
 
 def record_file(name: str, record: Record) -> None:
-    """Note what was installed under ``name``.
+    """Record what was installed under ``name``.
 
     Raises:
         WeightsError: the lock file is damaged or cannot be written.
@@ -66,7 +65,7 @@ def record_file(name: str, record: Record) -> None:
 
 
 def accept(licences: Iterable[str]) -> None:
-    """Note that the user accepted these licences today.
+    """Record that the user accepted these licences today.
 
     Raises:
         WeightsError: the lock file is damaged or cannot be written.
@@ -76,12 +75,6 @@ def accept(licences: Iterable[str]) -> None:
 
 
 def _write(lock: Lock) -> None:
-    path = lock_path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
-            whole = Path(folder) / path.name
-            whole.write_text(json.dumps(asdict(lock), indent=1, sort_keys=True), encoding="utf-8")
-            os.replace(whole, path)
-    except OSError as error:
-        raise WeightsError(f"cannot write {path}: {error.strerror}") from error
+    make_weights_folder()
+    with atomic_write(lock_path(), WeightsError) as temporary:
+        temporary.write_text(json.dumps(asdict(lock), indent=1, sort_keys=True), encoding="utf-8")

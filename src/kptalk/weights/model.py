@@ -16,7 +16,7 @@ import numpy as np
 from kptalk.errors import WeightsError
 from kptalk.files import write_bytes
 from kptalk.types import Array
-from kptalk.weights.registry import TABLE, weights_folder
+from kptalk.weights.registry import ENTRIES, weights_folder
 from kptalk.weights.store import embedded_folder, read_header
 
 MODEL_JSON = "model.json"
@@ -48,9 +48,9 @@ class ModelCard:
 
 OFFICIAL = ModelCard(
     method="kdtalker",
-    files={entry.name: entry.converted for entry in TABLE if entry.set == "official"},
+    files={entry.name: entry.converted for entry in ENTRIES.values() if entry.set == "official"},
     optional=("retargeting_lip",),
-    licence="; ".join(dict.fromkeys(entry.licence for entry in TABLE if entry.set == "official")),
+    licence="; ".join(dict.fromkeys(entry.licence for entry in ENTRIES.values() if entry.set == "official")),
 )
 
 

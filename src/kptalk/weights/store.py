@@ -7,8 +7,6 @@ The header's metadata: ``architecture`` (class name), ``config`` (its dataclass 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,11 +20,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kptalk.errors import WeightsError
+from kptalk.files import atomic_write
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-# What headers of files from before 0.1.0 call things, and what they are called now.
+# Names in the headers of files from before 0.1.0, and the names they have now.
 RENAMED = {"LipNet": "LipEnsemble", "speech_prior": "speech_mel_mean"}
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -51,16 +50,22 @@ def save_model(
     Raises:
         WeightsError: a number does not fit float16, or the file cannot be written.
     """
-    path = Path(path)
     tensors = {name: _stored(path, name, value, half) for name, value in model.state_dict().items()}
     header = {**(extra or {}), "architecture": type(model).__name__, "config": json.dumps(asdict(config))}
+    save_tensors(path, tensors, header)
+
+
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write a safetensors file; it appears under its name only when it is complete.
+
+    Raises:
+        WeightsError: the file cannot be written.
+    """
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
-            whole = Path(folder) / path.name
-            save_file(tensors, whole, metadata=header)
-            os.replace(whole, path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"cannot write weights {path}: {error}") from error
+        with atomic_write(path, WeightsError) as temporary:
+            save_file(tensors, temporary, metadata=header)
+    except SafetensorError as error:
+        raise WeightsError(f"cannot write {path}: {error}") from error
 
 
 def load_model(path: str | Path, model_class: type[Model], config_class: type[DataclassInstance]) -> Model:
@@ -77,7 +82,8 @@ def load_model(path: str | Path, model_class: type[Model], config_class: type[Da
     with _opened(path) as file:
         model = _build(path, file.metadata() or {}, model_class, config_class)
         expected = model.state_dict()
-        check_tensors(path, {name: file.get_slice(name).get_shape() for name in file.keys()}, expected)  # noqa: SIM118
+        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        check_shapes(path, found, shapes(expected))
         model.load_state_dict({name: file.get_tensor(name).to(value.dtype) for name, value in expected.items()})
     return model.eval()
 
@@ -122,14 +128,14 @@ def _opened(path: str | Path) -> Iterator[Any]:
         raise WeightsError(f"weights {path} are damaged or no safetensors file: {error}") from error
 
 
-def _stored(path: Path, name: str, value: Tensor, half: bool) -> Tensor:
+def _stored(path: str | Path, name: str, value: Tensor, half: bool) -> Tensor:
     # A copy: safetensors refuses tensors that share memory, and the denoiser's rotary frequencies do.
     value = value.detach().cpu().clone(memory_format=torch.contiguous_format)
     if not (half and value.is_floating_point()):
         return value
     rounded = value.half()
     if not torch.equal(rounded.isfinite(), value.isfinite()):
-        raise WeightsError(f"cannot write weights {path}: {name} reaches {value.abs().max():.3g}, too much for float16")
+        raise WeightsError(f"cannot write {path}: {name} reaches {value.abs().max():.3g}, which overflows float16")
     return rounded
 
 
@@ -140,11 +146,12 @@ def _build(path: str | Path, header: dict[str, str], model_class: type[Model], c
         raise WeightsError(f"weights {path} hold {found or 'no kptalk model'}, expected {model_class.__name__}")
     try:
         fields = json.loads(header["config"])
-        config = config_class(**{name: _tupled(value) for name, value in fields.items()})
-        return model_class(config)
+        if "input_skip" in fields:  # what the denoiser's ``prediction`` was before 0.1.0
+            fields["prediction"] = "v" if fields.pop("input_skip") else "epsilon"
+        return model_class(config_class(**{name: _tupled(value) for name, value in fields.items()}))
     except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise WeightsError(f"weights {path} describe no {model_class.__name__} that can be built: {reason}") from error
+        raise WeightsError(f"weights {path} have an invalid {model_class.__name__} config: {reason}") from error
 
 
 def _tupled(value: Any) -> Any:
@@ -152,25 +159,44 @@ def _tupled(value: Any) -> Any:
     return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
 
 
-def check_tensors(path: str | Path, found: Mapping[str, Sequence[int]], expected: Mapping[str, Tensor]) -> None:
-    """Hold the names and shapes found in a file against those of the network that it is to fill.
+Shapes = Mapping[str, Sequence[int]]
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> Shapes:
+    """The shape of every tensor."""
+    return {name: tuple(value.shape) for name, value in tensors.items()}
+
+
+def check_shapes(path: str | Path, found: Shapes, expected: Shapes) -> None:
+    """Compare the names and shapes in a file with those of the network that it is to fill.
 
     Raises:
-        WeightsError: a tensor is missing, surplus or misshaped; the message names the first two of each kind.
+        WeightsError: a tensor is missing, unexpected or misshaped; the message names the first two of each kind.
     """
     wrong = {
         "missing": [name for name in expected if name not in found],
-        "surplus": [name for name in found if name not in expected],
+        "unexpected": [name for name in found if name not in expected],
         "misshaped": [
-            f"{name} {tuple(found[name])} instead of {tuple(value.shape)}"
-            for name, value in expected.items()
-            if name in found and tuple(found[name]) != tuple(value.shape)
+            f"{name} {tuple(found[name])} instead of {tuple(shape)}"
+            for name, shape in expected.items()
+            if name in found and tuple(found[name]) != tuple(shape)
         ],
     }
-    said = [
+    listed = [
         f"{len(names)} {kind} ({', '.join(names[:2])}{', ..' * (len(names) > 2)})"
         for kind, names in wrong.items()
         if names
     ]
-    if said:
-        raise WeightsError(f"weights {path} do not fit their architecture: tensors {'; '.join(said)}")
+    if listed:
+        raise WeightsError(f"weights {path} do not fit the architecture: tensors {'; '.join(listed)}")
+
+
+def check_finite(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Look for numbers that no trained network has.
+
+    Raises:
+        WeightsError: a tensor holds NaN or infinity; the message names the first.
+    """
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise WeightsError(f"weights {path} are not finite: {name} holds NaN or infinity")

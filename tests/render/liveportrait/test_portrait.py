@@ -59,13 +59,14 @@ def test_a_blink_is_what_the_network_adds_for_closed_eyes(renderer, photo):
     np.testing.assert_allclose(closed, wanted, atol=1e-5)
 
 
-def test_eyes_are_measured_as_on_203_landmarks(photo):
-    mesh = photo.face.landmarks
-    points = np.zeros((1, 203, 2), np.float32)
-    for k, vertex in {0: 33, 12: 133, 6: 159, 18: 145, 24: 362, 36: 263, 30: 386, 42: 374}.items():
-        points[0, k] = mesh[vertex, :2]
-    np.testing.assert_allclose(eye_openings(mesh), stitching.eye_openings(points)[0], rtol=1e-6)
-    assert (eye_openings(mesh) > 0.1).all()
+def test_eyes_are_measured_as_on_the_reference_landmarks(photo, reference):
+    stored = reference("lp_stitching_retargeting").arrays
+    for landmarks, expected in zip(stored["landmarks_203"], stored["calc_eye_close_ratio"], strict=True):
+        mesh = np.zeros((478, 3), np.float32)
+        for k, vertex in {0: 33, 12: 133, 6: 159, 18: 145, 24: 362, 36: 263, 30: 386, 42: 374}.items():
+            mesh[vertex, :2] = landmarks[k]
+        np.testing.assert_allclose(eye_openings(mesh), expected, atol=1e-5)
+    assert (eye_openings(photo.face.landmarks) > 0.1).all()
 
 
 @pytest.mark.parametrize("free", [(), ("left", "top")])

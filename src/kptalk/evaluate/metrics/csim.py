@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from kptalk.errors import MissingExtra, WeightsError
 from kptalk.evaluate.metric import Column, Heard, Image, Judge, Sight
 from kptalk.face.topology import IRISES, MOUTH_CORNERS
-from kptalk.weights.digest import sha256_of
+from kptalk.files import sha256
 from kptalk.weights.registry import official_path
 
 Floats = NDArray[np.float32]
@@ -96,7 +96,7 @@ class CsimJudge(Judge):
             raise WeightsError(
                 f"{path} has {seen}; CSIM needs one input (N, 3, {SIDE}, {SIDE}) and an output (N, D), as ArcFace has"
             )
-        self._sha256 = sha256_of(path)
+        self._sha256 = sha256(path)
 
     def start(self) -> CsimMeter:
         """A meter for the next clip."""

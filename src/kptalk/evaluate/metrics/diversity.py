@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kptalk.evaluate.metric import Column, Heard, Judge, Sight
+from kptalk.evaluate.metrics.hopenet_crop import prepare, with_margins
 from kptalk.face.geometry import rotation_angles
+from kptalk.files import sha256
 from kptalk.motion.facemesh.space import FaceMeshSpace
-from kptalk.networks.hopenet import Hopenet, HopenetConfig, degrees, prepare, with_margins
-from kptalk.weights.digest import sha256_of
+from kptalk.networks.hopenet import Hopenet, HopenetConfig, degrees
 from kptalk.weights.registry import official_path
 from kptalk.weights.store import embedded_path, load_model
 
@@ -184,4 +185,4 @@ class HopenetJudge(Judge):
 
     def weights(self) -> Mapping[str, str]:
         """sha256 of Hopenet's file."""
-        return {"hopenet": sha256_of(self._path)}
+        return {"hopenet": sha256(self._path)}

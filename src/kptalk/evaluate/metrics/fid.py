@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from kptalk.evaluate.metric import Column, Heard, Image, Judge, Sight
-from kptalk.networks.inception import FEATURES, load_inception
-from kptalk.weights.digest import sha256_of
+from kptalk.files import sha256
+from kptalk.networks.inception import FEATURES, Inception, InceptionConfig
 from kptalk.weights.registry import official_path
+from kptalk.weights.store import load_model
 
 EVERY = 5  # frames, from each clip's first one on: neighbours are nearly the same picture
 FEWEST = 50  # frames measured, over all clips, below which the number means nothing
@@ -76,7 +77,7 @@ class FidJudge(Judge):
     """FID of all clips, by Inception weights from a local file.
 
     Args:
-        path: a ``.pth`` file as torch-fidelity publishes it; None: the one that ``kptalk weights pull inception`` got.
+        path: the converted file; None: the one that ``kptalk weights pull inception`` made.
 
     Raises:
         WeightsError: the file is missing, damaged or of another network.
@@ -95,8 +96,8 @@ class FidJudge(Judge):
 
     def __init__(self, path: Path | None = None) -> None:
         path = official_path("inception") if path is None else path
-        self._network = load_inception(path)
-        self._sha256 = sha256_of(path)
+        self._network = load_model(path, Inception, InceptionConfig)
+        self._sha256 = sha256(path)
         self._forget()
 
     def start(self) -> FidMeter:

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from kptalk.evaluate.metric import FPS, RATE, Column, Heard, Image, Judge, Sight
 from kptalk.evaluate.metrics.mfcc import mfcc
+from kptalk.files import sha256
 from kptalk.networks.syncnet import CLIP, MFCCS, SIDE, SyncNet, SyncNetConfig
-from kptalk.weights.digest import sha256_of
 from kptalk.weights.registry import official_path
 from kptalk.weights.store import load_model
 
@@ -229,4 +229,4 @@ class SyncNetJudge(Judge):
 
     def weights(self) -> Mapping[str, str]:
         """sha256 of SyncNet's file."""
-        return {"syncnet": sha256_of(self._path)}
+        return {"syncnet": sha256(self._path)}

@@ -12,18 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from kptalk.audio.sync_mel import sound_frames
 from kptalk.evaluate.metric import FPS, RATE, Column, Heard, Judge, Sight
-from kptalk.networks.sync import (
-    N_LIPS,
-    SEARCH,
-    Floats,
-    SyncConfig,
-    SyncModel,
-    lag_correlations,
-    lip_shape,
-    sound_frames,
-)
-from kptalk.weights.digest import sha256_of
+from kptalk.face.lip_shape import lip_shape
+from kptalk.files import sha256
+from kptalk.networks.sync import N_LIPS, SEARCH, SyncConfig, SyncModel, lag_correlations
+from kptalk.types import Array as Floats
 from kptalk.weights.store import embedded_path, load_model
 
 SHORTEST = 50  # frames with a face: two seconds; of less, a lag cannot be told
@@ -110,7 +104,7 @@ class SyncJudge(Judge):
 
     def weights(self) -> Mapping[str, str]:
         """sha256 of the embedded sync model."""
-        return {"sync": sha256_of(self._path)}
+        return {"sync": sha256(self._path)}
 
 
 class SyncMeter:

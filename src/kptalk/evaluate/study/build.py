@@ -17,9 +17,9 @@ from typing import Any
 
 from kptalk.errors import InputError, OptionError, OutputError
 from kptalk.evaluate.names import method_names
+from kptalk.files import sha256
 from kptalk.media.container import decode, explain, open_stream
 from kptalk.version import __version__
-from kptalk.weights.digest import sha256_of
 
 TITLE = "Which video is better?"
 KEY_FORMAT = "kptalk study key 1"
@@ -193,7 +193,7 @@ def _blind(
         for method, path in videos.items():
             code = _code(seed, name, method)
             files[code] = f"{VIDEOS}/{code}{path.suffix.lower()}"
-            owners[code] = {"method": method, "sha256": sha256_of(path, InputError)}
+            owners[code] = {"method": method, "sha256": sha256(path, InputError)}
             copies[files[code]] = path
         shown.append({"code": clip, "videos": dict(sorted(files.items()))})
         known.append({"code": clip, "name": name, "videos": owners})

@@ -89,7 +89,7 @@ class PortraitRenderer:
 
 
 def eye_openings(mesh: Array) -> Array:
-    """(478, 3) landmarks -> (2,): lid distance by eye width of both eyes, as ``stitching.eye_openings`` of 203."""
+    """(478, 3) landmarks -> (2,): lid distance by eye width of both eyes, as LivePortrait has it of 203."""
     upper, lower = mesh[LID_PAIRS[:, MIDDLE].T, :2]
     corners = mesh[EYE_CORNERS, :2]
     widths = np.linalg.norm(corners[:, 0] - corners[:, 1], axis=-1)
