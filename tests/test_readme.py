@@ -166,7 +166,7 @@ def test_official_commands(here, converted, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KPTALK_HOME", str(tmp_path / "home"))
     folder = weights_folder()
     folder.mkdir(parents=True)
-    pulled = ("stitching", "retargeting_eye", "retargeting_lip", "kdtalker_norm")
+    pulled = ("stitching", "retargeting_eye", "kdtalker_norm")
     for file in converted.home.rglob("weights/official/*"):
         if file.stem not in pulled:
             (folder / file.name).symlink_to(file)

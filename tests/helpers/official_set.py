@@ -20,7 +20,7 @@ PLAIN = {  # name: manifest, place in the official folder; state dicts without n
     "hopenet": ("hopenet", "evaluation/deep-head-pose/code/hopenet_robust_alpha1.pkl"),
 }
 RETARGETING = {"stitching": "retarget_shoulder", "lip": "retarget_mouth", "eye": "retarget_eye"}
-SPREAD = {"stitching": "stitching", "lip": "retargeting_lip", "eye": "retargeting_eye"}
+SPREAD = {"stitching": "stitching", "eye": "retargeting_eye"}
 
 
 def unpin(patch):
@@ -47,7 +47,9 @@ def distributed(state):
 
 def stitching_file(folder, parity):
     """Stitching and retargeting, which share a file."""
-    nested = {key: distributed(rule(parity, SPREAD[name])) for name, key in RETARGETING.items()}
+    nested = {
+        key: distributed(weights(parity, f"stitching_retargeting_module_{name}")) for name, key in RETARGETING.items()
+    }
     path = folder / STITCHING.original
     torch.save(nested, path)
     return path

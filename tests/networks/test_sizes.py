@@ -16,7 +16,6 @@ SIZES = {
     "decoder": ("spade_generator", 55_365_388),
     "stitching": ("stitching_retargeting_module_stitching", 45_249),
     "retargeting_eye": ("stitching_retargeting_module_eye", 144_703),
-    "retargeting_lip": ("stitching_retargeting_module_lip", 37_311),
     "kdtalker": ("kdtalker_point_diffusion", 42_926_284),
     "audio": ("wav2lip_audio_encoder", 2_812_672),
     "syncnet": ("syncnet", 13_631_616),

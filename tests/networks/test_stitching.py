@@ -4,9 +4,9 @@ import pytest
 import torch
 from parity_weights import weights
 
-from kptalk.networks.stitching import EYE, LIP, StitchingNetwork, StitchingNetworkConfig, retarget, stitch
+from kptalk.networks.stitching import EYE, StitchingNetwork, StitchingNetworkConfig, retarget, stitch
 
-CONFIGS = {"stitching": StitchingNetworkConfig(), "eye": EYE, "lip": LIP}
+CONFIGS = {"stitching": StitchingNetworkConfig(), "eye": EYE, "lip": StitchingNetworkConfig(65, (128, 128, 64), 63)}
 
 
 @pytest.fixture(scope="module")

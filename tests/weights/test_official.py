@@ -118,10 +118,10 @@ class TestVerify:
         assert "not in the lock file" in complaint()
 
     def test_a_file_that_holds_another_network(self, stitching):
-        swapped = official_path("retargeting_lip").read_bytes()
+        swapped = official_path("retargeting_eye").read_bytes()
         official_path("stitching").write_bytes(swapped)
         records = read_lock().files
-        digest = records["retargeting_lip"].converted_sha256
+        digest = records["retargeting_eye"].converted_sha256
         record_file("stitching", Record(**{**vars(records["stitching"]), "converted_sha256": digest}))
         assert "other architecture numbers" in complaint()
 
@@ -192,7 +192,7 @@ class TestPull:
         with pytest.raises(WeightsError, match=r"licences not accepted yet: MIT \(LivePortrait\)$"):
             list(official.pull(["stitching"]))
         assert hub.requests == []
-        assert [outcome.ok for outcome in official.pull(["stitching", "retargeting_lip"], True)] == [True, True]
+        assert [outcome.ok for outcome in official.pull(["stitching", "retargeting_eye"], True)] == [True, True]
         assert load_model(official_path("stitching"), *network("stitching"))
         asked = len(hub.requests)
         assert [outcome.detail.endswith("(already here)") for outcome in official.pull(["stitching"])] == [True]

@@ -26,7 +26,6 @@ class StitchingNetworkConfig:
 
 
 EYE = StitchingNetworkConfig(3 * N_KEYPOINTS + 3, (256, 256, 128, 128, 64), 3 * N_KEYPOINTS)  # 144,703 parameters
-LIP = StitchingNetworkConfig(3 * N_KEYPOINTS + 2, (128, 128, 64), 3 * N_KEYPOINTS)  # 37,311 parameters
 
 
 class StitchingNetwork(nn.Module):

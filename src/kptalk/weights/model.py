@@ -49,7 +49,6 @@ class ModelCard:
 OFFICIAL = ModelCard(
     method="kdtalker",
     files={entry.name: entry.converted for entry in ENTRIES.values() if entry.set == "official"},
-    optional=("retargeting_lip",),
     licence="; ".join(dict.fromkeys(entry.licence for entry in ENTRIES.values() if entry.set == "official")),
 )
 

@@ -17,7 +17,7 @@ from kptalk.networks.hopenet import Hopenet, HopenetConfig
 from kptalk.networks.inception import Inception, InceptionConfig
 from kptalk.networks.motion_extractor import MotionExtractor, MotionExtractorConfig
 from kptalk.networks.spade import SpadeDecoder, SpadeDecoderConfig, fold_spectral_norm
-from kptalk.networks.stitching import EYE, LIP, StitchingNetwork, StitchingNetworkConfig
+from kptalk.networks.stitching import EYE, StitchingNetwork, StitchingNetworkConfig
 from kptalk.networks.syncnet import SyncNet, SyncNetConfig
 from kptalk.networks.warping import WarpingNetwork, WarpingNetworkConfig
 from kptalk.weights.convert import Network, Numbers, install
@@ -41,7 +41,6 @@ TARGETS: dict[str, Network | Numbers] = {
     "warping": Network(WarpingNetwork, WarpingNetworkConfig()),
     "decoder": Network(SpadeDecoder, SpadeDecoderConfig(), fold_spectral_norm),
     "stitching": Network(StitchingNetwork, StitchingNetworkConfig()),
-    "retargeting_lip": Network(StitchingNetwork, LIP),
     "retargeting_eye": Network(StitchingNetwork, EYE),
     "kdtalker": Network(Denoiser, DenoiserConfig()),
     "kdtalker_norm": NORM,

@@ -111,7 +111,6 @@ _TABLE = (
     _live_portrait("warping", "base_models/warping_module.pth"),
     _live_portrait("decoder", "base_models/spade_generator.pth"),
     _live_portrait("stitching", _STITCHING, "retarget_shoulder"),
-    _live_portrait("retargeting_lip", _STITCHING, "retarget_mouth"),
     _live_portrait("retargeting_eye", _STITCHING, "retarget_eye"),
     Entry(
         "kdtalker",
