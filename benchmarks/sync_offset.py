@@ -30,7 +30,7 @@ from kptalk.audio.mel import mel_spectrogram
 from kptalk.evaluate.metrics.sync import AvOffset, av_offset, fill_gaps
 from kptalk.evaluate.sampling import listen, watch
 from kptalk.networks.sync import SEARCH, SyncConfig, SyncModel, lip_shape
-from kptalk.train.prepare import load_shards
+from kptalk.train.data import load_shards
 from kptalk.train.sync import sync_clips
 from kptalk.train.sync_ridge import RidgeFit, ridge_curve
 from kptalk.weights.store import embedded_path, load_model

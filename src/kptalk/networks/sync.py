@@ -21,12 +21,10 @@ from kptalk.audio.mean_norm import speech_weight
 from kptalk.audio.mel import FRAME_RATE, N_MELS, mel_spectrogram
 from kptalk.evaluate.metric import FPS
 from kptalk.face.geometry import align
-from kptalk.face.topology import HALF_STABLE, LIPS_INNER, LIPS_OUTER, STABLE
+from kptalk.face.topology import LIPS_INNER, LIPS_OUTER, STABLE_POINTS, STABLE_WEIGHTS
 
 Floats = NDArray[np.float32]
 
-OVERLAP = np.concatenate([STABLE, HALF_STABLE])  # landmarks that tell the head's pose
-HELD_WEIGHT = np.concatenate([np.ones(len(STABLE)), np.full(len(HALF_STABLE), 0.5)])
 CHIN = 152
 N_LIPS = 68  # (11 + 11 lip points) x 3 coordinates, and the chin's height and depth
 STEPS = 4  # mel frames a video frame, after resampling to 100 Hz
@@ -55,7 +53,7 @@ class SyncModel(nn.Module):
         super().__init__()
         self.config = config or SyncConfig()
         sound, lips, drop = self.config.sound_width, self.config.lips_width, self.config.dropout
-        self.register_buffer("held_points", torch.zeros(len(OVERLAP), 3))
+        self.register_buffer("held_points", torch.zeros(len(STABLE_POINTS), 3))
         self.sound = nn.Sequential(
             *(_conv(N_MELS, sound, 5), nn.GELU(), nn.Dropout(drop)),
             *(_conv(sound, sound, 5, stride=2), nn.GELU()),
@@ -100,13 +98,13 @@ def lip_shape(meshes: Floats, held_points: Floats) -> Floats:
 
     Args:
         meshes: (T, 478, 3) FaceMesh landmarks in pixels.
-        held_points: (42, 3) the mean face's ``OVERLAP`` points, of any unit; the result is in 1/20 of it.
+        held_points: (42, 3) the mean face's ``STABLE_POINTS``, of any unit; the result is in 1/20 of it.
 
     Returns:
         (T, 68) float32.
     """
     scale, rotation, translation = align(
-        meshes[:, OVERLAP].astype(np.float64), held_points.astype(np.float64), HELD_WEIGHT
+        meshes[:, STABLE_POINTS].astype(np.float64), held_points.astype(np.float64), STABLE_WEIGHTS
     )
     points = meshes[:, [*LIPS_INNER, *LIPS_OUTER, CHIN]] - translation[:, None]
     points = points @ np.swapaxes(rotation, -1, -2) / scale[:, None, None]
