@@ -44,7 +44,10 @@ def train(
     device: flags.Device = "auto",
 ) -> None:
     """Train a network on shards; after an interruption, the same command resumes."""
+    from kptalk.device import set_threads
     from kptalk.train.recipes import train_network
+
+    set_threads()
 
     def show(done: int, total: int, row: dict[str, float]) -> None:
         numbers = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")

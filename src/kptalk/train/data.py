@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,8 @@ from kptalk.files import write_bytes
 from kptalk.motion.generator import FPS
 from kptalk.types import Array
 
+PACKED = ("tokens", "canonical", "mel")  # of a training clip, in a file
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -27,19 +29,6 @@ class Inputs:
     folder: Path
     seed: int
     device: str
-
-
-class OfPerson(Protocol):
-    """Some frames of one person."""
-
-    @property
-    def identity(self) -> str: ...
-
-    def __len__(self) -> int: ...
-
-
-Clip = TypeVar("Clip", bound=OfPerson)
-PACKED = ("tokens", "canonical", "mel")  # of a training clip, in a file
 
 
 @dataclass(frozen=True)
@@ -71,6 +60,22 @@ class TrainingClip:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class SyncClip:
+    """One clip: ``lips`` (T, 68), ``mel`` (M, 80), whose face, and the clip's own AV ``offset`` in frames."""
+
+    lips: Array
+    mel: Array
+    identity: str
+    offset: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.lips)
+
+
+Clip = TypeVar("Clip", TrainingClip, SyncClip)
 
 
 def save_shard(shard: Shard, path: Path) -> None:

@@ -158,9 +158,8 @@ def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 def _log(path: Path, row: dict[str, float]) -> None:
-    fresh = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, list(row))
-        if fresh:
+        if not file.tell():
             writer.writeheader()
         writer.writerow(row)

@@ -9,7 +9,6 @@ is noise, a small error of epsilon is a large error of the motion, and these are
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -46,27 +45,21 @@ SAMPLER = SamplerConfig(lip_scale=0.45, mouth_gain=3.2, pose_gain=(2.0, 3.4, 3.4
 
 
 def data(inputs: Inputs) -> ClipData:
-    """Clips with their audio features; held out, those that are longer than a window.
-
-    Raises:
-        DatasetError: the data cannot be used, or no clip to choose the weights by is long enough.
-        WeightsError: the motion space or the audio encoder is damaged.
-    """
+    """Clips with their audio features; held out, those that are longer than a window."""
     source = lips.data(inputs)
     long = [clip for clip in source.held_out if len(clip) > WINDOW + 2]
     if not long:
         raise DatasetError("no clip of the people held out is longer than 66 frames: add longer clips of more people")
     encoder = load_model(inputs.folder / "audio.safetensors", AudioEncoder, AudioEncoderConfig).to(inputs.device)
 
-    def encoded(clip: TrainingClip, *augmented: Array) -> TrainingClip:
-        versions = (_features(encoder, mel, len(clip), source.mel_mean) for mel in (clip.mel, *augmented))
-        return replace(clip, features=tuple(versions))
+    def encoded(clip: TrainingClip, *augmented: np.random.Generator) -> TrainingClip:
+        mels = [clip.mel, *(augment_mel(clip.mel, rng) for rng in augmented)]
+        return replace(clip, features=tuple(_features(encoder, mel, len(clip), source.mel_mean) for mel in mels))
 
-    def augmented(index: int, clip: TrainingClip) -> Iterator[Array]:
-        for version in range(1, VERSIONS):
-            yield augment_mel(clip.mel, np.random.default_rng([inputs.seed, version, index]))
-
-    clips = [encoded(clip, *augmented(index, clip)) for index, clip in enumerate(source.clips)]
+    clips = [
+        encoded(clip, *(np.random.default_rng([inputs.seed, version, index]) for version in range(1, VERSIONS)))
+        for index, clip in enumerate(source.clips)
+    ]
     return replace(source, clips=clips, held_out=[encoded(clip) for clip in long])
 
 
@@ -122,10 +115,7 @@ def _cut(clip: TrainingClip, mirror: Array, rng: np.random.Generator) -> tuple[A
 
 
 def score(data: ClipData) -> Score:
-    """Mean correlation of the lip opening of generated windows with the real one, on other people's clips.
-
-    One window a clip, from its start, sampled with little noise on the expression.
-    """
+    """Mean correlation of the generated lip opening with the real one in the first windows of other people's clips."""
     clips, opening = data.held_out, data.space.lip_tokens()
     audio = torch.from_numpy(np.stack([clip.features[0][1 : WINDOW + 1].astype(np.float32) for clip in clips]))
     references = torch.from_numpy(np.stack([np.stack([clip.canonical, clip.tokens[0]]) for clip in clips]))

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from kptalk.device import pick_device, set_threads
+from kptalk.device import pick_device
 from kptalk.errors import OptionError, WeightsError
 from kptalk.files import make_folder
 from kptalk.networks.lip_ensemble import LipEnsemble
@@ -113,7 +113,6 @@ def train_network(
     for need in recipe.needs:
         if not (folder / f"{need}.safetensors").is_file():
             raise WeightsError(f"{name} needs {need}.safetensors, which is not in {folder}: train {need} first")
-    set_threads()
     inputs = Inputs(data, folder, seed, str(pick_device(device)))
     make_folder(folder)
     torch.manual_seed(seed)
@@ -124,5 +123,5 @@ def train_network(
         loss, score = recipe.loss(source), recipe.score(source)
         network = fit(network, loss, score, folder / f"{file}.log", config, on_progress, inputs.device)
     path = folder / f"{file}.safetensors"
-    recipe.save(path, network, source)
+    recipe.save(path, network, source)  # ``write_model_json`` belongs here
     return path

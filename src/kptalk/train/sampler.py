@@ -43,12 +43,7 @@ class ClipData:
 
 
 def load_clip_data(inputs: Inputs) -> ClipData:
-    """Clips of shards or of a file of packed clips, split by person; ``mel_mean`` is of those to train on.
-
-    Raises:
-        DatasetError: the data cannot be read, or are of one person only.
-        WeightsError: the motion space is damaged.
-    """
+    """Clips of shards or of a file of packed clips, split by person; ``mel_mean`` is of those to train on."""
     space = FaceMeshSpace.load(inputs.folder / "facemesh.safetensors")
     packed = inputs.data.is_file()
     clips = load_clips(inputs.data) if packed else [training_clip(space, shard) for shard in load_shards(inputs.data)]
@@ -65,7 +60,7 @@ class PersonSampler(Generic[Clip]):
         people: dict[str, list[Clip]] = {}
         for clip in clips:
             people.setdefault(clip.identity, []).append(clip)
-        self._people = [people[name] for name in sorted(people)]
+        self._people: list[list[Clip]] = [people[name] for name in sorted(people)]
 
     def draw(self, rng: np.random.Generator) -> Clip:
         """One clip of anybody."""

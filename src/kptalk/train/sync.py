@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kptalk.face.topology import STABLE_POINTS
 from kptalk.networks.sync import SEARCH, STEPS, SyncModel, lag_correlations, level_free, lip_shape, resample
-from kptalk.train.data import Inputs, Shard, load_shards, split_people
+from kptalk.train.data import Inputs, Shard, SyncClip, load_shards, split_people
 from kptalk.train.facemesh import fit_template
 from kptalk.train.loop import LoopConfig, Loss, Score
 from kptalk.train.sampler import PersonSampler, augment_mel, interpolate
@@ -35,19 +35,6 @@ SHARPNESS = 20.0  # of the softmax over correlations
 
 
 @dataclass(frozen=True)
-class SyncClip:
-    """One clip: ``lips`` (T, 68), ``mel`` (M, 80), whose face, and the clip's own AV ``offset`` in frames."""
-
-    lips: Array
-    mel: Array
-    identity: str
-    offset: float = 0.0
-
-    def __len__(self) -> int:
-        return len(self.lips)
-
-
-@dataclass(frozen=True)
 class SyncData:
     """Clips to train on, clips of other people, and the mean face's stable points (42, 3), eyes 1 apart."""
 
@@ -57,11 +44,7 @@ class SyncData:
 
 
 def data(inputs: Inputs) -> SyncData:
-    """Lip shapes and mel frames of shards, with each clip's own offset.
-
-    Raises:
-        DatasetError: the shards cannot be used.
-    """
+    """Lip shapes and mel frames of shards, with each clip's own offset."""
     shards = load_shards(inputs.data)
     points = fit_template([shard.landmarks for shard in shards])[STABLE_POINTS].astype(np.float32)
     clips, held_out = split_people(estimate_offsets(sync_clips(shards, points)))
