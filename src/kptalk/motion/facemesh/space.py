@@ -92,7 +92,7 @@ def neutral_mesh(meshes: Array) -> Array:
 
 
 class FaceMeshSpace:
-    """Encodes meshes to motion, decodes motion to meshes; built from the tensors that ``kptalk.train.facemesh`` fits."""
+    """Encodes meshes to motion, decodes motion to meshes; from the tensors that ``kptalk.train.facemesh`` fits."""
 
     id, keypoints = "facemesh", N_KEYPOINTS
     to_head_frame, from_head_frame = staticmethod(to_head_frame), staticmethod(from_head_frame)
