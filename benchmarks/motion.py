@@ -40,8 +40,9 @@ from kptalk.face.landmarks import FaceMesh
 from kptalk.face.topology import gaze, lid_opening, lip_opening
 from kptalk.media import read_frames
 from kptalk.motion.control import Control
-from kptalk.motion.facemesh.generator import FPS, LOOKAHEAD, OVERLAP, WINDOW
+from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP
 from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.motion.generator import FPS, WINDOW
 from kptalk.train.data import load_shards
 from kptalk.train.facemesh import training_clip
 

@@ -19,9 +19,10 @@ from rich.table import Table
 
 from kptalk import Pipeline
 from kptalk.audio.windows import mel_windows
-from kptalk.motion.facemesh.generator import FPS, POSE, FaceMeshGenerator, SamplerConfig
+from kptalk.motion.facemesh.generator import N_POSE, FaceMeshGenerator, SamplerConfig
 from kptalk.motion.facemesh.space import FaceMeshSource
 from kptalk.motion.filters import gaussian as smoothing
+from kptalk.motion.generator import FPS
 from kptalk.train.data import TrainingClip, load_shards, split_people
 from kptalk.train.facemesh import training_clip
 from kptalk.types import Motion
@@ -65,7 +66,7 @@ def main() -> None:
             expression_noise=expression,
             pose_noise=pose,
             mouth_gain=1.0,
-            pose_gain=(1.0,) * POSE,
+            pose_gain=(1.0,) * N_POSE,
         )
         trial = FaceMeshGenerator(space, generator.encoder, generator.denoiser, generator.prior, config, generator.lips)
         rows = []
