@@ -29,6 +29,7 @@ from rich.table import Table
 
 from kptalk import Motion, Options, Pipeline, Portrait, Speech
 from kptalk.audio.mel import SAMPLE_RATE, mel_spectrogram
+from kptalk.audio.windows import mel_windows
 from kptalk.evaluate.metric import Heard, Sight
 from kptalk.evaluate.metrics.jitter import JitterJudge, Joins
 from kptalk.evaluate.metrics.lips import LipJudge, best_lag, correlation
@@ -39,10 +40,11 @@ from kptalk.face.landmarks import FaceMesh
 from kptalk.face.topology import gaze, lid_opening, lip_opening
 from kptalk.media import read_frames
 from kptalk.motion.control import Control
-from kptalk.motion.facemesh.generator import FPS, LOOKAHEAD, OVERLAP, WINDOW
+from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP
 from kptalk.motion.facemesh.space import FaceMeshSpace
-from kptalk.train.data import mel_windows, training_clip
-from kptalk.train.prepare import load_shards
+from kptalk.motion.generator import FPS, WINDOW
+from kptalk.train.data import load_shards
+from kptalk.train.facemesh import training_clip
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
 SHORTEST = 75  # frames; shorter clips say little about a correlation
@@ -119,7 +121,7 @@ class Ridge:
         self.space = space
         inputs, outputs = [], []
         for shard in load_shards(shards):
-            clip = training_clip(space, shard.landmarks, shard.sound, shard.identity)
+            clip = training_clip(space, shard)
             inputs.append(self.heard(clip.mel, len(clip.tokens)))
             outputs.append(space.mouth_tokens(clip.tokens[:, 7:]))
         x, y = np.concatenate(inputs), np.concatenate(outputs)
@@ -127,7 +129,7 @@ class Ridge:
         self.matrix = np.linalg.solve(gram + penalty * np.trace(gram) / len(gram) * np.eye(len(gram)), x.T @ y)
 
     def heard(self, mel: NDArray[np.floating], count: int) -> NDArray[np.float64]:
-        frames = mel_windows(np.asarray(mel), np.arange(count))[..., 6:10].mean(-1)
+        frames = mel_windows(np.asarray(mel), np.arange(count), FPS)[..., 6:10].mean(-1)
         bands = (frames - frames.mean(0)).reshape(count, 20, 4).mean(-1)
         padded = np.pad(bands, ((6, 6), (0, 0)), mode="edge")
         around = np.concatenate([padded[i : i + count] for i in range(13)], 1)

@@ -18,11 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from kptalk import Pipeline
-from kptalk.motion.facemesh.generator import FPS, POSE, FaceMeshGenerator, SamplerConfig
+from kptalk.audio.windows import mel_windows
+from kptalk.motion.facemesh.generator import N_POSE, FaceMeshGenerator, SamplerConfig
 from kptalk.motion.facemesh.space import FaceMeshSource
 from kptalk.motion.filters import gaussian as smoothing
-from kptalk.train.data import TrainingClip, mel_windows, split_fold, training_clip
-from kptalk.train.prepare import load_shards
+from kptalk.motion.generator import FPS
+from kptalk.train.data import TrainingClip, load_shards, split_people
+from kptalk.train.facemesh import training_clip
 from kptalk.types import Motion
 
 
@@ -36,7 +38,7 @@ def tokens_of(generator: FaceMeshGenerator, clip: TrainingClip, seed: int) -> np
     first = space.motion(clip.tokens[:1], still)
     canonical = (clip.canonical[7:] * space.canonical_std + space.canonical_mean).reshape(21, 3)
     source = FaceMeshSource(canonical, first, space.template, np.ones((478, 3)), 1.0, np.zeros(3))
-    windows = mel_windows(clip.mel, np.arange(len(clip.tokens)))
+    windows = mel_windows(clip.mel, np.arange(len(clip)), FPS)
     head, _, state = generator.step(windows, generator.start(source, seed))
     tail, _ = generator.finish(state)
     whole = Motion.concatenate([head, tail])
@@ -54,8 +56,8 @@ def main() -> None:
     arguments = parser.parse_args()
     generator = Pipeline.from_pretrained(arguments.model).generator
     space, lips = generator.space, generator.space.lip_tokens()
-    clips = [training_clip(space, s.landmarks, s.sound, s.identity) for s in load_shards(arguments.data)]
-    judges = [clips[i] for i in split_fold(clips)[1] if len(clips[i].tokens) >= 75]
+    clips = [training_clip(space, shard) for shard in load_shards(arguments.data)]
+    judges = [clip for clip in split_people(clips)[1] if len(clip) >= 75]
     table = Table("steps", "expression noise", "pose noise", "r", "spread", "yaw", "pitch", "roll", "speed of pose")
     for steps, expression, pose in product(arguments.steps, arguments.expression_noise, arguments.pose_noise):
         config: SamplerConfig = replace(
@@ -64,7 +66,7 @@ def main() -> None:
             expression_noise=expression,
             pose_noise=pose,
             mouth_gain=1.0,
-            pose_gain=(1.0,) * POSE,
+            pose_gain=(1.0,) * N_POSE,
         )
         trial = FaceMeshGenerator(space, generator.encoder, generator.denoiser, generator.prior, config, generator.lips)
         rows = []

@@ -31,7 +31,7 @@ from kptalk.evaluate.metrics.sync import AvOffset, av_offset, fill_gaps
 from kptalk.evaluate.sampling import listen, watch
 from kptalk.face.lip_shape import lip_shape
 from kptalk.networks.sync import SEARCH, SyncConfig, SyncModel
-from kptalk.train.prepare import load_shards
+from kptalk.train.data import load_shards
 from kptalk.train.sync import sync_clips
 from kptalk.train.sync_ridge import RidgeFit, ridge_curve
 from kptalk.weights.store import embedded_path, load_model

@@ -1,4 +1,4 @@
-"""Draws ``logs/*.csv`` as ``curves.png``: loss, and score on the people held out, of every network.
+"""Plots ``logs/*.csv`` to ``curves.png``: loss, and score on the people held out, of every network.
 
 python training/plot.py
 """

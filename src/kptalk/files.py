@@ -122,3 +122,15 @@ def check_readable(path: Path, kind: str, error: type[KptalkError] = InputError)
         raise error(f"{path} is not a regular file")
     if size == 0:
         raise error(f"{path} is empty (0 bytes)")
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder, and those above it, where it is absent.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {explain(error)}; give another one") from error

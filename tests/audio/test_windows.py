@@ -72,3 +72,21 @@ def test_a_stream_lags_by_an_eighth_of_a_second():
     sound = np.zeros(16000, np.float32)
     ready, _ = windows.step(sound, windows.start(Fraction(25)))
     assert len(ready) >= 25 - 4
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return 0.1 * np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+
+
+def test_windows_of_a_whole_spectrogram_are_those_of_the_stream(noise):
+    wanted = windows.audio_windows(noise, Fraction(25))
+    found = windows.mel_windows(mel.mel_spectrogram(noise).T, np.arange(len(wanted)), Fraction(25))
+    assert np.array_equal(found, wanted)
+
+
+def test_windows_between_frames_begin_between(noise):
+    spectrogram = mel.mel_spectrogram(noise).T
+    found = windows.mel_windows(spectrogram, np.array([20, 20.5, 21, 10.0]), Fraction(25))
+    for window, start in zip(found, (57, 59, 60, 25), strict=True):
+        assert np.array_equal(window, spectrogram[start : start + 16].T.astype(np.float32))

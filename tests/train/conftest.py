@@ -5,7 +5,7 @@ import pytest
 from media_shared import clip_landmarks
 
 from kptalk.media.audio import Speech
-from kptalk.train.prepare import Shard
+from kptalk.train.data import Shard, save_shard
 
 PEOPLE = {"aoc_3": "a", "katiehill_1": "b", "lrs3_JSSc7hYKstI_1": "c", "mead_W040_1": "d"}
 WINDOW = 80
@@ -22,3 +22,13 @@ def shards(shared_data):
         sound = np.resize(sound, WINDOW * 640)
         found.append(Shard(np.concatenate([landmarks, landmarks[::-1]])[:WINDOW], sound, person))
     return found
+
+
+@pytest.fixture
+def stored(shards, tmp_path):
+    """The shards in a folder."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number, shard in enumerate(shards):
+        save_shard(shard, folder / f"{number}.safetensors")
+    return folder

@@ -1,6 +1,6 @@
 """Training data: what the network is trained on is what it will see."""
 
-from fractions import Fraction
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +8,12 @@ from fakes import facemesh_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kptalk.audio.mel import SILENCE, mel_spectrogram
-from kptalk.audio.windows import audio_windows
+from kptalk.audio.mel import SILENCE
+from kptalk.errors import DatasetError
 from kptalk.face.topology import lid_opening, lip_opening
-from kptalk.train.data import augment_mel, mel_windows, mirror_tokens, split_fold, training_clip
-from kptalk.train.space import mirrored
+from kptalk.train.data import load_clips, load_shards, save_clips, split_people
+from kptalk.train.facemesh import mirrored, training_clip
+from kptalk.train.sampler import PersonSampler, augment_mel, cut_sequence, interpolate, mirror_tokens
 
 
 @pytest.fixture(scope="module")
@@ -22,25 +23,12 @@ def space():
 
 @pytest.fixture(scope="module")
 def clips(space, shards):
-    return [training_clip(space, shard.landmarks, shard.sound, shard.identity) for shard in shards]
+    return [training_clip(space, shard) for shard in shards]
 
 
 @pytest.fixture(scope="module")
 def mel(shards):
-    return mel_spectrogram(shards[0].sound).T.astype(np.float32)
-
-
-def test_windows_are_those_of_the_pipeline(shards, mel):
-    wanted = audio_windows(shards[0].sound, Fraction(25))
-    found = mel_windows(mel, np.arange(len(wanted)))
-    assert np.abs(found - wanted).max() < 1e-4
-
-
-def test_windows_between_frames_lie_between(mel):
-    assert np.array_equal(mel_windows(mel, np.array([10.0, 30.0])), mel_windows(mel, np.array([10, 30])))
-    before, between, after = mel_windows(mel, np.array([20, 20.5, 21]))
-    levels = [window.mean() for window in (before, between, after)]
-    assert min(levels[0], levels[2]) - 0.05 <= levels[1] <= max(levels[0], levels[2]) + 0.05
+    return shards[0].mel()[0]
 
 
 def test_tokens_and_mel_are_in_step(clips, shards):
@@ -103,10 +91,50 @@ def test_augmentation_keeps_the_rhythm(mel):
     assert np.median(kept) > 0.9
 
 
-def test_people_are_either_learned_from_or_judged_by(clips):
-    kept, held = split_fold(clips)
-    assert sorted(kept + held) == list(range(len(clips)))
-    assert not {clips[i].identity for i in kept} & {clips[i].identity for i in held}
-    assert kept
-    assert held
-    assert split_fold(clips) == (kept, held)
+def test_people_are_either_trained_on_or_held_out(clips):
+    chosen, held_out = split_people(clips)
+    assert len(chosen) + len(held_out) == len(clips)
+    assert not {clip.identity for clip in chosen} & {clip.identity for clip in held_out}
+    assert chosen
+    assert held_out
+    assert split_people(clips) == (chosen, held_out)
+    with pytest.raises(DatasetError, match="two people"):
+        split_people(clips[:1])
+
+
+def test_shards_and_packed_clips_are_read_as_they_were_written(stored, shards, clips, tmp_path):
+    for found, shard in zip(load_shards(stored), shards, strict=True):
+        assert np.array_equal(found.landmarks, shard.landmarks)
+        assert np.abs(found.sound - shard.sound).max() < 1e-4
+        assert found.identity == shard.identity
+    save_clips(clips, tmp_path / "clips.safetensors")
+    for found, clip in zip(load_clips(tmp_path / "clips.safetensors"), clips, strict=True):
+        assert found.identity == clip.identity
+        for name in ("tokens", "canonical", "mel"):
+            assert np.array_equal(getattr(found, name), getattr(clip, name).astype(np.float16).astype(np.float32))
+
+
+def test_sampler_draws_every_person_equally_and_long_clips_more_often(clips):
+    short, long = (replace(clips[0], tokens=clips[0].tokens[:count]) for count in (20, 60))
+    sampler, rng = PersonSampler([short, long, clips[1]]), np.random.default_rng(0)
+    drawn = [sampler.draw(rng) for _ in range(800)]
+    assert sum(clip is clips[1] for clip in drawn) == pytest.approx(400, abs=60)
+    assert sum(clip is long for clip in drawn) == pytest.approx(300, abs=60)
+    assert sorted(clip.identity for clip in sampler.draw_people(rng, 5)) == ["a", "b"]
+    assert len(list(sampler.draw_people(rng, 1))) == 1
+
+
+def test_interpolation_between_frames():
+    values = np.array([[0.0, 4], [1, 2], [3, 2]], np.float32)
+    assert np.allclose(interpolate(values, np.array([0, 0.5, 2.0])), [[0, 4], [0.5, 3], [3, 2]])
+
+
+def test_sequences_have_one_length_however_short_the_clip(space, clips):
+    mirror, mean = mirror_tokens(space), np.full(80, -1.5, np.float32)
+    short = replace(clips[0], tokens=clips[0].tokens[:20])
+    for clip in (short, clips[1]):
+        for seed in range(5):
+            windows, tokens = cut_sequence(clip, mean, mirror, np.random.default_rng(seed))
+            assert windows.shape == (64, 80, 16)
+            assert tokens.shape == (64, 70)
+            assert windows.dtype == tokens.dtype == np.float32

@@ -44,11 +44,11 @@ class Stopped(Exception):
 
 
 def stop_at(step):
-    def tell(done, total, row):
+    def on_progress(done, total, row):
         if done >= step:
             raise Stopped
 
-    return tell
+    return on_progress
 
 
 def test_it_learns(tmp_path):
@@ -116,13 +116,13 @@ def test_later_weights_within_the_tolerance_are_preferred(tmp_path):
 
 
 def test_the_log_has_a_row_for_every_score(tmp_path):
-    told = []
-    fit(model(), loss, score, tmp_path, CONFIG, lambda done, total, row: told.append((done, total)))
+    progress = []
+    fit(model(), loss, score, tmp_path, CONFIG, lambda done, total, row: progress.append((done, total)))
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(float(row["step"])) for row in rows] == [10, 20, 30, 40]
     assert list(rows[0]) == ["step", "loss", "score", "seconds"]
-    assert told == [(10, 40), (20, 40), (30, 40), (40, 40)]
+    assert progress == [(10, 40), (20, 40), (30, 40), (40, 40)]
 
 
 def test_diverging_is_noticed_and_the_last_good_state_kept(tmp_path):
@@ -154,7 +154,7 @@ def test_a_time_limit_holds_for_every_call(tmp_path, monkeypatch):
 def test_damaged_state_is_named(tmp_path, damage):
     fit(model(), loss, score, tmp_path, CONFIG)
     damage(tmp_path / "state.pt")
-    with pytest.raises(WeightsError, match=r"state\.pt.*delete it") as caught:
+    with pytest.raises(WeightsError, match=r"cannot resume from .*state\.pt: .*; delete it to restart") as caught:
         fit(model(), loss, score, tmp_path, CONFIG)
     assert "\n" not in str(caught.value)
 

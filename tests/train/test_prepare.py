@@ -2,6 +2,7 @@
 
 import shutil
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -10,7 +11,8 @@ from safetensors.numpy import save_file
 
 from kptalk.errors import DatasetError
 from kptalk.media.clip import read_frames
-from kptalk.train.prepare import SHORTEST, load_shards, prepare_videos, track
+from kptalk.train.data import Shard, load_shards, save_shard
+from kptalk.train.prepare import SHORTEST, prepare_videos, track
 
 
 def write(path, frames, sound):
@@ -71,6 +73,20 @@ def test_shards_are_kept(clips, tmp_path, monkeypatch):
     assert (tmp_path / "shards" / "clip.safetensors").stat().st_mtime_ns == before
 
 
+def test_an_interrupted_write_leaves_no_shard(tmp_path, monkeypatch):
+    shard = Shard(np.zeros((50, 478, 3), np.float32), np.zeros(100, np.float32), "a")
+
+    def half(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(KeyboardInterrupt):
+        save_shard(shard, tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_videos_of_one_name_are_not_mistaken_for_each_other(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "kptalk.train.prepare.track",
@@ -86,7 +102,7 @@ def test_videos_of_one_name_are_not_mistaken_for_each_other(tmp_path, monkeypatc
 
 REASONS = {
     "short": (lambda frames: frames[: SHORTEST - 1], f"only {SHORTEST - 1} frames"),
-    "faceless": (lambda frames: frames[:20] + [np.zeros_like(frames[0])] * 30, "a face in 20 of 50"),
+    "faceless": (lambda frames: frames[:20] + [np.zeros_like(frames[0])] * 30, "face found in only 20 of 50 frames"),
     "tiny": (lambda frames: [np.ascontiguousarray(f[::3, ::3][:84, :84]) for f in frames], "pixels wide"),
     "jump": (
         lambda frames: (

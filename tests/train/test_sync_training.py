@@ -3,26 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from kptalk.cli import app
 from kptalk.errors import DatasetError
 from kptalk.networks.sync import N_LIPS, SyncConfig, SyncModel
 from kptalk.train import sync
-from kptalk.train.run import train_network
+from kptalk.train.recipes import train_network
+from kptalk.train.sampler import PersonSampler
 from kptalk.train.sync_ridge import INNER_LOWER, INNER_UPPER, RidgeFit, opening, ridge_curve
 from kptalk.weights.store import load_model
-
-
-@pytest.fixture
-def data(shards, tmp_path):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for number, shard in enumerate(shards):
-        tensors = {"landmarks": shard.landmarks, "sound": np.round(shard.sound * 32767).astype(np.int16)}
-        save_file(tensors, folder / f"{number}.safetensors", metadata={"identity": shard.identity})
-    return folder
 
 
 def puppet(seed, offset=0, frames=150):
@@ -39,7 +30,7 @@ def puppet(seed, offset=0, frames=150):
 
 def test_a_clips_own_offset_is_measured_by_the_others():
     clips = [puppet(seed) for seed in range(8)] + [puppet(9, offset=2), puppet(10, offset=-3), puppet(11, offset=9)]
-    offsets = [clip.offset for clip in sync.with_own_offsets(clips)]
+    offsets = [clip.offset for clip in sync.estimate_offsets(clips)]
     assert np.abs(np.array(offsets[:8])).max() <= 1
     assert np.abs(np.array(offsets[8:10]) - [2, -3]).max() <= 1
     assert offsets[10] == 0  # too large to be believed
@@ -68,7 +59,7 @@ def test_opening_is_standardised():
 def test_the_sampler_moves_the_sound_by_what_it_says(monkeypatch):
     monkeypatch.setattr(sync, "augment_mel", lambda mel, rng: mel)
     clips = [sync.replace(puppet(seed, offset=seed % 3, frames=300), offset=float(seed % 3)) for seed in range(30)]
-    lips, sound, shifts = sync.SyncSampler(clips).draw(np.random.default_rng(0))
+    lips, sound, shifts = sync.draw(PersonSampler(clips), np.random.default_rng(0))
     assert lips.shape == (sync.BATCH, sync.WINDOW, N_LIPS)
     assert sound.shape == (sync.BATCH, 4 * sync.WINDOW, 80)
     assert len(set(shifts.tolist())) > 5
@@ -79,7 +70,7 @@ def test_the_sampler_moves_the_sound_by_what_it_says(monkeypatch):
 
 @pytest.mark.parametrize("frames", [50, 60])
 def test_short_clips_repeat_their_ends(frames):
-    lips, sound, _ = sync.SyncSampler([puppet(0, frames=frames)]).draw(np.random.default_rng(1))
+    lips, sound, _ = sync.draw(PersonSampler([puppet(0, frames=frames)]), np.random.default_rng(1))
     assert torch.isfinite(lips).all()
     assert torch.isfinite(sound).all()
 
@@ -88,9 +79,9 @@ def test_a_model_learns_puppets(monkeypatch):
     monkeypatch.setattr(sync, "BATCH", 6)
     torch.manual_seed(0)
     model = SyncModel(SyncConfig(sound_width=16, lips_width=16, channels=4))
-    sampler = sync.SyncSampler([puppet(seed) for seed in range(12)])
-    judges = [puppet(seed) for seed in range(20, 24)]
-    loss, score = sync.sync_loss(sampler), sync.sync_score(judges)
+    people = [puppet(seed) for seed in range(24)]
+    data = sync.SyncData(people[:12], people[20:], np.zeros((42, 3), np.float32))
+    loss, score = sync.loss(data), sync.score(data)
     before = score(model.eval())
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     for step in range(40):
@@ -102,25 +93,18 @@ def test_a_model_learns_puppets(monkeypatch):
         assert score(model.eval()) > before + 0.3
 
 
-def test_training_from_the_command_line(data, tmp_path, monkeypatch):
+def test_training_from_the_command_line(stored, tmp_path, monkeypatch):
     monkeypatch.setattr(sync, "BATCH", 2)
     written = []
     for name in ("a", "b"):
         out = tmp_path / name
-        done = CliRunner().invoke(app, ["train", "syncnet", "--data", str(data), "-o", str(out), "--steps", "2"])
+        done = CliRunner().invoke(app, ["train", "syncnet", "--data", str(stored), "-o", str(out), "--steps", "2"])
         assert done.exit_code == 0, done.output
         written.append(load_file(out / "sync.safetensors"))
     assert all(np.array_equal(value, written[1][name]) for name, value in written[0].items())
     model = load_model(tmp_path / "a" / "sync.safetensors", SyncModel, SyncConfig)
     assert model.held_points.std() > 0.1
     assert (tmp_path / "a" / "sync.log" / "log.csv").read_text().startswith("step,loss,score")
-
-
-def test_one_person_is_too_few(data, tmp_path):
-    for file in sorted(data.iterdir())[1:]:
-        file.unlink()
-    with pytest.raises(DatasetError, match="two people"):
-        train_network("syncnet", data, tmp_path / "weights", steps=1)
 
 
 def test_it_learns_from_shards_only(tmp_path):

@@ -65,5 +65,5 @@ def test_what_can_be_pinned_is():
 
 def test_copies_under_other_names_are_known():
     assert [entry.name for entry in entries_in("pt_inception-2015-12-05-6726825d.pth")] == ["inception"]
-    assert len(entries_in("stitching_retargeting_module.pth")) == 3
+    assert len(entries_in("stitching_retargeting_module.pth")) == 2
     assert entries_in("model.pth") == []

@@ -10,9 +10,10 @@ As a stream::
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +26,18 @@ _LEAD = Fraction(2, 25)  # seconds of sound before the frame's instant: two fram
 Windows = NDArray[np.float32]
 
 
-def window_start(frame: int, fps: Fraction) -> int:
-    """First mel frame of the window of a video frame; negative for the first frames.
+def window_start(frame: float, fps: Fraction) -> int:
+    """First mel frame of the window of a video frame, or of a place between two; negative for the first frames.
 
     KDTalker has int(80 (i - 2) / 25) at 25 fps. At any rate it is 80 (i / fps - 2 / 25), exact, truncated towards zero:
     what the network sees depends on the instant i / fps alone, not on the frame rate.
     """
     return math.trunc(mel.FRAME_RATE * (Fraction(frame) / fps - _LEAD))
+
+
+def mel_windows(frames: NDArray[np.floating[Any]], places: NDArray[Any], fps: Fraction) -> Windows:
+    """Windows (n, 80, 16) of mel frames (M, 80) at video frames (n,), possibly fractional; both ends repeat."""
+    return _cut(frames, [window_start(place, fps) for place in places.tolist()])
 
 
 def frame_count(n_samples: int, fps: Fraction) -> int:
@@ -73,7 +79,7 @@ def step(chunk: mel.Samples, state: WindowState) -> tuple[Windows, WindowState]:
     end = state.next_frame
     while window_start(end, state.fps) + MEL_WINDOW <= sound.n_frames:
         end += 1
-    windows = _cut(heard, end)
+    windows = _windows_until(end, heard)
     # One frame at least is kept: at the end of the sound it is what repeats.
     first_needed = min(max(0, window_start(end, state.fps)), max(0, sound.n_frames - 1))
     kept = heard.frames[len(heard.frames) - (sound.n_frames - first_needed) :]
@@ -86,15 +92,19 @@ def finish(state: WindowState) -> Windows:
     n_frames = state.sound.n_frames + len(rest)
     sound = replace(state.sound, n_frames=n_frames)
     ended = replace(state, sound=sound, frames=np.concatenate([state.frames, rest]))
-    return _cut(ended, frame_count(sound.n_samples, state.fps))
+    return _windows_until(frame_count(sound.n_samples, state.fps), ended)
 
 
-def _cut(state: WindowState, end: int) -> Windows:
+def _windows_until(end: int, state: WindowState) -> Windows:
     """Windows of the video frames from ``state.next_frame`` to ``end`` (excluded) out of the mel frames held."""
-    starts = np.array([window_start(frame, state.fps) for frame in range(state.next_frame, end)], np.int64)
-    total = state.sound.n_frames
-    indices = np.clip(starts[:, None] + np.arange(MEL_WINDOW), 0, max(0, total - 1)) - (total - len(state.frames))
-    windows: Windows = state.frames[indices].transpose(0, 2, 1).astype(np.float32)
+    dropped = state.sound.n_frames - len(state.frames)
+    return _cut(state.frames, [window_start(k, state.fps) - dropped for k in range(state.next_frame, end)])
+
+
+def _cut(frames: NDArray[np.floating[Any]], starts: Sequence[int]) -> Windows:
+    """Windows (n, 80, 16) of mel frames (m, 80) from the given ones on; both ends repeat."""
+    indices = np.clip(np.array(starts, np.int64)[:, None] + np.arange(MEL_WINDOW), 0, max(0, len(frames) - 1))
+    windows: Windows = frames[indices].transpose(0, 2, 1).astype(np.float32)
     return windows
 
 

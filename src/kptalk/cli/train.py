@@ -9,13 +9,14 @@ import typer
 
 from kptalk.cli import options as flags
 from kptalk.cli.console import BAD_INPUT, output
+from kptalk.train import NAMES
 
 
 def prepare(
     videos: Annotated[
         list[Path], typer.Argument(metavar="VIDEOS...", help="Videos of one talking person each, or folders of them.")
     ],
-    folder: Annotated[Path, typer.Option("--output-file", "-o", help="Folder for the training shards.")],
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the training shards.")],
     people: Annotated[
         Path | None, typer.Option(help="CSV with the columns file and identity; without it every video is a person.")
     ] = None,
@@ -34,22 +35,23 @@ def prepare(
 
 
 def train(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="'facemesh', 'audio', 'lips', 'motion', in this order; or 'syncnet'.")
-    ],
-    data: Annotated[Path, typer.Option(help="Folder that 'kptalk prepare' filled.")],
-    folder: Annotated[Path, typer.Option("--output-file", "-o", help="Folder for the weights; use with --weights.")],
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps; each network has a good number.")] = None,
-    seed: Annotated[int, typer.Option(help="Fixes the batches and the first weights.")] = 0,
-    minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on. 0: no limit.")] = 0,
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(NAMES)}.")],
+    data: Annotated[Path, typer.Option(help="Folder that 'kptalk prepare' filled, or file of packed clips.")],
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Model folder: weights, logs and checkpoints.")],
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps; each recipe has its own default.")] = None,
+    seed: Annotated[int, typer.Option(help="Fixes the batches and the initial weights.")] = 0,
+    minutes: Annotated[float, typer.Option(help="Stop after this long; the same command resumes. 0: no limit.")] = 0,
     device: flags.Device = "auto",
 ) -> None:
-    """Train a network on shards; stopped at any time, the same command goes on."""
-    from kptalk.train.run import train_network
+    """Train a network on shards; after an interruption, the same command resumes."""
+    from kptalk.device import set_threads
+    from kptalk.train.recipes import train_network
 
-    def tell(done: int, total: int, row: dict[str, float]) -> None:
+    set_threads()
+
+    def show(done: int, total: int, row: dict[str, float]) -> None:
         numbers = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")
         output.print(f"{name} {done}/{total}  {numbers}")
 
-    path = train_network(name, data, folder, steps=steps, seed=seed, minutes=minutes, device=device, progress=tell)
+    path = train_network(name, data, folder, steps=steps, seed=seed, minutes=minutes, device=device, on_progress=show)
     output.print(f"weights are in {path}")

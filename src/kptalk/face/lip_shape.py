@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from kptalk.face.geometry import align
-from kptalk.face.topology import HALF_STABLE, LIPS_INNER, LIPS_OUTER, STABLE
+from kptalk.face.topology import LIPS_INNER, LIPS_OUTER, STABLE_POINTS, STABLE_WEIGHTS
 from kptalk.types import Array
 
-STABLE_POINTS = np.concatenate([STABLE, HALF_STABLE])
-STABLE_WEIGHTS = np.concatenate([np.ones(len(STABLE)), np.full(len(HALF_STABLE), 0.5)])
 CHIN = 152
 _SCALE = 20.0  # per eye distance: makes the lips' movement about 1
 

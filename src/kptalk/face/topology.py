@@ -34,6 +34,8 @@ STABLE = np.array(
 )
 # The same with the nose, which some expressions move a little: half the weight.
 HALF_STABLE = np.array([195, 5, 4, 1, 45, 275, 51, 281, 3])
+STABLE_POINTS = np.concatenate([STABLE, HALF_STABLE])
+STABLE_WEIGHTS = np.concatenate([np.ones(len(STABLE)), np.full(len(HALF_STABLE), 0.5)])
 
 
 def lip_opening(mesh: Floats) -> Floats:

@@ -1,1 +1,3 @@
-"""From raw videos to embedded weights: prepare, fit the motion space, train audio and motion."""
+"""From raw videos to a model: prepare the videos, fit the motion space, train the networks."""
+
+NAMES = ("facemesh", "audio", "lips", "motion", "syncnet")  # recipes, in the order in which a model is trained

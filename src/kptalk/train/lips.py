@@ -1,8 +1,8 @@
-"""Trains the lip net: the whole face as it usually goes with a sound, with weight on how far and how wide lips open."""
+"""Recipe of the lip ensemble: the whole face as it usually goes with a sound, above all how wide and open the lips."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,55 +11,49 @@ from torch import Tensor, nn
 from kptalk.face.topology import MOUTH_CORNERS
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.networks.lip_ensemble import LipEnsemble
-from kptalk.train.audio import WINDOW, ClipSampler, correlation, whole_clip
-from kptalk.train.data import TrainingClip
+from kptalk.train.audio import expression_loss, lip_correlations
+from kptalk.train.data import Inputs
+from kptalk.train.loop import LoopConfig, Loss, Score
+from kptalk.train.sampler import ClipData, load_clip_data
 from kptalk.types import Array
+from kptalk.weights.model import speech_mel_mean
 
+LOOP = LoopConfig(steps=400, learning_rate=1e-3, ema=0.99, score_every=50, tolerance=0.02)
 BATCH = 16
 OPENING, WIDTH = 2.0, 1.0  # weights of one minus the correlation, beside the squared error
 
 
-def lips_loss(sampler: ClipSampler, space: FaceMeshSpace) -> Callable[[nn.Module, np.random.Generator], Tensor]:
-    """Squared error weighted by what each token moves, and the correlations of the opening and of the mouth's width.
+def data(inputs: Inputs) -> ClipData:
+    """Clips, normalised as for the audio encoder that the lips work beside."""
+    return replace(load_clip_data(inputs), mel_mean=speech_mel_mean(inputs.folder / "audio.safetensors"))
 
-    The mean over the net's readers, each of which is to be right by itself.
+
+def build(data: ClipData) -> LipEnsemble:
+    """The ensemble, untrained."""
+    return LipEnsemble()
+
+
+def loss(data: ClipData) -> Loss:
+    """``expression_loss`` with the lip opening and the mouth's width.
+
+    The mean over the ensemble's members, each of which should be right by itself.
     """
-    importance, opening = torch.from_numpy(space.token_importance()), torch.from_numpy(space.lip_tokens())
-    width = torch.from_numpy(_width_tokens(space))
-
-    def loss(model: nn.Module, rng: np.random.Generator) -> Tensor:
-        drawn = [sampler.draw(rng, WINDOW) for _ in range(BATCH)]
-        device = next(model.parameters()).device
-        windows = torch.from_numpy(np.stack([d[0] for d in drawn])).to(device)
-        target = torch.from_numpy(np.stack([d[1] for d in drawn])).to(device)[..., 7:]
-        assert isinstance(model, LipEnsemble)
-        with torch.autocast(device.type, torch.bfloat16):
-            out = torch.stack([reader(windows) for reader in model.members])
-        out = out.float()
-        total: Tensor = ((out - target) ** 2 * importance.to(device)).sum(-1).mean()
-        for share, reading in ((OPENING, opening.to(device)), (WIDTH, width.to(device))):
-            total = total + share * (1 - correlation(out @ reading, target @ reading).mean())
-        return total
-
-    return loss
+    directions = [(OPENING, data.space.lip_tokens()), (WIDTH, _width_tokens(data.space))]
+    return expression_loss(data, BATCH, directions, _members)
 
 
-def lips_score(clips: Sequence[TrainingClip], prior: Array, space: FaceMeshSpace) -> Callable[[nn.Module], float]:
-    """Mean correlation of the lip opening over clips of other people, the longer clips counting for more."""
-    windows = [torch.from_numpy(whole_clip(clip, prior)) for clip in clips]
-    opening = torch.from_numpy(space.lip_tokens())
-    targets = [torch.from_numpy(clip.tokens[:, 7:]) @ opening for clip in clips]
-    lengths = np.array([len(target) for target in targets], float)
+def score(data: ClipData) -> Score:
+    """Mean correlation of the lip opening over clips of other people, weighted by their length."""
+    correlations, lengths = lip_correlations(data), [len(clip) for clip in data.held_out]
+    return lambda model: float(np.average(correlations(model).numpy(), weights=lengths))
 
-    def score(model: nn.Module) -> float:
-        device = next(model.parameters()).device
-        values = [
-            float(correlation(model(w[None].to(device)).cpu() @ opening, t[None]))
-            for w, t in zip(windows, targets, strict=True)
-        ]
-        return float(np.average(values, weights=lengths))
 
-    return score
+def _members(model: nn.Module, windows: Tensor) -> Tensor:
+    """What every member predicts, (members, B, T, 63)."""
+    assert isinstance(model, LipEnsemble)
+    with torch.autocast(windows.device.type, torch.bfloat16):
+        out = torch.stack([member(windows) for member in model.members])
+    return out.float()
 
 
 def _width_tokens(space: FaceMeshSpace) -> Array:

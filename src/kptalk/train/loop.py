@@ -8,15 +8,21 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from kptalk.errors import DatasetError, WeightsError
+from kptalk.files import atomic_write
 
+Loss = Callable[[nn.Module, np.random.Generator], Tensor]
+Score = Callable[[nn.Module], float]
 Progress = Callable[[int, int, dict[str, float]], None]
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -50,22 +56,23 @@ class LoopConfig:
 
 def fit(
     model: Model,
-    loss: Callable[[nn.Module, np.random.Generator], Tensor],
-    score: Callable[[nn.Module], float],
+    loss: Loss,
+    score: Score,
     folder: Path,
     config: LoopConfig,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
     device: str = "cpu",
 ) -> Model:
     """Train a model and return its best moving average by ``score`` (higher is better), see ``tolerance``.
 
-    ``loss(model, rng)`` draws a batch with the generator and returns a scalar. Everything needed to go on is written to
-    ``folder/state.pt`` at every score; a second call with the same folder goes on from there and gives the same
-    weights. ``folder/log.csv`` holds step, loss, score and seconds.
+    ``loss(model, rng)`` draws a batch with the generator and returns a scalar. Everything needed to resume is written
+    to ``folder/state.pt`` at every score; a second call with the same folder resumes there and gives the same weights.
+    ``folder/log.csv`` holds step, loss, score and seconds.
 
     Raises:
         DatasetError: the loss is no longer a finite number.
         WeightsError: the state in ``folder`` is damaged or of another network.
+        OutputError: the state cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.to(device)
@@ -85,19 +92,21 @@ def fit(
             best, kept, first, spent = state["best"], state["kept"], state["step"], state["seconds"]
         except Exception as error:  # a damaged pickle raises anything
             reason = str(error).partition("\n")[0] or type(error).__name__
-            raise WeightsError(f"cannot go on from {state_file}: {reason}; delete it to start anew") from error
+            raise WeightsError(f"cannot resume from {state_file}: {reason}; delete it to restart") from error
+    for group in optimiser.param_groups:
+        group["initial_lr"] = config.learning_rate
+    schedule = LambdaLR(optimiser, partial(_schedule, config), last_epoch=first - 1)
     begun, running = time.monotonic(), 0.0
     for step in range(first, config.steps):
         rng = np.random.default_rng([config.seed, step])
         torch.manual_seed(config.seed * 1_000_003 + step)
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step, config)
         model.train()
         value = loss(model, rng)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(value)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
+        schedule.step()
         _update_average(average, model, min(config.ema, (step + 1) / (step + 10)))
         running += value.item()
         done = step + 1
@@ -115,16 +124,27 @@ def fit(
         seconds = spent + time.monotonic() - begun
         row = {"step": float(done), "loss": mean_loss, "score": result, "seconds": round(seconds, 1)}
         _log(folder / "log.csv", row)
-        _save(state_file, done, model, average, optimiser, best, kept, seconds)
-        if progress:
-            progress(done, config.steps, row)
+        state = {
+            "step": done,
+            "model": model.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "best": best,
+            "kept": kept,
+            "seconds": seconds,
+        }
+        with atomic_write(state_file) as temporary:
+            torch.save(state, temporary)
+        if on_progress:
+            on_progress(done, config.steps, row)
         if config.minutes and time.monotonic() - begun > 60 * config.minutes:
             break
     average.load_state_dict(kept)
     return average
 
 
-def _schedule(step: int, config: LoopConfig) -> float:
+def _schedule(config: LoopConfig, step: int) -> float:
+    """Share of the peak learning rate at a step, counted from 0."""
     if step < config.warmup:
         return (step + 1) / config.warmup
     return 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup)))
@@ -132,40 +152,14 @@ def _schedule(step: int, config: LoopConfig) -> float:
 
 @torch.no_grad()
 def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    for kept, fresh in zip(average.parameters(), model.parameters(), strict=True):
-        kept.lerp_(fresh, 1 - decay)
-    for kept_buffer, buffer in zip(average.buffers(), model.buffers(), strict=True):
-        kept_buffer.copy_(buffer)
+    get_ema_multi_avg_fn(decay)(list(average.parameters()), list(model.parameters()), 0)  # type: ignore[no-untyped-call]
+    for kept, fresh in zip(average.buffers(), model.buffers(), strict=True):
+        kept.copy_(fresh)
 
 
 def _log(path: Path, row: dict[str, float]) -> None:
-    fresh = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, list(row))
-        if fresh:
+        if not file.tell():
             writer.writeheader()
         writer.writerow(row)
-
-
-def _save(
-    path: Path,
-    step: int,
-    model: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    best: float,
-    kept: dict[str, Tensor],
-    seconds: float,
-) -> None:
-    state = {
-        "step": step,
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "best": best,
-        "kept": kept,
-        "seconds": seconds,
-    }
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)

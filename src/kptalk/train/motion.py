@@ -1,5 +1,5 @@
-"""Trains the motion denoiser on frozen audio features (KDTalker, section 3.3): windows of 64 frames after one reference
-frame.
+"""Recipe of the motion denoiser, on frozen audio features (KDTalker, section 3.3): windows of 64 frames after one
+reference frame.
 
 The loss is the paper's, squared error of the predicted noise, with two weights. Each token counts by how far it moves
 the mesh, since most of the 63 whitened coordinates are hardly visible. Each step counts by 1 / abar: where nearly all
@@ -8,94 +8,90 @@ is noise, a small error of epsilon is a large error of the motion, and these are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kptalk.audio import mean_norm
+from kptalk.audio.windows import mel_windows
 from kptalk.errors import DatasetError
 from kptalk.motion.diffusion import noise_loss, sample
-from kptalk.networks.audio_encoder import AudioEncoder
+from kptalk.motion.facemesh.generator import N_POSE, SamplerConfig
+from kptalk.motion.facemesh.space import N_TOKEN
+from kptalk.motion.generator import FPS, WINDOW
+from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.networks.noise_schedule import N_STEPS, alphas_cumprod
+from kptalk.train import lips
 from kptalk.train.audio import correlation
-from kptalk.train.data import TrainingClip, augment_mel, mel_windows
+from kptalk.train.data import Inputs, TrainingClip
+from kptalk.train.loop import LoopConfig, Loss, Score
+from kptalk.train.sampler import ClipData, PersonSampler, augment_mel, mirror_tokens
 from kptalk.types import Array
+from kptalk.weights.store import load_model, save_model
 
+LOOP = LoopConfig(steps=4000, learning_rate=6e-4, ema=0.999, score_every=250, tolerance=0.02)
 BATCH = 24
+VERSIONS = 8  # of every clip's sound: clean, and augmented
 POSE_WEIGHT = 0.03  # of each of the seven pose tokens; the 63 expression tokens share 1
 FEATURE_NOISE = 0.7  # how often noise is added to the features of a batch (finding 15 of the reference)
+SCORE_STEPS = 4  # of the sampler
+# Measured on the people held out; the pose's is for scale, yaw, pitch, roll and translation.
+SAMPLER = SamplerConfig(lip_scale=0.45, mouth_gain=3.2, pose_gain=(2.0, 3.4, 3.4, 2.2, 2.0, 2.0, 2.0))
 
 
-class FeatureBank:
-    """Audio features of every clip in several augmented versions, computed once: versions x (T, 512) float16."""
+def data(inputs: Inputs) -> ClipData:
+    """Clips with their audio features; held out, those that are longer than a window."""
+    source = lips.data(inputs)
+    long = [clip for clip in source.held_out if len(clip) > WINDOW + 2]
+    if not long:
+        raise DatasetError("no clip of the people held out is longer than 66 frames: add longer clips of more people")
+    encoder = load_model(inputs.folder / "audio.safetensors", AudioEncoder, AudioEncoderConfig).to(inputs.device)
 
-    def __init__(
-        self, clips: Sequence[TrainingClip], encoder: AudioEncoder, prior: Array, versions: int, seed: int
-    ) -> None:
-        self.clips = clips
-        self.features: list[list[Array]] = []
-        for version in range(versions):
-            row = []
-            for index, clip in enumerate(clips):
-                mel = clip.mel
-                if version:  # the first is the clean sound
-                    mel = augment_mel(mel, np.random.default_rng([seed, version, index]))
-                row.append(encode_clip(encoder, clip, mel, prior))
-            self.features.append(row)
-        self.std = float(np.concatenate([f.astype(np.float32) for f in self.features[0]]).std())
-        people: dict[str, list[int]] = {}
-        for index, clip in enumerate(clips):
-            people.setdefault(clip.identity, []).append(index)
-        self.people = [people[name] for name in sorted(people)]
+    def encoded(clip: TrainingClip, *augmented: np.random.Generator) -> TrainingClip:
+        mels = [clip.mel, *(augment_mel(clip.mel, rng) for rng in augmented)]
+        return replace(clip, features=tuple(_features(encoder, mel, len(clip), source.mel_mean) for mel in mels))
 
-    def draw(self, rng: np.random.Generator, mirror: Array, length: int) -> tuple[Array, Array, Array]:
-        """References (2, 70), frames (64, 70) and features (64, 512) of one window.
-
-        Where a clip is shorter than the window, its motion and features continue with their last frame.
-        """
-        own = self.people[rng.integers(len(self.people))]
-        sizes = np.array([len(self.clips[i].tokens) for i in own], float)
-        index = own[rng.choice(len(own), p=sizes / sizes.sum())]
-        clip = self.clips[index]
-        features = self.features[rng.integers(len(self.features))][index]
-        last = min(len(clip.tokens), len(features)) - 1
-        first = int(rng.integers(0, max(1, last - length + 1)))
-        frames = np.minimum(np.arange(first, first + length + 1), last)
-        tokens, canonical = clip.tokens[frames], clip.canonical
-        if rng.random() < 0.5:
-            tokens = tokens @ mirror
-        references = np.stack([canonical, tokens[0]])
-        return references, tokens[1:], features[frames[1:]].astype(np.float32)
+    clips = [
+        encoded(clip, *(np.random.default_rng([inputs.seed, version, index]) for version in range(1, VERSIONS)))
+        for index, clip in enumerate(source.clips)
+    ]
+    return replace(source, clips=clips, held_out=[encoded(clip) for clip in long])
 
 
 @torch.inference_mode()
-def encode_clip(encoder: AudioEncoder, clip: TrainingClip, mel: Array, prior: Array) -> Array:
-    """Features (T, 512) float16 of a clip's sound."""
-    windows = mel_windows(mel, np.arange(len(clip.tokens)))
-    windows = mean_norm.apply(windows, mean_norm.update(windows, mean_norm.start(prior)))
+def _features(encoder: AudioEncoder, mel: Array, count: int, mel_mean: Array) -> Array:
+    """Features (T, 512) float16 of ``count`` video frames of mel (M, 80)."""
+    windows = mel_windows(mel, np.arange(count), FPS)
+    windows = mean_norm.apply(windows, mean_norm.update(windows, mean_norm.start(mel_mean)))
     device = next(encoder.parameters()).device
     with torch.autocast(device.type, torch.bfloat16):
         features: Tensor = encoder(torch.from_numpy(windows).to(device))
     return features.float().cpu().numpy().astype(np.float16)
 
 
-def motion_loss(
-    bank: FeatureBank, mirror: Array, importance: Array
-) -> Callable[[nn.Module, np.random.Generator], Tensor]:
-    """Weighted squared error of the predicted noise on one batch of windows."""
-    shares = np.concatenate([np.full(7, POSE_WEIGHT), importance])
-    channels = torch.from_numpy((shares / shares.mean()).astype(np.float32))
-    cumulative = alphas_cumprod()
+def build(data: ClipData) -> Denoiser:
+    """The denoiser of the embedded weights, untrained: the paper's, narrower and shallower."""
+    return Denoiser(DenoiserConfig(dim=256, depth=4, heads=4, head_dim=64, rotary_dim=32, prediction="v"))
 
-    def loss(model: nn.Module, rng: np.random.Generator) -> Tensor:
+
+def loss(data: ClipData) -> Loss:
+    """Weighted squared error of the predicted noise on one batch of windows."""
+    shares = np.concatenate([np.full(N_POSE, POSE_WEIGHT), data.space.token_importance()])
+    channels = torch.from_numpy((shares / shares.mean()).astype(np.float32))
+    cumulative, mirror, sampler = alphas_cumprod(), mirror_tokens(data.space), PersonSampler(data.clips)
+    spread = float(np.concatenate([clip.features[0].astype(np.float32) for clip in data.clips]).std())
+
+    def batch_loss(model: nn.Module, rng: np.random.Generator) -> Tensor:
         device = next(model.parameters()).device
-        drawn = [bank.draw(rng, mirror, 64) for _ in range(BATCH)]
-        references, frames, audio = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*drawn, strict=True))
+        windows = [_cut(sampler.draw(rng), mirror, rng) for _ in range(BATCH)]
+        references, frames, audio = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*windows, strict=True))
         if rng.random() < FEATURE_NOISE:
-            audio = audio + 0.3 * bank.std * torch.randn_like(audio)
+            audio = audio + 0.3 * spread * torch.randn_like(audio)
         # The reference is a generated frame when windows are chained: not a perfect one.
         references[:, 1] += 0.1 * torch.randn_like(references[:, 1])
         t = torch.from_numpy(rng.integers(0, N_STEPS, BATCH)).to(device)
@@ -103,37 +99,39 @@ def motion_loss(
         with torch.autocast(device.type, torch.bfloat16):
             return noise_loss(model, references, frames, audio, t, torch.randn_like(frames), weight)
 
-    return loss
+    return batch_loss
 
 
-def motion_score(
-    clips: Sequence[TrainingClip], encoder: AudioEncoder, prior: Array, lips: Array, steps: int = 4
-) -> Callable[[nn.Module], float]:
-    """Mean correlation of the lip opening of generated windows with the real one, on other people's clips.
+def _cut(clip: TrainingClip, mirror: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """References (2, 70), frames (64, 70) and features (64, 512) of one window; a short clip repeats its last frame."""
+    features = clip.features[rng.integers(len(clip.features))]
+    last = len(clip) - 1
+    first = int(rng.integers(0, max(1, last - WINDOW + 1)))
+    frames = np.minimum(np.arange(first, first + WINDOW + 1), last)
+    tokens = clip.tokens[frames]
+    if rng.random() < 0.5:
+        tokens = tokens @ mirror
+    return np.stack([clip.canonical, tokens[0]]), tokens[1:], features[frames[1:]].astype(np.float32)
 
-    One window a clip, from its start, sampled with little noise on the expression.
 
-    Raises:
-        DatasetError: no clip is long enough.
-    """
-    chosen = [clip for clip in clips if len(clip.tokens) > 66]
-    if not chosen:
-        raise DatasetError("no clip of the people held out is longer than 66 frames: add longer clips of more people")
-    features = [encode_clip(encoder, clip, clip.mel, prior).astype(np.float32)[1:65] for clip in chosen]
-    audio = torch.from_numpy(np.stack(features))
-    references = torch.from_numpy(np.stack([np.stack([c.canonical, c.tokens[0]]) for c in chosen]))
-    target = torch.from_numpy(np.stack([c.tokens[1:65, 7:] @ lips for c in chosen]))
-    opening = torch.from_numpy(lips)
-    noise = 0.3 * torch.randn(len(chosen), 64, 70, generator=torch.Generator().manual_seed(0))
+def score(data: ClipData) -> Score:
+    """Mean correlation of the generated lip opening with the real one in the first windows of other people's clips."""
+    clips, opening = data.held_out, data.space.lip_tokens()
+    audio = torch.from_numpy(np.stack([clip.features[0][1 : WINDOW + 1].astype(np.float32) for clip in clips]))
+    references = torch.from_numpy(np.stack([np.stack([clip.canonical, clip.tokens[0]]) for clip in clips]))
+    target = torch.from_numpy(np.stack([clip.tokens[1 : WINDOW + 1, N_POSE:] @ opening for clip in clips]))
+    noise = 0.3 * torch.randn(len(clips), WINDOW, N_TOKEN, generator=torch.Generator().manual_seed(0))
 
-    def score(model: nn.Module) -> float:
+    def held_out_score(model: nn.Module) -> float:
         device = next(model.parameters()).device
-        out = sample(model, references.to(device), audio.to(device), noise.to(device), steps).cpu()
-        return float(correlation(out[..., 7:] @ opening, target).mean())
+        out = sample(model, references.to(device), audio.to(device), noise.to(device), SCORE_STEPS).cpu()
+        return float(correlation(out[..., N_POSE:] @ torch.from_numpy(opening), target).mean())
 
-    return score
+    return held_out_score
 
 
-def compact_denoiser() -> Denoiser:
-    """The denoiser of the embedded weights: the paper's, narrower and shallower."""
-    return Denoiser(DenoiserConfig(dim=256, depth=4, heads=4, head_dim=64, rotary_dim=32, prediction="v"))
+def save(path: Path, denoiser: Denoiser, data: ClipData) -> None:
+    """Write the denoiser with the numbers for sampling from it."""
+    mean = np.concatenate([clip.tokens[:, N_POSE:] for clip in data.clips]).mean(0)
+    sampler = replace(SAMPLER, mean_expression=tuple(round(float(x), 4) for x in mean))
+    save_model(path, denoiser, denoiser.config, {"sampler": json.dumps(asdict(sampler))}, half=True)

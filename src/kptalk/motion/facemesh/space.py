@@ -22,11 +22,11 @@ from safetensors import SafetensorError, safe_open
 from kptalk.errors import WeightsError
 from kptalk.face.geometry import align, rotation_angles, rotation_matrix
 from kptalk.face.topology import (
-    HALF_STABLE,
     LID_PAIRS,
     LIP_PAIRS,
     MOUTH_CORNERS,
-    STABLE,
+    STABLE_POINTS,
+    STABLE_WEIGHTS,
     lid_opening,
     lip_opening,
 )
@@ -73,8 +73,26 @@ def turn(motion: Motion, rotation: Array) -> Motion:
     return motion.with_fields(rotation=rotation, expression=from_head_frame(to_head_frame(motion), rotation))
 
 
+def head_pose(meshes: Array, template: Array) -> tuple[Array, Array, Array]:
+    """Similarity from a template (478, 3) to meshes (T, 478, 3): scale (T,), R (T, 3, 3), translation (T, 3)."""
+    stable = template[STABLE_POINTS].astype(np.float64)
+    return align(meshes[:, STABLE_POINTS].astype(np.float64), stable, STABLE_WEIGHTS)
+
+
+def neutral_mesh(meshes: Array) -> Array:
+    """A person's neutral mesh (478, 3) from meshes of one video in the head's frame, (T, 478, 3) face units.
+
+    The median of the frames with the most closed lips and open eyes.
+    """
+    gap, lids = lip_opening(meshes), lid_opening(meshes).mean(-1)
+    open_eyes = lids > 0.85 * np.median(lids)
+    closed = gap <= max(0.02, np.quantile(gap[open_eyes], 0.1))
+    neutral: Array = np.median(meshes[closed & open_eyes], 0)
+    return neutral
+
+
 class FaceMeshSpace:
-    """Encodes meshes to motion, decodes motion to meshes; built from the tensors that ``kptalk.train.space`` fits."""
+    """Encodes meshes to motion, decodes motion to meshes; from the tensors that ``kptalk.train.facemesh`` fits."""
 
     id, keypoints = "facemesh", N_KEYPOINTS
     to_head_frame, from_head_frame = staticmethod(to_head_frame), staticmethod(from_head_frame)
@@ -117,9 +135,7 @@ class FaceMeshSpace:
 
     def pose(self, meshes: Array) -> tuple[Array, Array, Array]:
         """Similarity from the template to meshes (T, 478, 3): scale (T,), R (T, 3, 3), translation (T, 3)."""
-        stable = np.concatenate([STABLE, HALF_STABLE])
-        weights = np.concatenate([np.ones(len(STABLE)), np.full(len(HALF_STABLE), 0.5)])
-        return align(meshes[:, stable].astype(np.float64), self.template[stable].astype(np.float64), weights)
+        return head_pose(meshes, self.template)
 
     def encode(self, displacement: Array) -> Array:
         """Mesh displacements (T, 478, 3) in the head's frame to expression (T, 21, 3)."""
@@ -200,15 +216,8 @@ class FaceMeshSpace:
         return motion
 
     def neutral(self, meshes: Array) -> Array:
-        """A person's neutral mesh (478, 3) from meshes of one video in the head's frame, (T, 478, 3) face units.
-
-        The median of the frames with the most closed lips and open eyes, as for the clips that the space was fitted
-        on; lips that never close are closed.
-        """
-        gap, lids = lip_opening(meshes), lid_opening(meshes).mean(-1)
-        open_eyes = lids > 0.85 * np.median(lids)
-        closed = gap <= max(0.02, np.quantile(gap[open_eyes], 0.1))
-        calmest = np.median(meshes[closed & open_eyes], 0)
+        """``neutral_mesh`` of one video, (T, 478, 3) to (478, 3), with lips closed that never close."""
+        calmest = neutral_mesh(meshes)
         return self._closed(calmest, self.gain(calmest), np.zeros((1, N_KEYPOINTS, 3), np.float32))[0]
 
     def vertices(self, source: FaceMeshSource, motion: Motion) -> Array:

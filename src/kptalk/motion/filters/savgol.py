@@ -7,13 +7,13 @@ through nine frames at 25 fps (Savitzky and Golay, 1964). The expression in the 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
-from scipy.ndimage import convolve1d
-from scipy.signal import savgol_coeffs
+from scipy.signal import savgol_filter
 
 from kptalk.motion.facemesh.space import turn
-from kptalk.types import Motion
+from kptalk.types import Array, Motion
 
 SECONDS = 0.16  # looked at on either side of a frame: four frames at 25 fps
 
@@ -23,11 +23,20 @@ def radius(fps: Fraction) -> int:
     return max(1, round(SECONDS * fps))
 
 
+def smooth_values(values: Array, fps: Fraction, ends: Literal["nearest", "interp"] = "nearest") -> Array:
+    """Values (T, C) with each frame's replaced by that of a parabola fitted through its neighbours, (T, C) float64.
+
+    Beyond the ends the last frame repeats (``nearest``), or the outermost parabola goes on (``interp``, which needs as
+    many frames as a parabola goes through).
+    """
+    smoothed: Array = savgol_filter(values.astype(np.float64), 2 * radius(fps) + 1, 2, axis=0, mode=ends)
+    return smoothed
+
+
 def smooth(motion: Motion) -> Motion:
     """Steady the head of a motion of the space ``facemesh``; its first and last frames repeat beyond the ends."""
-    kernel = savgol_coeffs(2 * radius(motion.fps) + 1, 2)
     scale, rotation, translation = (
-        convolve1d(values.astype(np.float64), kernel, axis=0, mode="nearest").astype(np.float32)
+        smooth_values(values, motion.fps).astype(np.float32)
         for values in (motion.scale, motion.rotation, motion.translation)
     )
     return turn(motion, rotation).with_fields(scale=scale, translation=translation)

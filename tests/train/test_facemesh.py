@@ -5,14 +5,13 @@ import pytest
 
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER, lid_opening, lip_opening
-from kptalk.motion.facemesh.space import FaceMeshSpace
-from kptalk.train.space import (
+from kptalk.motion.facemesh.space import FaceMeshSpace, neutral_mesh
+from kptalk.train.facemesh import (
     align_clip,
     fit_space,
     fit_template,
     mirror_indices,
     mirrored,
-    neutral_mesh,
     relative_pose,
 )
 

@@ -1,5 +1,5 @@
-"""Fits the motion space ``facemesh`` on tracked clips: template, 21 control points, decoder, and the directions that
-control needs (blink, gaze, lips).
+"""Recipe of the motion space ``facemesh``: template, 21 control points, decoder, and the directions that control needs
+(blink, gaze, lips), fitted in closed form on tracked clips.
 
 Steps: (1) one mirror-symmetric template by alternating Procrustes and means; (2) a neutral mesh a clip, from its frames
 with closed lips and open eyes; (3) weighted PCA of what is left; (4) the change of basis to 21 vertices, chosen by
@@ -10,26 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save as serialise
 from scipy.optimize import linear_sum_assignment
 
 from kptalk.errors import DatasetError
-from kptalk.face.geometry import align, rotation_angles
+from kptalk.face.geometry import rotation_angles
 from kptalk.face.topology import (
     EYE_CORNERS,
-    HALF_STABLE,
     IRISES,
     LID_PAIRS,
     LIPS_INNER,
     LIPS_OUTER,
-    STABLE,
     gaze,
     lid_opening,
     lip_opening,
 )
-from kptalk.motion.facemesh.space import EYE_TO_PIVOT
+from kptalk.files import write_bytes
+from kptalk.motion.facemesh.space import EYE_TO_PIVOT, FaceMeshSpace, head_pose, neutral_mesh
+from kptalk.motion.filters import savgol
+from kptalk.motion.generator import FPS
+from kptalk.train.data import Inputs, Shard, TrainingClip, load_shards, save_clips
 from kptalk.types import N_KEYPOINTS, Array
 
 Indices = NDArray[np.int64]
@@ -55,6 +59,24 @@ class AlignedClip:
     translation: Array
 
 
+def data(inputs: Inputs) -> list[Shard]:
+    """The shards."""
+    return load_shards(inputs.data)
+
+
+def build(shards: list[Shard]) -> dict[str, Array]:
+    """Tensors of the motion space."""
+    template = fit_template([shard.landmarks for shard in shards])
+    return fit_space([align_clip(shard.landmarks, template) for shard in shards], template)
+
+
+def save(path: Path, tensors: dict[str, Array], shards: list[Shard]) -> None:
+    """Write the space, and the shards as its tokens to ``clips.safetensors`` beside it."""
+    write_bytes(path, serialise(tensors))
+    space = FaceMeshSpace(tensors)
+    save_clips([training_clip(space, shard) for shard in shards], path.with_name("clips.safetensors"))
+
+
 def fit_template(clips: Sequence[Array], rounds: int = 6) -> Array:
     """Mean neutral mesh (478, 3) of clips (T, 478, 3): symmetric, eyes 1 apart, origin at the neck pivot."""
     samples = np.concatenate([clip[:: max(1, len(clip) // 12)] for clip in clips]).astype(np.float64)
@@ -73,15 +95,6 @@ def align_clip(landmarks: Array, template: Array) -> AlignedClip:
     return AlignedClip(meshes, neutral_mesh(meshes), scale, rotation, translation)
 
 
-def neutral_mesh(meshes: Array) -> Array:
-    """Median of the frames with the most closed lips and open eyes, (T, 478, 3) to (478, 3)."""
-    gap, lids = lip_opening(meshes), lid_opening(meshes).mean(-1)
-    open_eyes = lids > 0.85 * np.median(lids)
-    closed = gap <= max(0.02, np.quantile(gap[open_eyes], 0.1))
-    neutral: Array = np.median(meshes[closed & open_eyes], 0)
-    return neutral
-
-
 def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]:
     """Tensors of ``kptalk.motion.facemesh.space.FaceMeshSpace`` from aligned clips.
 
@@ -94,8 +107,9 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
             f"{sum(map(len, frames))} frames of {len(clips)} clips ({FRAMES_A_CLIP} of a clip at most) are too few, "
             f"the motion space needs {FEWEST_FRAMES}: prepare more videos"
         )
-    residual = np.concatenate([c.meshes[f] - c.neutral for c, f in zip(clips, frames, strict=True)])
     mesh = np.concatenate([c.meshes[f] for c, f in zip(clips, frames, strict=True)])
+    neutral = np.concatenate([np.repeat(c.neutral[None], len(f), 0) for c, f in zip(clips, frames, strict=True)])
+    residual = mesh - neutral
     mirror = mirror_indices(mesh.mean(0))
     both = np.concatenate([residual, mirrored(residual, mirror)]).reshape(2 * len(residual), -1)
 
@@ -113,27 +127,24 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
     control = _pivot_vertices(basis * std[:, None])
     at_control = basis.reshape(N_COMPONENTS, -1, 3)[:, control].reshape(N_COMPONENTS, N_COMPONENTS)
     to_control = np.linalg.inv(at_control)
+    decoder, encoder = to_control @ basis, project @ at_control
 
-    closed = 1 - lid_opening(mesh).mean(-1) / np.concatenate(
-        [np.full(len(f), lid_opening(c.neutral).mean()) for c, f in zip(clips, frames, strict=True)]
-    )
-    look = gaze(mesh) - np.concatenate(
-        [np.tile(gaze(c.neutral), (len(f), 1)) for c, f in zip(clips, frames, strict=True)]
-    )
-    gap = lip_opening(mesh)
-    encoded = residual.reshape(len(residual), -1) @ project @ at_control
+    closed = 1 - lid_opening(mesh).mean(-1) / lid_opening(neutral).mean(-1)
+    look, gap = gaze(mesh) - gaze(neutral), lip_opening(mesh)
+    encoded = residual.reshape(len(residual), -1) @ encoder
     factors = np.column_stack([closed, look, gap, np.ones(len(gap))])
     directions = np.linalg.lstsq(factors, encoded, rcond=None)[0]
-    # What a single picture is asked for: the expression without blink and gaze, which stay as they are in the photo.
+    # What is estimated from a single picture: the expression without blink and gaze, which stay as in the photo.
     lasting = encoded - factors[:, :3] @ directions[:3]
 
     canonical = np.stack([c.neutral[control].ravel() for c in clips])
     poses = np.concatenate([relative_pose(c) for c in clips])
     eyes = np.concatenate([LID_PAIRS.ravel(), IRISES.ravel()])
+    blink, right, down = (_only(direction, eyes, decoder, encoder) for direction in directions[:3])
     tensors = {
         "template": template,
-        "decoder": to_control @ basis,
-        "encoder": project @ at_control,
+        "decoder": decoder,
+        "encoder": encoder,
         "control": control.astype(np.float64),
         "whiten": to_control / std,
         "unwhiten": std[:, None] * at_control,
@@ -141,13 +152,34 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
         "pose_std": poses.std(0),
         "canonical_mean": canonical.mean(0),
         "canonical_std": canonical.std(0),
-        "blink": _only(directions[0], eyes, to_control @ basis, project @ at_control),
-        "gaze": np.stack([_only(d, eyes, to_control @ basis, project @ at_control) for d in directions[1:3]]),
+        "blink": blink,
+        "gaze": np.stack([right, down]),
         "open_lips": directions[3],
         "shape_to_expression": _shape_regression((mesh - template).reshape(len(mesh), -1), lasting),
         "mirror": mirror.astype(np.float64),
     }
     return {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
+
+
+def training_clip(space: FaceMeshSpace, shard: Shard) -> TrainingClip:
+    """Tokens and mel of one shard, in step.
+
+    Blinks and gaze are removed from the expression: they do not follow from the speech, and control adds them.
+    """
+    aligned = align_clip(shard.landmarks, space.template)
+    expression = space.encode(aligned.meshes - aligned.neutral)
+    opening, own = lid_opening(aligned.meshes).mean(-1), lid_opening(aligned.neutral).mean()
+    look = gaze(aligned.meshes) - gaze(aligned.neutral)
+    expression = expression - (1 - opening / own)[:, None, None] * space.blink
+    expression = expression - np.einsum("tg,gkd->tkd", look, space.gaze)
+    pose = relative_pose(aligned)
+    if len(pose) > 9:
+        pose = savgol.smooth_values(pose, FPS, "interp")  # the tracker's jitter: 0.03 to 0.2 degrees
+    whitened = expression.reshape(len(expression), -1) @ space.whiten
+    tokens = np.concatenate([pose / space.pose_std, whitened], 1).astype(np.float32)
+    mel, count = shard.mel()
+    canonical = space.canonical_token(aligned.neutral[space.vertices_of_control])
+    return TrainingClip(shard.identity, tokens[:count], canonical, mel)
 
 
 def relative_pose(clip: AlignedClip) -> Array:
@@ -175,9 +207,7 @@ def mirrored(displacement: Array, mirror: Indices) -> Array:
 
 
 def _aligned(landmarks: Array, template: Array) -> tuple[Array, Array, Array, Array]:
-    stable = np.concatenate([STABLE, HALF_STABLE])
-    weights = np.concatenate([np.ones(len(STABLE)), np.full(len(HALF_STABLE), 0.5)])
-    scale, rotation, translation = align(landmarks[:, stable], template[stable], weights)
+    scale, rotation, translation = head_pose(landmarks, template)
     meshes = (landmarks - translation[:, None]) / scale[:, None, None] @ np.swapaxes(rotation, -1, -2)
     return meshes, scale, rotation, translation
 

@@ -1,0 +1,130 @@
+"""The table of recipes, and the way from training data to weights, which is the same for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from kptalk.device import pick_device
+from kptalk.errors import OptionError, WeightsError
+from kptalk.files import make_folder
+from kptalk.networks.lip_ensemble import LipEnsemble
+from kptalk.networks.sync import SyncModel
+from kptalk.train import audio, facemesh, lips, motion, sync
+from kptalk.train.data import Inputs
+from kptalk.train.loop import LoopConfig, Loss, Progress, Score, fit
+from kptalk.train.sampler import load_clip_data
+from kptalk.weights.model import facemesh_card, write_model_json
+from kptalk.weights.store import save_model
+
+Data = TypeVar("Data")
+Model = TypeVar("Model")
+
+
+@dataclass(frozen=True)
+class Recipe(Generic[Data, Model]):
+    """How one network of a model is trained.
+
+    Attributes:
+        name: what ``kptalk train`` calls it.
+        needs: weights that must be in the folder before, without ``.safetensors``.
+        data: reads the training data and splits them by person.
+        build: the untrained network; without ``loss``, the result in closed form.
+        loss, score: see ``kptalk.train.loop.fit``; None where there is nothing to optimise.
+        save: writes the result to a path.
+        defaults: numbers of the training loop.
+        file: name of its own weights, likewise; empty if it is the recipe's.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    data: Callable[[Inputs], Data]
+    build: Callable[[Data], Model]
+    loss: Callable[[Data], Loss] | None
+    score: Callable[[Data], Score] | None
+    save: Callable[[Path, Model, Data], None]
+    defaults: LoopConfig
+    file: str = ""
+
+
+def save_network(path: Path, network: LipEnsemble | SyncModel, data: object) -> None:
+    """Write a network that all of its header describes."""
+    save_model(path, network, network.config, half=True)
+
+
+NEEDS = ("facemesh", "audio")
+# name, needs, data, build, loss, score, save, defaults; in the order in which a model is trained
+_TABLE = (
+    Recipe("facemesh", (), facemesh.data, facemesh.build, None, None, facemesh.save, LoopConfig(1)),
+    Recipe("audio", NEEDS[:1], load_clip_data, audio.build, audio.loss, audio.score, audio.save, audio.LOOP),
+    Recipe("lips", NEEDS, lips.data, lips.build, lips.loss, lips.score, save_network, lips.LOOP),
+    Recipe("motion", NEEDS, motion.data, motion.build, motion.loss, motion.score, motion.save, motion.LOOP),
+    # syncnet.safetensors is the official network
+    Recipe("syncnet", (), sync.data, sync.build, sync.loss, sync.score, save_network, sync.LOOP, file="sync"),
+)
+RECIPES: dict[str, Recipe[Any, Any]] = {recipe.name: recipe for recipe in _TABLE}
+
+
+def train_network(
+    name: str,
+    data: Path,
+    folder: Path,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    minutes: float = 0,
+    device: str = "auto",
+    on_progress: Progress | None = None,
+) -> Path:
+    """Train one network of a model, after those that it needs; an interrupted training is resumed.
+
+    One person in ten is held out to choose the best weights by; nobody else's clips are used for that.
+
+    Args:
+        name: of a recipe: ``facemesh``, ``audio``, ``lips`` (without which the denoiser alone moves the mouth) and
+            ``motion``, in this order; or ``syncnet``, the measure of lip sync, which needs no other.
+        data: folder of shards; for ``audio``, ``lips`` and ``motion`` also the file of packed clips that ``facemesh``
+            wrote, small enough to travel to another machine.
+        folder: of the model; also holds a log and a checkpoint for every network.
+        steps: optimiser steps; None for the recipe's own number.
+        seed: of batches and initial weights.
+        minutes: stop after this long; 0 for no limit.
+        device: see ``kptalk.device``.
+        on_progress: called at every score.
+
+    Returns:
+        the weights file.
+
+    Raises:
+        OptionError: no such recipe, or no steps.
+        DatasetError: the training data cannot be used.
+        WeightsError: a network that it needs is missing, or a file of the model is damaged.
+        OutputError: the folder or a file in it cannot be written.
+    """
+    if name not in RECIPES:
+        raise OptionError(f"no recipe is named {name!r}: give one of {', '.join(RECIPES)}")
+    if steps is not None and steps < 1:
+        raise OptionError(f"steps is {steps}: give 1 or more")
+    recipe = RECIPES[name]
+    file = recipe.file or name
+    for need in recipe.needs:
+        if not (folder / f"{need}.safetensors").is_file():
+            raise WeightsError(f"{name} needs {need}.safetensors, which is not in {folder}: train {need} first")
+    inputs = Inputs(data, folder, seed, str(pick_device(device)))
+    make_folder(folder)
+    torch.manual_seed(seed)
+    source = recipe.data(inputs)
+    network = recipe.build(source)
+    if recipe.loss and recipe.score:
+        config = replace(recipe.defaults, steps=steps or recipe.defaults.steps, seed=seed, minutes=minutes)
+        loss, score = recipe.loss(source), recipe.score(source)
+        network = fit(network, loss, score, folder / f"{file}.log", config, on_progress, inputs.device)
+    path = folder / f"{file}.safetensors"
+    recipe.save(path, network, source)
+    if name in facemesh_card().files:
+        write_model_json(folder, facemesh_card())
+    return path

@@ -1,0 +1,142 @@
+"""Clips to train on, and training sequences: a person, one of the person's clips, a place in it, augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from kptalk.audio import mean_norm
+from kptalk.audio.mel import SILENCE
+from kptalk.audio.windows import mel_windows
+from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.motion.generator import FPS, WINDOW
+from kptalk.train.data import Clip, Inputs, TrainingClip, load_clips, load_shards, split_people
+from kptalk.train.facemesh import mirrored, training_clip
+from kptalk.types import N_KEYPOINTS, Array
+
+
+@dataclass(frozen=True)
+class ClipData:
+    """Clips to train on, clips of other people to choose the weights by, and the motion ``space`` of their tokens.
+
+    ``mel_mean`` (80,) is the mean mel frame of speech, from which level normalisation starts.
+    """
+
+    space: FaceMeshSpace
+    clips: list[TrainingClip]
+    held_out: list[TrainingClip]
+    mel_mean: Array
+
+    def speech_windows(self, clip: TrainingClip) -> Array:
+        """Windows (T, 80, 16) of a whole clip, level-normalised in steps of 64 frames as the stream does it."""
+        windows = mel_windows(clip.mel, np.arange(len(clip)), FPS)
+        state, parts = mean_norm.start(self.mel_mean), []
+        for first in range(0, len(windows), WINDOW):
+            part = windows[first : first + WINDOW]
+            state = mean_norm.update(part, state)
+            parts.append(mean_norm.apply(part, state))
+        return np.concatenate(parts)
+
+
+def load_clip_data(inputs: Inputs) -> ClipData:
+    """Clips of shards or of a file of packed clips, split by person; ``mel_mean`` is of those to train on."""
+    space = FaceMeshSpace.load(inputs.folder / "facemesh.safetensors")
+    packed = inputs.data.is_file()
+    clips = load_clips(inputs.data) if packed else [training_clip(space, shard) for shard in load_shards(inputs.data)]
+    chosen, held_out = split_people(clips)
+    mel = np.concatenate([clip.mel for clip in chosen])
+    weight = mean_norm.speech_weight(mel)
+    return ClipData(space, chosen, held_out, (weight @ mel / weight.sum()).astype(np.float32))
+
+
+class PersonSampler(Generic[Clip]):
+    """Draws clips: every person equally often, and a person's clips by their length."""
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        people: dict[str, list[Clip]] = {}
+        for clip in clips:
+            people.setdefault(clip.identity, []).append(clip)
+        self._people: list[list[Clip]] = [people[name] for name in sorted(people)]
+
+    def draw(self, rng: np.random.Generator) -> Clip:
+        """One clip of anybody."""
+        return self._clip(int(rng.integers(len(self._people))), rng)
+
+    def draw_people(self, rng: np.random.Generator, count: int) -> Iterator[Clip]:
+        """One clip each of up to ``count`` different people."""
+        for person in rng.permutation(len(self._people))[:count]:
+            yield self._clip(person, rng)
+
+    def _clip(self, person: int, rng: np.random.Generator) -> Clip:
+        own = self._people[person]
+        lengths = np.array([len(clip) for clip in own], float)
+        return own[rng.choice(len(own), p=lengths / lengths.sum())]
+
+
+def cut_sequence(clip: TrainingClip, mel_mean: Array, mirror: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Level-normalised windows (64, 80, 16) and tokens (64, 70) of one sequence, as the stream would see them.
+
+    The sound is augmented, the tempo changed by up to 10 %, every second face mirrored. A clip that is too short
+    repeats its last frame.
+    """
+    tempo = rng.uniform(0.9, 1.1)
+    last = len(clip) - 1
+    begin = rng.uniform(0, max(0.0, last - tempo * (WINDOW - 1)))
+    frames = np.minimum(begin + tempo * np.arange(WINDOW), last)
+    tokens = interpolate(clip.tokens, frames)
+    mel = augment_mel(clip.mel, rng)
+    state = mean_norm.start(mel_mean)
+    history = int(rng.uniform(0, begin))
+    if begin - history > 0:
+        state = mean_norm.update(mel_windows(mel, np.arange(history, int(begin)), FPS), state)
+    windows = mel_windows(mel, frames, FPS)
+    windows = mean_norm.apply(windows, mean_norm.update(windows, state))
+    if rng.random() < 0.5:
+        tokens = tokens @ mirror
+    return windows, tokens.astype(np.float32)
+
+
+def interpolate(values: Array, frames: Array) -> Array:
+    """Values (T, C) at fractional frames (n,) from 0 to T - 1, linearly, in the values' own precision."""
+    low = frames.astype(int)
+    share = (frames - low)[:, None].astype(values.dtype)
+    between: Array = values[low] * (1 - share) + values[np.minimum(low + 1, len(values) - 1)] * share
+    return between
+
+
+def augment_mel(mel: Array, rng: np.random.Generator) -> Array:
+    """A mel spectrogram (M, 80) with another level, spectral tilt and formants, with noise, or without some bands.
+
+    One mel unit is 12.5 dB.
+    """
+    bands = mel.shape[1]
+    axis = np.linspace(-1, 1, bands)
+    warp = rng.uniform(-0.12, 0.12)  # formant shift: stretches the band axis
+    source = np.clip(np.arange(bands) * (1 + warp * (1 - np.arange(bands) / bands)), 0, bands - 1)
+    low = np.floor(source).astype(int)
+    share = source - low
+    mel = mel[:, low] * (1 - share) + mel[:, np.minimum(low + 1, bands - 1)] * share
+    tilt = rng.normal(0, 0.3) * axis + rng.normal(0, 0.25) * np.cos(np.pi * axis * rng.uniform(0.5, 2))
+    mel = mel + rng.normal(0, 0.5) + tilt
+    if rng.random() < 0.5:
+        noise = rng.normal(-2.5, 0.8) + rng.normal(0, 0.3) * axis + rng.normal(0, 0.25, mel.shape)
+        mel = np.logaddexp2(mel * 4.15, noise * 4.15) / 4.15  # adds powers: 12.5 dB are 4.15 octaves of power
+    if rng.random() < 0.3:
+        width = rng.integers(4, 16)
+        first = rng.integers(0, bands - width)
+        mel = mel.copy()
+        mel[:, first : first + width] = SILENCE
+    return np.clip(mel, SILENCE, -SILENCE).astype(np.float32)
+
+
+def mirror_tokens(space: FaceMeshSpace) -> Array:
+    """Matrix (70, 70): tokens @ matrix are the tokens of the mirror image."""
+    basis = (space.unwhiten @ space.decoder).reshape(3 * N_KEYPOINTS, -1, 3)
+    flipped = mirrored(basis, space.mirror).reshape(3 * N_KEYPOINTS, -1) @ space.encoder @ space.whiten
+    pose = np.diag([1, -1, 1, -1, -1, 1, 1])  # scale, yaw, pitch, roll, translation
+    matrix: Array = block_diag(pose, flipped).astype(np.float32)
+    return matrix
