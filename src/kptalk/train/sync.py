@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from kptalk.audio.sync_mel import STEPS, level_free, resample
 from kptalk.face.lip_shape import lip_shape
+from kptalk.face.topology import STABLE_POINTS
 from kptalk.networks.sync import SEARCH, SyncModel, lag_correlations
-from kptalk.train.data import Shard, SyncClip
+from kptalk.train.data import Inputs, Shard, SyncClip, load_shards, split_people
+from kptalk.train.facemesh import fit_template
 from kptalk.train.loop import LoopConfig, Loss, Score
 from kptalk.train.sampler import PersonSampler, augment_mel, interpolate
 from kptalk.train.sync_ridge import RidgeFit, ridge_curve
@@ -36,14 +38,19 @@ SHARPNESS = 20.0  # of the softmax over correlations
 
 @dataclass(frozen=True)
 class SyncData:
-    """Clips to train on, clips of other people, and the mean face's stable points (42, 3), eyes 1 apart."""
+    """Clips to train on, clips of other people, and the mean face's stable points (44, 3), eyes 1 apart."""
 
     clips: list[SyncClip]
     held_out: list[SyncClip]
     stable_points: Array
 
 
-from kptalk.train.loop import LoopConfig
+def data(inputs: Inputs) -> SyncData:
+    """Lip shapes and mel frames of shards, with each clip's own offset."""
+    shards = load_shards(inputs.data)
+    points = fit_template([shard.landmarks for shard in shards])[STABLE_POINTS].astype(np.float32)
+    clips, held_out = split_people(estimate_offsets(sync_clips(shards, points)))
+    return SyncData(clips, held_out, points)
 
 
 def sync_clips(shards: Sequence[Shard], stable_points: Array) -> list[SyncClip]:
