@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kptalk.cli import console, options
 from kptalk.options import Control, Options, parse_fps
+
+if TYPE_CHECKING:
+    from kptalk.job import Animation
+    from kptalk.pipeline import Pipeline
 
 
 def animate(
@@ -42,8 +44,8 @@ def animate(
     quiet: options.Quiet = False,
 ) -> None:
     """Make a talking video from one photo and one recording."""
-    started = time.perf_counter()
-    console.check_outputs(output, save_motion, overwrite)
+    command = console.Command(output, model, device, precision, overwrite, quiet, save_motion)
+    command.check()
     control = Control(
         pose=pose,
         pose_scale=pose_scale,
@@ -57,16 +59,12 @@ def animate(
     how = Options(
         seed=seed, fps=parse_fps(fps), size=size, framing=framing, steps=steps, stitch=stitch, control=control
     )
-    from kptalk.media.audio import Speech
 
-    with console.interruptible(output), console.progress_bars(quiet) as on_progress:
-        pipeline = console.load_pipeline(model, device, precision, on_progress)
-        loaded = time.perf_counter()
-        sound = Speech.open(speech)
-        if (path := control.pose_file) is not None:
-            driver = pipeline.read_pose(path, sound.duration_hint, on_progress)
-            how = replace(how, control=replace(control, pose=driver))
-        animation = pipeline.animate(portrait, sound, face=face, options=how)
-        animation.save(output, overwrite=overwrite, save_motion=save_motion, on_progress=on_progress)
-    if not quiet:
-        console.report(output, {"loading": loaded - started, **animation.seconds}, time.perf_counter() - started)
+    def make(pipeline: Pipeline, on_progress: console.OnProgress) -> Animation:
+        from kptalk.media.audio import Speech
+
+        sound, path = Speech.open(speech), control.pose_file
+        driver = control.pose if path is None else pipeline.read_pose(path, sound.duration_hint, on_progress)
+        return pipeline.animate(portrait, sound, face=face, options=how.changed(pose=driver))
+
+    command.run(make)

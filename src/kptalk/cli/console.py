@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_writable, partial_path
+
 if TYPE_CHECKING:
+    from kptalk.job import Animation
     from kptalk.pipeline import Pipeline
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -39,38 +44,47 @@ def interruptible(video: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        from kptalk.files import partial_path
-
         partial = partial_path(video)
         say("stopped", f"what was done so far is in {partial}" if partial.exists() else "nothing was written")
         raise typer.Exit(INTERRUPTED) from None
 
 
-def report(path: Path, seconds: dict[str, float], total: float) -> None:
-    """Where the video is and what took how long; drawing and encoding run side by side, so the parts exceed the sum."""
-    spent = ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items())
-    output.print(f"{path}  ({spent}; {total:.1f} s in all)")
+@dataclass(frozen=True)
+class Command:
+    """What every command that makes a video was told: which model, where to, how loud."""
 
+    output: Path
+    model: str
+    device: str
+    precision: str
+    overwrite: bool
+    quiet: bool
+    save_motion: Path | None = None
 
-def check_outputs(video: Path, motion: Path | None, overwrite: bool) -> None:
-    """Make sure that a video, and a motion where one is wanted, can be written, before any work is done."""
-    from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_writable
+    def run(self, make: Callable[[Pipeline, OnProgress], Animation]) -> None:
+        """Load the model, let ``make`` begin the video, write it, and print what took how long."""
+        started = time.perf_counter()
+        with interruptible(self.output), progress_bars(self.quiet) as on_progress:
+            on_progress(LOADING, 0, 1)
+            from kptalk.device import set_threads
+            from kptalk.pipeline import Pipeline
 
-    check_writable(video, VIDEO_SUFFIX, overwrite)
-    if motion:
-        check_writable(motion, MOTION_SUFFIX, overwrite)
+            set_threads()  # this program is alone in its process
+            pipeline = Pipeline.from_pretrained(self.model, self.device, self.precision)  # type: ignore[arg-type]
+            on_progress(LOADING, 1, 1)
+            loaded = time.perf_counter() - started
+            animation = make(pipeline, on_progress)
+            animation.save(self.output, overwrite=self.overwrite, save_motion=self.save_motion, on_progress=on_progress)
+        if not self.quiet:
+            seconds = {"loading": loaded, **animation.seconds}
+            spent = ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items())
+            output.print(f"{self.output}  ({spent}; {time.perf_counter() - started:.1f} s in all)")
 
-
-def load_pipeline(model: str, device: str, precision: str, on_progress: OnProgress) -> Pipeline:
-    """Load a model, with as many threads of torch as suit this program alone on its machine."""
-    on_progress(LOADING, 0, 1)
-    from kptalk.device import set_threads
-    from kptalk.pipeline import Pipeline
-
-    set_threads()
-    pipeline = Pipeline.from_pretrained(model, device, precision)  # type: ignore[arg-type]  # it checks
-    on_progress(LOADING, 1, 1)
-    return pipeline
+    def check(self) -> None:
+        """Make sure that the outputs can be written, before any work is done."""
+        check_writable(self.output, VIDEO_SUFFIX, self.overwrite)
+        if self.save_motion:
+            check_writable(self.save_motion, MOTION_SUFFIX, self.overwrite)
 
 
 @contextmanager

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kptalk.cli import console, options
-from kptalk.options import ReenactOptions, RetargetOptions, parse_fps
+from kptalk.options import parse_fps
 
 app = typer.Typer(
     no_args_is_help=True, help="Motion files: take them from a video, plot them, draw them on a portrait."
@@ -86,22 +85,10 @@ def render(
     quiet: options.Quiet = False,
 ) -> None:
     """Draw a motion on a portrait."""
-    started = time.perf_counter()
-    console.check_outputs(output, None, overwrite)
-    how = ReenactOptions(
-        size=size,
-        framing=framing,
-        stitch=stitch,
-        retarget=RetargetOptions(mode, region),
-        fps=parse_fps(fps) if fps else None,
-    )
+    command = console.Command(output, model, device, precision, overwrite, quiet)
+    command.check()
+    how = options.reenact_options(mode, region, fps, size, framing, stitch)
     from kptalk.types import Motion
 
-    with console.interruptible(output), console.progress_bars(quiet) as on_progress:
-        driver = Motion.load(motion)
-        pipeline = console.load_pipeline(model, device, precision, on_progress)
-        loaded = time.perf_counter()
-        animation = pipeline.reenact(portrait, driver, speech, face=face, options=how)
-        animation.save(output, overwrite=overwrite, on_progress=on_progress)
-    if not quiet:
-        console.report(output, {"loading": loaded - started, **animation.seconds}, time.perf_counter() - started)
+    driver = Motion.load(motion)
+    command.run(lambda pipeline, _: pipeline.reenact(portrait, driver, speech, face=face, options=how))

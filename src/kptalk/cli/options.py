@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kptalk.errors import OptionError
-from kptalk.options import Control, Options, ReenactOptions, RetargetOptions, help_of
+from kptalk.options import Control, Options, ReenactOptions, RetargetOptions, help_of, parse_fps
 
 
 def option(options: type, name: str, *flags: str) -> Any:
@@ -56,3 +56,11 @@ def parse_blinks(text: str) -> float | None:
         return 0.0 if text == "off" else float(text)
     except ValueError:
         raise OptionError(f"blinks is {text!r}: give auto, off or blinks per minute") from None
+
+
+def reenact_options(
+    mode: str, region: str, fps: str | None, size: int | None, framing: str, stitch: bool | None
+) -> ReenactOptions:
+    """The options that ``reenact`` and ``motion render`` share."""
+    rate = None if fps is None else parse_fps(fps)
+    return ReenactOptions(size=size, framing=framing, stitch=stitch, retarget=RetargetOptions(mode, region), fps=rate)
