@@ -1,4 +1,4 @@
-"""Rotations in LivePortrait's convention (Euler angles in degrees, matrices for row vectors), alignment, and easing."""
+"""Head rotation: Euler angles in degrees and matrices for row vectors, in LivePortrait's convention."""
 
 from __future__ import annotations
 

@@ -36,37 +36,24 @@ class PreparedPortrait:
     stitched: bool  # whether driving keypoints are corrected so that the square's edges stay
 
 
+@dataclass(frozen=True)
 class LivePortraitRenderer:
-    """See ``Renderer``: draws motion of the space ``liveportrait``. A frame depends on nothing before it.
-
-    Args:
-        space: reads the photo's keypoints.
-        appearance: reads its appearance.
-        warp: the warping network, or what ``fast_networks`` makes of it.
-        decode: the decoder, likewise.
-        stitching: corrects keypoints so that the square's edges stay.
-        eyes: opens and closes lids.
-        batch_size: frames in one batch; on a CPU more than one gains nothing.
-        workers: batches drawn at the same time, each in a thread of its own.
-    """
+    """See ``Renderer``: draws motion of the space ``liveportrait``. A frame depends on nothing before it."""
 
     name = "liveportrait"
+    space: LivePortraitSpace  # reads the photo's keypoints
+    appearance: AppearanceExtractor  # and its appearance
+    warp: Warp  # the warping network, or what ``fast_networks`` makes of it
+    decode: Decode  # the decoder, likewise
+    stitching: StitchingNetwork  # corrects keypoints so that the square's edges stay
+    eyes: StitchingNetwork  # opens and closes lids
+    batch_size: int = 1  # frames in one batch; on a CPU more than one gains nothing
+    workers: int = 1  # batches drawn at the same time, each in a thread of its own
 
-    def __init__(
-        self,
-        space: LivePortraitSpace,
-        appearance: AppearanceExtractor,
-        warp: Warp,
-        decode: Decode,
-        stitching: StitchingNetwork,
-        eyes: StitchingNetwork,
-        batch_size: int = 1,
-        workers: int = 1,
-    ) -> None:
-        self.space, self.appearance, self.warp, self.decode = space, appearance.eval(), warp, decode
-        self.stitching, self.eyes = stitching.eval(), eyes.eval()
-        self.batch_size, self.workers = batch_size, workers
-        self.device = next(appearance.parameters()).device
+    @property
+    def device(self) -> torch.device:
+        """Of the networks."""
+        return next(self.appearance.parameters()).device
 
     @torch.inference_mode()
     def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> PreparedPortrait:

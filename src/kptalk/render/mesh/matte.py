@@ -92,12 +92,9 @@ def _continued(filled: Array, hole: NDArray[np.uint8], unit: float) -> Array:
     inner = cv2.resize(hole, size, interpolation=cv2.INTER_NEAREST)
     depth = cv2.distanceTransform(inner, cv2.DIST_L2, 3) * 2 / unit
     band = ((depth > 0) & (depth < INPAINT_REACH)).astype(np.uint8)
-    lines = cv2.resize(
-        cv2.inpaint(small, band, 4, cv2.INPAINT_TELEA), filled.shape[1::-1], interpolation=cv2.INTER_LINEAR
-    )
-    share = np.clip(
-        2 - 2 * cv2.resize(depth, filled.shape[1::-1], interpolation=cv2.INTER_LINEAR) / INPAINT_REACH, 0, 1
-    )
+    inpainted, full = cv2.inpaint(small, band, 4, cv2.INPAINT_TELEA), filled.shape[1::-1]
+    lines = cv2.resize(inpainted, full, interpolation=cv2.INTER_LINEAR)
+    share = np.clip(2 - 2 * cv2.resize(depth, full, interpolation=cv2.INTER_LINEAR) / INPAINT_REACH, 0, 1)
     share = (share * (hole > 0))[..., None]
     return np.asarray(filled + share * (lines - filled), np.float32)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,12 +22,7 @@ from kptalk.render.mesh.topology import build_mesh
 from kptalk.types import Array, Image, Motion, Portrait
 
 OCCLUSION_JUMP = 4.0  # pixels of the photo between neighbours of the frame: more than a stretch
-_EDGES: dict[Edge, tuple[slice, slice]] = {
-    "left": (slice(None), slice(0, 1)),
-    "right": (slice(None), slice(-1, None)),
-    "top": (slice(0, 1), slice(None)),
-    "bottom": (slice(-1, None), slice(None)),
-}
+_EDGES: dict[Edge, Any] = {"left": np.s_[:, :1], "right": np.s_[:, -1:], "top": np.s_[:1], "bottom": np.s_[-1:]}
 
 
 @dataclass(frozen=True)
