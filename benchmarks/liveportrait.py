@@ -1,6 +1,7 @@
 """The official weights' method at 512 x 512: LivePortrait's networks stage by stage, motion, and the finished video.
 
-python benchmarks/liveportrait.py [--device cpu|cuda] [--frames N] [--batch N] [--compile] [--ceiling TFLOPS]
+python benchmarks/liveportrait.py [--device cpu|cuda] [--frames N] [--batch N] [--precision auto|float32] [--compile]
+    [--ceiling TFLOPS]
 
 * The faithful float32 path, one frame at a time, beside the fast one, and the PSNR between them.
 * Frames a second as the program draws them: on a CPU several frames at the same time, one to a thread of Python.
@@ -33,14 +34,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kptalk.device import pick_device, set_threads, side_by_side
 from kptalk.errors import OptionError
+from kptalk.face.framing import EDGES
 from kptalk.methods.kdtalker import GPU_BATCH, KDTalkerMethod, method
 from kptalk.motion.generator import WINDOW
 from kptalk.motion.liveportrait.generator import KDTalkerGenerator
 from kptalk.motion.liveportrait.space import LivePortraitSpace, crops_to_tensor, keypoints, read_statistics
 from kptalk.options import Options
 from kptalk.pipeline import Pipeline
-from kptalk.render.liveportrait.portrait import PortraitRenderer
-from kptalk.render.liveportrait.renderer import LivePortraitRenderer, fast_networks
+from kptalk.render.liveportrait.networks import fast_networks
+from kptalk.render.liveportrait.renderer import LivePortraitRenderer
 from kptalk.types import Face, Motion, Portrait
 from kptalk.weights.convert import Network
 from kptalk.weights.official import NORM, TARGETS
@@ -72,6 +74,11 @@ def load(name: str) -> tuple[nn.Module, bool]:
         elif key.endswith("bias"):
             value.normal_(0, 0.1)
     return network, False
+
+
+def crop() -> Portrait:
+    """The square around a face, whose landmarks are not looked at."""
+    return Portrait(np.ascontiguousarray(data.astronaut()[:256, 96:352]), Face(np.zeros((478, 3), np.float32)))
 
 
 def statistics() -> dict[str, np.ndarray]:
@@ -155,8 +162,7 @@ def compare(networks: dict[str, nn.Module], paths, frames: int, batch: int) -> f
     """Print the stages' times and the PSNR; returns the faithful path's operations for a frame."""
     warping, decoder = networks["warping"], networks["decoder"]
     device = next(decoder.parameters()).device
-    face = np.ascontiguousarray(data.astronaut()[:256, 96:352])
-    picture, points = crops_to_tensor(face[None], device), keypoint_frames(frames).to(device)
+    picture, points = crops_to_tensor(crop().image[None], device), keypoint_frames(frames).to(device)
     once = Clock(device)
     for _ in range(3):
         volume = once("appearance", lambda: networks["appearance_extractor"](picture))
@@ -201,13 +207,13 @@ def rate(label: str, seconds: float, cpu: float, operations: float, ceiling: flo
 
 def time_drawing(renderer: LivePortraitRenderer, frames: int, repeats: int = 3) -> tuple[float, float]:
     """Seconds a frame on the wall and of the processor, the median of some runs after one more."""
-    state = renderer.prepare(np.ascontiguousarray(data.astronaut()[:256, 96:352]))
+    state = renderer.start(renderer.prepare(crop(), EDGES), 0)
     motion = Motion.concatenate([state.source.motion] * frames)
     turned = motion.with_fields(rotation=motion.rotation + np.linspace(0, 10, frames)[:, None])
     spent = []
     for _ in range(1 + repeats):
         wall, cpu = time.perf_counter(), time.process_time()
-        renderer.draw(state, turned)
+        renderer.step(turned, state)
         spent.append((time.perf_counter() - wall, time.process_time() - cpu))
     wall, cpu = (median(times) / frames for times in zip(*spent[1:], strict=True))
     return wall, cpu
@@ -215,10 +221,8 @@ def time_drawing(renderer: LivePortraitRenderer, frames: int, repeats: int = 3) 
 
 def time_motion(generator: KDTalkerGenerator, space: LivePortraitSpace, steps: int, repeats: int = 3) -> float:
     """Milliseconds for a window of 64 frames, copied back from the device."""
-    face = Face(np.zeros((0, 3), np.float32))
-    source = space.extract(Portrait(np.ascontiguousarray(data.astronaut()[:256, 96:352]), face))
     windows = np.random.default_rng(0).normal(0, 1, (WINDOW, 80, 16)).astype(np.float32)
-    state, spent = generator.start(source, 0), []
+    state, spent = generator.start(space.extract(crop()), 0), []
     for _ in range(1 + repeats):
         started = time.perf_counter()
         generator.with_steps(steps).step(windows, state)
@@ -226,9 +230,9 @@ def time_motion(generator: KDTalkerGenerator, space: LivePortraitSpace, steps: i
     return 1000 * median(spent[1:])
 
 
-def time_video(official: KDTalkerMethod, frames: int, steps: int) -> tuple[float, float, str]:
+def time_video(kdtalker: KDTalkerMethod, frames: int, steps: int) -> tuple[float, float, str]:
     """Seconds a frame on the wall and of the processor from a recording to the .mp4 file, and what each stage took."""
-    pipeline = Pipeline(official, "benchmark", "kdtalker")
+    pipeline = Pipeline(kdtalker, "benchmark", "kdtalker")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photo, options = portrait(folder), Options(framing="crop", stitch=True, steps=steps)
@@ -248,6 +252,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--batch", type=int, help=f"frames in one batch of the fast path; 1, on a GPU {GPU_BATCH}")
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32"), help="of the fast path")
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile the fast path (on a GPU with CUDA graphs)"
     )
@@ -261,7 +266,7 @@ def main() -> None:
     on_gpu = device.type == "cuda"
     torch.backends.cudnn.allow_tf32 = False  # the faithful path is float32
     batch = arguments.batch or (GPU_BATCH if on_gpu else 1)
-    at_once = 1 if on_gpu or arguments.compile else side_by_side()
+    workers = 1 if on_gpu or arguments.compile else side_by_side()
     title = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {threads} threads for a frame"
     ceiling = arguments.ceiling or next((value for name, value in CEILINGS.items() if on_gpu and name in title), None)
     loaded = {name: load(name) for name in (*RENDERER, *OTHERS)}
@@ -272,20 +277,21 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("no CUDA device is here: nothing below is a GPU's number")
 
-    paths = fast_networks(networks["warping"], networks["decoder"])
+    paths = fast_networks(networks["warping"], networks["decoder"], arguments.precision)
     if arguments.compile:
         paths = tuple(fixed(path, batch) for path in paths)
     operations = compare(networks, paths, arguments.frames, batch)
     space = LivePortraitSpace(networks["motion_extractor"], statistics())
-    renderer = LivePortraitRenderer(space, networks["appearance_extractor"], *paths, batch, at_once)
-    rate(f"drawing, {at_once} side by side", *time_drawing(renderer, 2 * arguments.frames), operations, ceiling)
+    small = networks["stitching"], networks["retargeting_eye"]
+    renderer = LivePortraitRenderer(space, networks["appearance_extractor"], *paths, *small, batch, workers)
+    rate(f"drawing, {workers} side by side", *time_drawing(renderer, 2 * arguments.frames), operations, ceiling)
     generator = KDTalkerGenerator(space, networks["audio"], networks["kdtalker"], np.zeros(80, np.float32))
     for steps in (50, 10):
         print(f"motion of {WINDOW} frames, {steps} steps: {time_motion(generator, space, steps):.1f} ms")
-    portraits = PortraitRenderer(renderer, networks["stitching"], networks["retargeting_eye"])
+    kdtalker = method(generator, renderer)
     frames = arguments.frames * (8 if on_gpu else 2)
     for steps in (50, 10):
-        wall, cpu, stages = time_video(method(generator, portraits), frames, steps)
+        wall, cpu, stages = time_video(kdtalker, frames, steps)
         rate(f"recording to .mp4, {frames} frames, {steps} steps", wall, cpu, operations, ceiling)
         print(f"  {stages} (drawing and encoding run side by side)")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB, both paths loaded", end="")

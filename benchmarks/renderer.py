@@ -1,7 +1,8 @@
 """Acceptance numbers of the mesh renderer: python benchmarks/renderer.py [--data ../shared/data] [--rows 3,4,8].
 
 Rows 1 to 11 are those of the renderer's specification. Clips: two people of the validation set, at 512 pixels.
-Landmarks drive and judge, both FaceMesh's, so the distances between landmarks are optimistic in absolute terms.
+The landmarks that drive and those that are measured are both FaceMesh's, so the distances between landmarks are
+optimistic in absolute terms.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from kptalk.face.landmarks import FaceMesh
 from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER, LIPS_OUTER, lid_opening, lip_opening
 from kptalk.media.clip import read_frames
 from kptalk.media.image import read_image
-from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace, head_expression
-from kptalk.render.mesh import MeshRenderer
-from kptalk.render.mesh.renderer import PreparedMesh, draw_vertices
+from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace, to_head_frame
+from kptalk.render.mesh.pose import RigidMotion, clamp_pose, rigid_motion
+from kptalk.render.mesh.renderer import MeshRenderer, PreparedMesh, draw_vertices, sampling_map
 from kptalk.types import Array, Face, Image, Motion, Portrait
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +84,7 @@ def portraits(folder: Path) -> Iterator[tuple[str, Portrait]]:
 def motion(source: FaceMeshSource, rotation: Array, expression: Array | None = None) -> Motion:
     """Frames turned by ``rotation`` (T, 3) degrees from the photo, with an expression (T, 21, 3) or its own."""
     turned = source.motion.rotation + rotation
-    own = head_expression(source.motion) if expression is None else expression
+    own = to_head_frame(source.motion) if expression is None else expression
     length = len(turned)
     return Motion(
         scale=np.ones((length, 1), np.float32),
@@ -104,11 +105,17 @@ def show(row: str, text: str) -> None:
     print(f"{row:>3}  {text}", flush=True)
 
 
-def self_reenactment(renderer: MeshRenderer, driver: Driver, start: int, full_mesh: bool) -> dict[str, float]:
+def draw(renderer: MeshRenderer, prepared: PreparedMesh, motion: Motion) -> Image:
+    """Frames (T, 512, 512, 3)."""
+    return renderer.step(motion, renderer.start(prepared, 0))[0]
+
+
+def self_reenactment(
+    renderer: MeshRenderer, space: FaceMeshSpace, driver: Driver, start: int, full_mesh: bool
+) -> dict[str, float]:
     """One frame of a clip driven by the clip itself, against the real frames: every fourth frame."""
     from skimage.metrics import structural_similarity
 
-    space = renderer.space
     state = renderer.prepare(
         Portrait(driver.frames[start], Face(driver.landmarks[start])), ("left", "top", "right", "bottom")
     )
@@ -116,7 +123,7 @@ def self_reenactment(renderer: MeshRenderer, driver: Driver, start: int, full_me
     scores: dict[str, list[float]] = {
         name: [] for name in ("psnr", "ssim", "copied", "lmd", "lips", "lids", "gap", "real_gap")
     }
-    with FaceMesh() as judge:
+    with FaceMesh() as detector:
         for t in range(0, len(driver.frames), 4):
             scale = float(driver.scale[t]) / source.unit
             matrix = rotation_matrix(driver.rotation[t])
@@ -125,10 +132,11 @@ def self_reenactment(renderer: MeshRenderer, driver: Driver, start: int, full_me
                 back = rotation_matrix(source.motion.rotation[0]).T
                 linear = (back @ matrix * scale).astype(np.float32)
                 offset = (driver.translation[t] - source.origin @ linear).astype(np.float32)
-                frame = draw_vertices(state, driver.landmarks[t], linear, offset)
+                frame = draw_vertices(state, driver.landmarks[t], RigidMotion(linear, offset))
             else:
                 expression = space.encode(((mesh - source.neutral) / source.gain)[None])
-                frame = renderer.draw(
+                frame = draw(
+                    renderer,
                     state,
                     Motion(
                         scale=np.full((1, 1), scale, np.float32),
@@ -146,7 +154,7 @@ def self_reenactment(renderer: MeshRenderer, driver: Driver, start: int, full_me
             scores["psnr"].append(psnr(frame[box], real[box]))
             scores["copied"].append(psnr(driver.frames[start][box], real[box]))
             scores["ssim"].append(structural_similarity(frame[box], real[box], channel_axis=2))
-            seen, truth = judge(frame), judge(real)
+            seen, truth = detector(frame), detector(real)
             if seen and truth:
                 a, b = seen[0].landmarks, truth[0].landmarks
                 width = np.linalg.norm(b[234, :2] - b[454, :2]) / 100
@@ -160,8 +168,7 @@ def self_reenactment(renderer: MeshRenderer, driver: Driver, start: int, full_me
     return out
 
 
-def rows_1_to_5(renderer: MeshRenderer, drivers: list[Driver], rows: set[str]) -> None:
-    space = renderer.space
+def rows_1_to_5(renderer: MeshRenderer, space: FaceMeshSpace, drivers: list[Driver], rows: set[str]) -> None:
     if "1" in rows:
         errors = []
         for driver in drivers:
@@ -175,7 +182,7 @@ def rows_1_to_5(renderer: MeshRenderer, drivers: list[Driver], rows: set[str]) -
         show("1", f"decoder RMS % IOD: lips {lips:.2f} lids {lids:.2f} all {every:.2f}  (ask .45 / .30 / .55)")
     for row, start in (("3", 0), ("4", 100)):
         if row in rows:
-            scores = [self_reenactment(renderer, driver, start, full_mesh=False) for driver in drivers]
+            scores = [self_reenactment(renderer, space, driver, start, full_mesh=False) for driver in drivers]
             mean = {name: float(np.mean([s[name] for s in scores])) for name in scores[0]}
             ask = "18.3 / .65" if start == 0 else "20.3 / .71"
             each = " ".join(
@@ -190,19 +197,19 @@ def rows_1_to_5(renderer: MeshRenderer, drivers: list[Driver], rows: set[str]) -
             lmd = f"LMD all {mean['lmd']:.2f} lips {mean['lips']:.2f} lids {mean['lids']:.2f}"
             show(name, f"{lmd}; lip-gap correlation {mean['corr']:.3f}  (ask .90 / .85; .96)")
             if start == 0 and "2" in rows:
-                full = np.mean([self_reenactment(renderer, d, start, full_mesh=True)["psnr"] for d in drivers])
+                full = np.mean([self_reenactment(renderer, space, d, start, full_mesh=True)["psnr"] for d in drivers])
                 show("2", f"21 points against the full mesh: {mean['psnr'] - full:+.2f} dB  (ask >= -.15)")
 
 
-def rows_6_7_10(renderer: MeshRenderer, states: dict[str, PreparedMesh], rows: set[str]) -> None:
+def rows_6_7_10(renderer: MeshRenderer, space: FaceMeshSpace, states: dict[str, PreparedMesh], rows: set[str]) -> None:
     closed, opened, folds, holes, worst = [], [], 0, 0, (0, "")
     for name, state in states.items():
         if "6" in rows:
-            still = renderer.draw(state, state.source.motion)[0]
+            still = draw(renderer, state, state.source.motion)[0]
             (opened if name in OPEN_MOUTH else closed).append(psnr(still, state.portrait.image))
         if "7" in rows:
             for turn in ((-20, 0, 0), (20, 0, 0), (0, -12, 0), (0, 12, 0), (0, 0, -10), (0, 0, 10)):
-                folded, unfilled = tears(renderer, state, np.float32([turn]))
+                folded, unfilled = tears(space, state, np.float32([turn]))
                 folds, holes = folds + folded, holes + unfilled
                 worst = max(worst, (folded, f"{name} {turn}"))
     if "6" in rows:
@@ -216,14 +223,11 @@ def rows_6_7_10(renderer: MeshRenderer, states: dict[str, PreparedMesh], rows: s
         show("10", f"{len(states)} portraits rendered")
 
 
-def tears(renderer: MeshRenderer, state: PreparedMesh, turn: Array) -> tuple[int, int]:
+def tears(space: FaceMeshSpace, state: PreparedMesh, turn: Array) -> tuple[int, int]:
     """Pixels in the middle of folds, and pixels of the face that no triangle covers."""
-    from kptalk.render.mesh.pose import clamp_pose
-    from kptalk.render.mesh.renderer import rigid_motion, sampling_map
-
     moved = clamp_pose(state.source, motion(state.source, turn))
-    face = renderer.space.vertices(state.source, moved)[0]
-    columns, rows, unfilled = sampling_map(state, face, *rigid_motion(state.source, moved, 0))
+    face = space.vertices(state.source, moved)[0]
+    columns, rows, unfilled = sampling_map(state, face, rigid_motion(state.source, moved, 0))
     # A fold: the map runs backwards over more than two pixels, where it does not jump to a part that lies in front.
     across, along = np.gradient(columns), np.gradient(rows)
     steep = np.max([np.abs(g) for g in (*across, *along)], 0) > 3
@@ -235,12 +239,12 @@ def tears(renderer: MeshRenderer, state: PreparedMesh, turn: Array) -> tuple[int
     return int(folded.sum()), unfilled
 
 
-def row_8(renderer: MeshRenderer, states: dict[str, PreparedMesh], drivers: list[Driver]) -> None:
+def row_8(renderer: MeshRenderer, space: FaceMeshSpace, states: dict[str, PreparedMesh], drivers: list[Driver]) -> None:
     """Closed lips, closed lids and opened lips, read again from the drawn frames."""
     lips: dict[str, list[float]] = {}
     lids: dict[str, list[float]] = {}
     ratios = []
-    with FaceMesh() as judge:
+    with FaceMesh() as detector:
         for name, state in states.items():
             source = state.source
             for driver in drivers:
@@ -250,10 +254,10 @@ def row_8(renderer: MeshRenderer, states: dict[str, PreparedMesh], drivers: list
                 blinks = blinks[driver.opening[blinks] < 0.35 * np.median(driver.opening)]
                 frames = np.concatenate([chosen, wide, blinks])
                 driven = motion(source, np.zeros((len(frames), 3), np.float32), driver.expression[frames])
-                meshes = renderer.space.vertices(source, driven)
+                meshes = space.vertices(source, driven)
                 usual = lid_opening(state.portrait.face.landmarks).mean()
-                for i, frame in enumerate(renderer.draw(state, driven)):
-                    faces = judge(frame)
+                for i, frame in enumerate(draw(renderer, state, driven)):
+                    faces = detector(frame)
                     if not faces:
                         continue
                     read = faces[0].landmarks
@@ -280,33 +284,35 @@ def row_8(renderer: MeshRenderer, states: dict[str, PreparedMesh], drivers: list
     show("8d", f"opened lips: read over commanded gap, median {np.median(ratios):.2f}  (ask .9 to 1.25)")
 
 
-def rows_9_11(renderer: MeshRenderer, states: dict[str, PreparedMesh], driver: Driver, rows: set[str]) -> None:
+def rows_9_11(
+    renderer: MeshRenderer, space: FaceMeshSpace, states: dict[str, PreparedMesh], driver: Driver, rows: set[str]
+) -> None:
     names = list(states)[:8]
     if "9" in rows:
-        prepare, draw = [], []
+        prepare_times, step_times = [], []
         for name in names:
             start = time.perf_counter()
             renderer.prepare(states[name].portrait)
-            prepare.append(time.perf_counter() - start)
+            prepare_times.append(time.perf_counter() - start)
             driven = motion(states[name].source, driver.rotation[:30] - driver.rotation[0], driver.expression[:30])
             for i in range(len(driven)):
                 start = time.perf_counter()
-                renderer.draw(states[name], driven[i : i + 1])
-                draw.append(time.perf_counter() - start)
-        prepared, drawn = 1e3 * np.median(prepare), 1e3 * np.median(draw)
+                draw(renderer, states[name], driven[i : i + 1])
+                step_times.append(time.perf_counter() - start)
+        prepared, drawn = 1e3 * np.median(prepare_times), 1e3 * np.median(step_times)
         show("9", f"prepare {prepared:.0f} ms, draw {drawn:.1f} ms a frame  (ask 300, 8)")
     if "11" in rows:
         worst, same = 0.0, True
         for name in names:
             # The jitter of tracked landmarks, at its worst .34 % of the distance between the eyes, as a driver has it.
             noise = 0.0034 * np.random.default_rng(0).standard_normal((10, 478, 3)).astype(np.float32)
-            own = head_expression(states[name].source.motion)
+            own = to_head_frame(states[name].source.motion)
             driven = motion(
                 states[name].source,
                 np.zeros((10, 3), np.float32),
-                own + renderer.space.encode(noise).astype(np.float32),
+                own + space.encode(noise).astype(np.float32),
             )
-            frames = renderer.draw(states[name], driven).astype(np.float32)
+            frames = draw(renderer, states[name], driven).astype(np.float32)
             person = (states[name].layers.person[..., 3] > 0).astype(np.uint8)
             behind = cv2.dilate(person, np.ones((9, 9), np.uint8)) == 0
             same &= bool(np.ptp(frames[:, behind], 0).max(initial=0) == 0)
@@ -324,13 +330,13 @@ def main() -> None:
     space = FaceMeshSpace.load(ROOT / "src/kptalk/weights/embedded/facemesh.safetensors")
     renderer = MeshRenderer(space)
     drivers = [load_driver(arguments.data / "clips" / "val" / f"{name}.mp4", space) for name in CLIPS]
-    rows_1_to_5(renderer, drivers, rows)
+    rows_1_to_5(renderer, space, drivers, rows)
     if rows & {"6", "7", "8", "9", "10", "11"}:
         states = {name: renderer.prepare(p) for name, p in portraits(arguments.data / "portraits")}
-        rows_6_7_10(renderer, states, rows)
+        rows_6_7_10(renderer, space, states, rows)
         if "8" in rows:
-            row_8(renderer, states, drivers)
-        rows_9_11(renderer, states, drivers[1], rows)
+            row_8(renderer, space, states, drivers)
+        rows_9_11(renderer, space, states, drivers[1], rows)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,13 @@ def test_truncated_file_is_refused(tmp_path):
             Motion.load(path)
 
 
+def test_motion_of_another_space_is_refused():
+    motion = random_motion(2, space="liveportrait")
+    motion.require_space("liveportrait")
+    with pytest.raises(MotionError, match="motion is of the space 'liveportrait', expected 'facemesh'"):
+        motion.require_space("facemesh")
+
+
 def test_saving_where_nothing_can_be_written_says_so(tmp_path):
     with pytest.raises(OutputError, match="nowhere"):
         random_motion(2).save(tmp_path / "nowhere" / "motion.safetensors")

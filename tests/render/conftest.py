@@ -12,7 +12,7 @@ from kptalk.face.find import find_portrait
 from kptalk.face.framing import crop_framing
 from kptalk.media.image import read_image
 from kptalk.motion.facemesh.space import FaceMeshSpace
-from kptalk.render.mesh import MeshRenderer, PreparedMesh
+from kptalk.render.mesh.renderer import MeshRenderer, PreparedMesh
 
 CLOSED = ("sadtalker_people_0", "liveportrait_s9", "hallo_7", "lia_monroe")
 OPEN = ("hdtf_BenCardin1", "face_recogniti_obama_small")
@@ -26,7 +26,7 @@ def renderer(space: FaceMeshSpace) -> MeshRenderer:
 
 
 @pytest.fixture(scope="session")
-def states(renderer: MeshRenderer, shared_data: Path) -> dict[str, PreparedMesh]:
+def photos(renderer: MeshRenderer, shared_data: Path) -> dict[str, PreparedMesh]:
     found = {}
     for name in CLOSED + OPEN:
         portrait = find_portrait(read_image(shared_data / "portraits" / f"{name}.jpg"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
-from typing import Generic, Literal, Protocol
+from typing import Generic, Protocol
 
 from kptalk.audio.windows import SpeechWindows
 from kptalk.face.framing import Framing
@@ -24,9 +24,8 @@ from kptalk.motion.video import VideoMotion
 from kptalk.motion.windows import WindowGrid
 from kptalk.options import Options, RetargetOptions
 from kptalk.render.renderer import DrawStateT, PreparedT, Renderer
+from kptalk.render.renderer import Precision as Precision
 from kptalk.types import Image, Motion, Portrait
-
-Precision = Literal["auto", "float32"]
 
 
 class Session(Protocol):

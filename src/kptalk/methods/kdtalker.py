@@ -23,8 +23,8 @@ from kptalk.networks.motion_extractor import MotionExtractor, MotionExtractorCon
 from kptalk.networks.spade import SpadeDecoder, SpadeDecoderConfig
 from kptalk.networks.stitching import StitchingNetwork, StitchingNetworkConfig
 from kptalk.networks.warping import WarpingNetwork, WarpingNetworkConfig
-from kptalk.render.liveportrait.portrait import PortraitRenderer, PreparedPortrait
-from kptalk.render.liveportrait.renderer import LivePortraitRenderer, fast_networks
+from kptalk.render.liveportrait.networks import fast_networks
+from kptalk.render.liveportrait.renderer import LivePortraitRenderer, PreparedPortrait
 from kptalk.types import Array, Portrait
 from kptalk.weights.model import ModelFolder, speech_mel_mean
 from kptalk.weights.store import embedded_path, load_model
@@ -35,7 +35,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def load(model: ModelFolder, device: torch.device, precision: Precision = "auto") -> KDTalkerMethod:
-    """Load the converted official weights.
+    """Load the converted official weights; ``precision`` is as in ``fast_networks``.
 
     What tells silence from speech is a mean level of speech; the official weights have none, the embedded ones do.
 
@@ -50,20 +50,20 @@ def load(model: ModelFolder, device: torch.device, precision: Precision = "auto"
     extractor = network("motion_extractor", MotionExtractor, MotionExtractorConfig)
     space = LivePortraitSpace(extractor, read_statistics(model.file("kdtalker_norm")))
     warping = network("warping", WarpingNetwork, WarpingNetworkConfig)
-    warp, decode = fast_networks(warping, network("decoder", SpadeDecoder, SpadeDecoderConfig))
+    warp, decode = fast_networks(warping, network("decoder", SpadeDecoder, SpadeDecoderConfig), precision)
     appearance = network("appearance_extractor", AppearanceExtractor, AppearanceExtractorConfig)
     batch_size, threads = (GPU_BATCH, 1) if device.type == "cuda" else (1, side_by_side())
-    crops = LivePortraitRenderer(space, appearance, warp, decode, batch_size, threads)
     stitching, eyes = (
         network(name, StitchingNetwork, StitchingNetworkConfig) for name in ("stitching", "retargeting_eye")
     )
     encoder = network("audio", AudioEncoder, AudioEncoderConfig)
     denoiser = network("kdtalker", Denoiser, DenoiserConfig)
     generator = KDTalkerGenerator(space, encoder, denoiser, speech_mel_mean(embedded_path("audio")))
-    return method(generator, PortraitRenderer(crops, stitching, eyes))
+    renderer = LivePortraitRenderer(space, appearance, warp, decode, stitching, eyes, batch_size, threads)
+    return method(generator, renderer)
 
 
-def method(generator: KDTalkerGenerator, renderer: PortraitRenderer) -> KDTalkerMethod:
+def method(generator: KDTalkerGenerator, renderer: LivePortraitRenderer) -> KDTalkerMethod:
     """The method around a generator and a renderer."""
     return DiffusionMethod(
         space=generator.space,

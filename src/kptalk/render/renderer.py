@@ -11,7 +11,7 @@ States are values: the same state and chunk give the same frames, and threads ma
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from kptalk.face.framing import Edge
 from kptalk.types import Image, Motion, Portrait, SourceMotion
@@ -19,6 +19,7 @@ from kptalk.types import Image, Motion, Portrait, SourceMotion
 SourceT_co = TypeVar("SourceT_co", bound=SourceMotion, covariant=True)
 PreparedT = TypeVar("PreparedT")
 DrawStateT = TypeVar("DrawStateT")
+Precision = Literal["auto", "float32"]  # of networks that draw: what suits the device, or float32 on any
 
 
 class Renderer(Protocol[SourceT_co, PreparedT, DrawStateT]):

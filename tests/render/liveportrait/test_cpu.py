@@ -1,18 +1,25 @@
 """The fast networks give what the faithful ones give."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from kptalk import render
+from kptalk.networks.blocks import ConvBlock
 from kptalk.networks.spade import SpadeDecoder, SpadeDecoderConfig
 from kptalk.networks.warping import WarpingNetwork, WarpingNetworkConfig
+from kptalk.render.liveportrait import networks
 from kptalk.render.liveportrait.cpu import phases
+from kptalk.render.liveportrait.cpu.convolution import WinogradConv, folded
 from kptalk.render.liveportrait.cpu.decoder import FastDecoder
-from kptalk.render.liveportrait.cpu.fold import RowPairs
 from kptalk.render.liveportrait.cpu.warping import FastWarping, sample
-from kptalk.render.liveportrait.renderer import fast_networks, native_bfloat16
+from kptalk.render.liveportrait.networks import fast_networks, native_bfloat16
+from kptalk.render.liveportrait.renderer import to_frames
 
 LAST = torch.channels_last
 
@@ -62,11 +69,24 @@ def test_two_convolutions_of_an_enlarged_map_equal_their_phases(scale, seed):
         assert one.kernel.shape[2:] == (3, 3) or scale == 4
 
 
+@pytest.mark.parametrize(("shape", "convolve"), [((), F.conv2d), ((4,), F.conv3d)])
 @pytest.mark.parametrize("height", [2, 4, 10])
-def test_pairs_of_rows_equal_the_convolution(height):
-    x = torch.randn(1, 3, height, 5, dtype=torch.float64).contiguous(memory_format=LAST)
-    weight, bias = torch.randn(4, 3, 3, 3, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
-    torch.testing.assert_close(RowPairs(weight, bias, torch.float64)(x), F.conv2d(x, weight, bias, padding=1))
+def test_winograd_equals_the_convolution(shape, convolve, height):
+    taps = [3] * (len(shape) + 2)
+    x = torch.randn(1, 3, *shape, height, 5, dtype=torch.float64)
+    weight, bias = torch.randn(4, 3, *taps, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
+    x = x.contiguous(memory_format=torch.channels_last_3d if shape else LAST)
+    torch.testing.assert_close(WinogradConv(weight, bias, torch.float64)(x), convolve(x, weight, bias, padding=1))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@torch.inference_mode()
+def test_folded_normalisation_is_the_same(dims):
+    block = trained(ConvBlock(3, 5, dims, slope=0.1))
+    x = torch.randn(1, 3, *[6] * dims)
+    convolve = F.conv2d if dims == 2 else F.conv3d
+    found = F.leaky_relu(convolve(x, *folded(block.conv, block.norm), padding=1), 0.1)
+    torch.testing.assert_close(found, block(x), atol=1e-5, rtol=1e-5)
 
 
 def test_samples_equal_grid_sample():
@@ -77,25 +97,50 @@ def test_samples_equal_grid_sample():
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-@torch.inference_mode()
-def test_small_warping_is_the_same():
+@pytest.fixture(scope="module")
+def small():
+    """Two small networks, and what they take: appearance, driving and source keypoints; features."""
     torch.manual_seed(0)
     config = WarpingNetworkConfig(
-        keypoints=5, volume_channels=3, volume_depth=6, compressed=2, width=4, max_width=16, blocks=3, outputs_2d=7
+        keypoints=5, volume_channels=3, volume_depth=6, compressed=2, width=4, max_width=16, blocks=3, outputs_2d=6
     )
-    network = trained(WarpingNetwork(config))
-    volume, driving, source = torch.randn(2, 3, 6, 16, 16), torch.rand(2, 5, 3) * 2 - 1, torch.rand(2, 5, 3) * 2 - 1
-    found = FastWarping(network, torch.float32)(volume, driving, source)
-    torch.testing.assert_close(found, network(volume, driving, source), atol=1e-4, rtol=1e-4)
+    warping = trained(WarpingNetwork(config))
+    decoder = SpadeDecoder(SpadeDecoderConfig(features=6, widths=(10, 8, 4), middle_blocks=2, hidden=5)).eval()
+    inputs = torch.randn(2, 3, 6, 16, 16), torch.rand(2, 5, 3) * 2 - 1, torch.rand(2, 5, 3) * 2 - 1
+    return warping, decoder, inputs, torch.randn(2, 6, 8, 8)
 
 
 @torch.inference_mode()
-def test_small_decoder_is_the_same():
-    torch.manual_seed(0)
-    config = SpadeDecoderConfig(features=6, widths=(10, 8, 4), middle_blocks=2, hidden=5)
-    network, features = SpadeDecoder(config).eval(), torch.randn(2, 6, 8, 8)
-    found = FastDecoder(network, torch.float32)(features)
-    torch.testing.assert_close(found, network(features), atol=1e-5, rtol=1e-5)
+def test_small_networks_are_the_same(small):
+    warping, decoder, inputs, features = small
+    found = FastWarping(warping, torch.float32)(*inputs)
+    torch.testing.assert_close(found, warping(*inputs), atol=1e-4, rtol=1e-4)
+    found = FastDecoder(decoder, torch.float32)(features)
+    torch.testing.assert_close(found, decoder(features), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("native", [True, False])
+@torch.inference_mode()
+def test_float32_is_float32_on_any_processor(small, monkeypatch, native):
+    monkeypatch.setattr(networks, "native_bfloat16", lambda: native)
+    warping, decoder, inputs, _ = small
+
+    def frames(warp, decode):
+        features = warp(*inputs)
+        return features.dtype, to_frames(decode(features))
+
+    plain = frames(FastWarping(warping, torch.float32), FastDecoder(decoder, torch.float32))
+    dtype, found = frames(*fast_networks(warping, decoder, precision="float32"))
+    assert dtype == torch.float32
+    np.testing.assert_array_equal(found, plain[1])
+    assert frames(*fast_networks(warping, decoder))[0] == (torch.bfloat16 if native else torch.float32)
+
+
+def test_only_the_choice_of_networks_knows_the_rewritten_ones():
+    source = Path(render.__file__).parents[1]
+    users = [path for path in source.rglob("*.py") if "liveportrait.cpu" in path.read_text()]
+    cpu = source / "render/liveportrait/cpu"
+    assert [path for path in users if cpu not in path.parents] == [source / "render/liveportrait/networks.py"]
 
 
 def test_whole_networks_are_the_same_in_float32(reference, warping, decoder, volume, warped, decoded):

@@ -1,7 +1,5 @@
 """The whole official system on 32 frames, and its renderer: speech and a picture to frames, as the reference."""
 
-import threading
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,30 +8,20 @@ import torch
 from parity_weights import weights
 
 from kptalk.audio.windows import audio_windows
-from kptalk.errors import MotionError
-from kptalk.motion.filters.kalman import smooth_motion
+from kptalk.face.framing import EDGES
+from kptalk.motion.filters import kalman
 from kptalk.motion.liveportrait.generator import KDTalkerGenerator
-from kptalk.motion.liveportrait.space import LivePortraitSpace, absolute, keypoints
+from kptalk.motion.liveportrait.space import LivePortraitSpace, keypoints
 from kptalk.networks.audio_encoder import AudioEncoder
 from kptalk.networks.denoiser import OFFICIAL_PREFIX, Denoiser
 from kptalk.networks.motion_extractor import MotionExtractor
+from kptalk.networks.stitching import EYE, StitchingNetwork
 from kptalk.render.liveportrait.cpu.decoder import FastDecoder
 from kptalk.render.liveportrait.cpu.warping import FastWarping
 from kptalk.render.liveportrait.renderer import LivePortraitRenderer, to_frames
-from kptalk.types import Motion
+from kptalk.types import Face, Portrait
 
 FRAMES = 32
-
-
-class Given:
-    """A random generator that draws what was stored."""
-
-    def __init__(self, noise):
-        self.noise = noise
-
-    def standard_normal(self, shape, dtype):
-        assert self.noise.shape == shape
-        return self.noise.astype(dtype)
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +47,15 @@ def generator(parity, space):
 
 @pytest.fixture(scope="module")
 def renderer(space, appearance, warping, decoder):
-    # Both compute the same in float32, the fast networks in half the time; test_fast.py compares them.
+    # Both compute the same in float32, the fast networks in half the time; test_cpu.py compares them.
     fast = FastWarping(warping, torch.float32), FastDecoder(decoder, torch.float32)
-    return LivePortraitRenderer(space, appearance, *fast)
+    return LivePortraitRenderer(space, appearance, *fast, StitchingNetwork(), StitchingNetwork(EYE))
 
 
 @pytest.fixture(scope="module")
 def prepared(renderer, stored):
-    return renderer.prepare(stored["image_rgb_u8"])
+    """The picture is the crop already, and nothing is stitched: what KDTalker does."""
+    return renderer.prepare(Portrait(stored["image_rgb_u8"], Face(np.zeros((478, 3), np.float32))), EDGES)
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +82,14 @@ def test_reference_tokens_equal_the_reference(stored, space, prepared):
 
 
 @pytest.fixture(scope="module")
-def tokens(stored, generator, prepared, windows):
-    state = replace(generator.start(prepared.source, 0), windows=windows, rng=Given(stored["initial_noise"]))
-    tokens, _, after = generator.draw_window(state)
-    assert np.array_equal(after.previous, tokens[-1])
-    return tokens
+def tokens(stored, generator, space, prepared, windows):
+    references = np.stack([space.canonical_token(prepared.source.canonical), space.tokens(prepared.source.motion)[0]])
+    return generator.sample_window(windows, references[None], stored["initial_noise"])
 
 
 @pytest.fixture(scope="module")
 def motion(space, prepared, tokens):
-    return absolute(smooth_motion(space.motion(tokens[:FRAMES])), prepared.source.motion)
+    return space.absolute(kalman.smooth(space.motion(tokens[:FRAMES])), prepared.source.motion)
 
 
 def test_motion_equals_the_reference(stored, tokens, motion, prepared):
@@ -113,46 +100,13 @@ def test_motion_equals_the_reference(stored, tokens, motion, prepared):
 
 def test_frames_equal_the_reference(stored, renderer, prepared, motion):
     for k in (0, 16, 31):
-        frame = renderer.draw(prepared, motion[k : k + 1])
+        frame, _ = renderer.step(motion[k : k + 1], renderer.start(prepared, 0))
         assert (frame.shape, frame.dtype) == ((1, 512, 512, 3), np.uint8)
         difference = np.abs(frame[0, ::8, ::8].astype(int) - stored[f"frame{k}_every8px"])
         # Keypoints that differ by 3e-6, after 50 steps, move the pixels by 1e-5; truncation makes a level of some.
         assert difference.max() <= 1
         assert (difference > 0).mean() < 5e-3
         np.testing.assert_allclose([frame.mean(), frame.std()], stored["frame_mean_std"][k], atol=1e-2)
-
-
-def test_frames_drawn_side_by_side_are_those_drawn_in_turn(renderer, prepared, motion):
-    """With stand-ins for the two networks, of which later frames are ready earlier."""
-    left = threading.Semaphore(0)
-
-    def warp(volume, driving, own):
-        assert torch.is_inference_mode_enabled()
-        if torch.equal(driving[0], first):
-            assert left.acquire(timeout=20)  # until another frame is drawn
-        else:
-            left.release()
-        return driving.mean((1, 2))
-
-    def decode(features):
-        return torch.sigmoid(features)[:, None, None, None].expand(-1, 3, 512, 512)
-
-    part = motion[:5]
-    points = torch.from_numpy(keypoints(prepared.source.canonical, part))
-    first = points[0]
-    both = LivePortraitRenderer(renderer.space, renderer.appearance, warp, decode, 2, side_by_side=2)
-    wanted = to_frames(decode(points.mean((1, 2))))
-    assert len(np.unique(wanted)) > 1
-    np.testing.assert_array_equal(both.draw(prepared, part), wanted)
-
-
-def test_an_error_in_a_thread_reaches_the_caller(renderer, prepared, motion):
-    def fail(*_):
-        raise RuntimeError("out of memory")
-
-    broken = LivePortraitRenderer(renderer.space, renderer.appearance, fail, renderer.decode, side_by_side=2)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        broken.draw(prepared, motion[:2])
 
 
 def test_pixels_of_a_frame_equal_the_reference(reference, decoded):
@@ -165,15 +119,3 @@ def test_pixels_of_a_frame_equal_the_reference(reference, decoded):
         difference = np.abs(found.astype(int) - given.arrays[name])
         assert difference.max() <= 1
         assert (difference > 0).mean() < 1e-3
-
-
-def test_pictures_out_of_range_are_clipped_and_truncated():
-    picture = torch.tensor([-0.5, 0.0, 0.9999, 1.0, 2.0]).reshape(1, 1, 1, 5).expand(1, 3, 1, 5)
-    assert to_frames(picture)[0, 0, :, 0].tolist() == [0, 0, 254, 255, 255]
-
-
-def test_motion_of_another_space_is_refused(renderer, prepared, motion):
-    foreign = Motion(**{name: getattr(motion, name) for name in ("scale", "rotation", "translation", "expression")},
-                     fps=motion.fps, space="facemesh")  # fmt: skip
-    with pytest.raises(MotionError, match="facemesh"):
-        renderer.draw(prepared, foreign)

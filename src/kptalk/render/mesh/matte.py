@@ -12,8 +12,8 @@ from kptalk.face.landmarks import native_stderr_silenced
 from kptalk.face.topology import OVAL
 from kptalk.types import Array, Image
 
-REACH = 60.0  # pixels of a 512-pixel photo: how far lines of the background are continued behind the person
-ALL_PERSON = 0.97  # above this share of person the photo is one layer
+INPAINT_REACH = 60.0  # pixels of a 512-pixel photo: how far lines of the background are continued behind the person
+MAX_PERSON_SHARE = 0.97  # above this share of person the photo is one layer
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Layers:
     background: Image
 
 
-def split(image: Image, landmarks: Array) -> Layers:
+def split_layers(image: Image, landmarks: Array) -> Layers:
     """Split a photo (H, W, 3) with the face ``landmarks`` (478, 3) pixels into layers."""
     height, width = image.shape[:2]
     alpha = _alpha(image, landmarks)
-    if alpha.mean() > ALL_PERSON:
+    if alpha.mean() > MAX_PERSON_SHARE:
         opaque = np.full((height, width), 255, np.uint8)
         return Layers(np.dstack([image, opaque]), image.copy())
     unit = max(height, width) / 512
@@ -91,11 +91,10 @@ def _continued(filled: Array, hole: NDArray[np.uint8], unit: float) -> Array:
     small = np.clip(np.rint(cv2.resize(filled, size, interpolation=cv2.INTER_AREA)), 0, 255).astype(np.uint8)
     inner = cv2.resize(hole, size, interpolation=cv2.INTER_NEAREST)
     depth = cv2.distanceTransform(inner, cv2.DIST_L2, 3) * 2 / unit
-    band = ((depth > 0) & (depth < REACH)).astype(np.uint8)
-    lines = cv2.resize(
-        cv2.inpaint(small, band, 4, cv2.INPAINT_TELEA), filled.shape[1::-1], interpolation=cv2.INTER_LINEAR
-    )
-    share = np.clip(2 - 2 * cv2.resize(depth, filled.shape[1::-1], interpolation=cv2.INTER_LINEAR) / REACH, 0, 1)
+    band = ((depth > 0) & (depth < INPAINT_REACH)).astype(np.uint8)
+    inpainted, full = cv2.inpaint(small, band, 4, cv2.INPAINT_TELEA), filled.shape[1::-1]
+    lines = cv2.resize(inpainted, full, interpolation=cv2.INTER_LINEAR)
+    share = np.clip(2 - 2 * cv2.resize(depth, full, interpolation=cv2.INTER_LINEAR) / INPAINT_REACH, 0, 1)
     share = (share * (hole > 0))[..., None]
     return np.asarray(filled + share * (lines - filled), np.float32)
 

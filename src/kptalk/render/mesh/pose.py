@@ -1,20 +1,44 @@
-"""How far a photo can be turned before it looks wrong."""
+"""How the head of the photo moves, and how far it can be turned before it looks wrong."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from kptalk.face.geometry import rotation_matrix
 from kptalk.motion.facemesh.space import FaceMeshSource, turn
 from kptalk.types import Array, Motion
 
-YAW, PITCH, ROLL = 25.0, 20.0, 20.0  # degrees from the photo's own pose
-TURNED = 12.0  # degrees of yaw from which a photo hides one cheek
-HIDDEN = 8.0  # degrees a turned photo may be turned towards the side it hides
-PROFILE = 35.0  # degrees of yaw from the camera beyond which the far eye and cheek are crushed
-AWAY = 5.0  # degrees that a photo may always be turned further away
-SCALE = 0.2  # relative
-SHIFT = 0.5  # face units
-EASE = 0.85  # of a limit: poses up to here are left as they are
+MAX_YAW, MAX_PITCH, MAX_ROLL = 25.0, 20.0, 20.0  # degrees from the photo's own pose
+TURNED_YAW = 12.0  # degrees of yaw from which a photo hides one cheek
+MAX_YAW_BACK = 8.0  # degrees a turned photo may be turned towards the side it hides
+PROFILE_YAW = 35.0  # degrees of yaw from the camera beyond which the far eye and cheek are crushed
+MIN_YAW_RANGE = 5.0  # degrees that a photo may always be turned further away
+MAX_SCALE_CHANGE = 0.2  # relative
+MAX_SHIFT = 0.5  # face units
+EASE_FROM = 0.85  # of a limit: poses up to here are left as they are
+
+
+class RigidMotion(NamedTuple):
+    """How the head moves from the photo to a frame, in 3-D pixels: q -> q @ matrix + offset; (3, 3) and (3,)."""
+
+    matrix: Array
+    offset: Array
+
+    def apply(self, points: Array) -> Array:
+        """(..., 3) to (..., 3)."""
+        return np.asarray(points @ self.matrix + self.offset)
+
+
+def rigid_motion(source: FaceMeshSource, motion: Motion, frame: int) -> RigidMotion:
+    """How the head of the photo moves to frame ``frame`` of a motion."""
+    own = source.motion
+    back = rotation_matrix(own.rotation[0]).T / own.scale[0]
+    matrix = back @ rotation_matrix(motion.rotation[frame]) * motion.scale[frame]
+    start = source.origin + source.unit * own.translation[0]
+    end = source.origin + source.unit * motion.translation[frame]
+    return RigidMotion(matrix.astype(np.float32), (end - start @ matrix).astype(np.float32))
 
 
 def clamp_pose(source: FaceMeshSource, motion: Motion) -> Motion:
@@ -25,14 +49,16 @@ def clamp_pose(source: FaceMeshSource, motion: Motion) -> Motion:
     """
     own = source.motion
     away = motion.rotation - own.rotation
-    low, high = np.array([-YAW, -PITCH, -ROLL]), np.array([YAW, PITCH, ROLL])
+    low, high = np.array([-MAX_YAW, -MAX_PITCH, -MAX_ROLL]), np.array([MAX_YAW, MAX_PITCH, MAX_ROLL])
     yaw = float(own.rotation[0, 0])
-    towards = HIDDEN + (YAW - HIDDEN) * float(np.clip((TURNED + 4 - abs(yaw)) / 4, 0, 1))
-    further = float(np.clip(PROFILE - abs(yaw), AWAY, YAW))
+    towards = MAX_YAW_BACK + (MAX_YAW - MAX_YAW_BACK) * float(np.clip((TURNED_YAW + 4 - abs(yaw)) / 4, 0, 1))
+    further = float(np.clip(PROFILE_YAW - abs(yaw), MIN_YAW_RANGE, MAX_YAW))
     low[0], high[0] = (-towards, further) if yaw > 0 else (-further, towards)
     rotation = own.rotation + _soft(away, low, high)
-    scale = own.scale * (1 + _soft(motion.scale / own.scale - 1, np.array([-SCALE]), np.array([SCALE])))
-    limit = np.array([SHIFT] * 3)
+    scale = own.scale * (
+        1 + _soft(motion.scale / own.scale - 1, np.array([-MAX_SCALE_CHANGE]), np.array([MAX_SCALE_CHANGE]))
+    )
+    limit = np.array([MAX_SHIFT] * 3)
     translation = own.translation + _soft(motion.translation - own.translation, -limit, limit)
     turned = turn(motion, rotation.astype(np.float32))
     return turned.with_fields(scale=scale.astype(np.float32), translation=translation.astype(np.float32))
@@ -42,5 +68,7 @@ def _soft(x: Array, low: Array, high: Array) -> Array:
     """Identity up to a share of the limit, then a smooth approach to it."""
     limit = np.where(x < 0, -low, high)
     part = np.abs(x) / limit
-    eased = np.where(part < EASE, part, EASE + (1 - EASE) * np.tanh((part - EASE) / (1 - EASE)))
+    eased = np.where(
+        part < EASE_FROM, part, EASE_FROM + (1 - EASE_FROM) * np.tanh((part - EASE_FROM) / (1 - EASE_FROM))
+    )
     return np.asarray(np.sign(x) * limit * eased)

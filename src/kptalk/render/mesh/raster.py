@@ -11,30 +11,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kptalk.render.mesh.plane import Box
 from kptalk.render.mesh.topology import Mesh, doubled_area
-from kptalk.types import Array
+from kptalk.types import Array, Image
 
-COARSE = 4  # pixels: raster step outside the face, where the map is smooth
-LEAST_AREA = 0.6  # doubled area in pixels below which a triangle is left out: its map would be noise
-SQUEEZED = 0.15  # of a triangle's area in the photo
-SUBPIXEL = 4  # bits
-STILL = 0.004  # pixels: vertices that move less do not move
-
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1, end excluded
+COARSE_STEP = 4  # pixels: raster step outside the face, where the map is smooth
+COARSE_MIDDLE = (COARSE_STEP - 1) / 2  # of a coarse cell, from the middle of its first pixel
+MIN_AREA = 0.6  # doubled area in pixels below which a triangle is left out: its map would be noise
+MIN_AREA_RATIO = 0.15  # of a triangle's area in the photo
+SUBPIXEL_BITS = 4  # of the corners' coordinates
+MIN_MOVE = 0.004  # pixels: vertices that move less do not move
 
 
 class Rasterizer:
     """Sampling maps of one photo's mesh; holds what does not change from frame to frame."""
 
-    def __init__(self, mesh: Mesh, size: tuple[int, int]) -> None:
+    def __init__(self, mesh: Mesh, image: Image) -> None:
         self.mesh = mesh
-        self.height, self.width = size
-        self.columns, self.rows = np.meshgrid(
-            np.arange(self.width, dtype=np.float32), np.arange(self.height, dtype=np.float32)
-        )
-        down = (-(-self.height // COARSE), -(-self.width // COARSE))
-        at = [(COARSE - 1) / 2 + COARSE * np.arange(n, dtype=np.float32) for n in (down[1], down[0])]
-        self.coarse_columns, self.coarse_rows = np.meshgrid(*at)
+        self.height, self.width = image.shape[:2]
+        sizes = self.width, self.height
+        self.columns, self.rows = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in sizes))
+        coarse = (COARSE_MIDDLE + COARSE_STEP * np.arange(-(-n // COARSE_STEP), dtype=np.float32) for n in sizes)
+        self.coarse_columns, self.coarse_rows = np.meshgrid(*coarse)
         self.corners = mesh.source[mesh.triangles, :2]
         self.area = np.abs(doubled_area(self.corners))
 
@@ -50,27 +48,27 @@ class Rasterizer:
         area = doubled_area(target[:, :, :2])
         affine = self._affine(target[:, :, :2], area)
         depth = target[:, 0, 2] + target[:, 1, 2] + target[:, 2, 2]
-        depth[area * self.mesh.orientation < SQUEEZED * self.area] += 1e6
+        depth[area * self.mesh.orientation < MIN_AREA_RATIO * self.area] += 1e6
         order = np.argsort(-depth, kind="stable")
-        order = order[np.abs(area[order]) > LEAST_AREA]
+        order = order[np.abs(area[order]) > MIN_AREA]
 
         x0, y0, x1, y1 = fine
         a, b, c = target[:, 0, :2], target[:, 1, :2], target[:, 2, :2]
         low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
 
         # Around the face; where nothing is drawn, nothing moves.
-        moved = np.abs(vertices[:, :2] - self.mesh.source[:, :2]) > STILL
+        moved = np.abs(vertices[:, :2] - self.mesh.source[:, :2]) > MIN_MOVE
         moves = (moved[:, 0] | moved[:, 1])[self.mesh.triangles]
         moves = moves[:, 0] | moves[:, 1] | moves[:, 2]
         moves[: self.mesh.n_face] = False
-        margin = 2 * COARSE
+        margin = 2 * COARSE_STEP
         moves &= ~((low > (x0 + margin, y0 + margin)) & (high < (x1 - margin, y1 - margin))).all(1)
         ids = np.full(self.coarse_rows.shape, -1, np.int32)
-        self._fill(ids, (target[:, :, :2] - (COARSE - 1) / 2) / COARSE, order[moves[order]])
-        shape = (self.coarse_rows.shape[1] * COARSE, self.coarse_rows.shape[0] * COARSE)
+        self._fill(ids, (target[:, :, :2] - COARSE_MIDDLE) / COARSE_STEP, order[moves[order]])
         planes = []
         for plane in self._lookup(affine, ids, self.coarse_columns, self.coarse_rows):
-            planes.append(cv2.resize(plane, shape, interpolation=cv2.INTER_LINEAR)[: self.height, : self.width])
+            large = cv2.resize(plane, None, fx=COARSE_STEP, fy=COARSE_STEP, interpolation=cv2.INTER_LINEAR)
+            planes.append(large[: self.height, : self.width])
 
         near = ((low[:, 0] < x1) & (high[:, 0] > x0 - 1) & (low[:, 1] < y1) & (high[:, 1] > y0 - 1))[order]
         ids = np.full((y1 - y0, x1 - x0), -1, np.int32)
@@ -90,7 +88,7 @@ class Rasterizer:
         difference = self.corners - target
         t1, t2 = target[:, 1] - target[:, 0], target[:, 2] - target[:, 0]
         d1, d2 = difference[:, 1] - difference[:, 0], difference[:, 2] - difference[:, 0]
-        scale = 1 / np.where(np.abs(area) > LEAST_AREA, area, 1)[:, None]
+        scale = 1 / np.where(np.abs(area) > MIN_AREA, area, 1)[:, None]
         by_x = (d1 * t2[:, 1:] - d2 * t1[:, 1:]) * scale
         by_y = (d2 * t1[:, :1] - d1 * t2[:, :1]) * scale
         constant = difference[:, 0] - by_x * target[:, 0, :1] - by_y * target[:, 0, 1:]
@@ -99,10 +97,10 @@ class Rasterizer:
         return np.ascontiguousarray(table.T, np.float32)
 
     def _fill(self, ids: NDArray[np.int32], points: Array, order: NDArray[np.int64]) -> None:
-        corners = np.rint(points[order] * (1 << SUBPIXEL)).astype(np.int32)
+        corners = np.rint(points[order] * (1 << SUBPIXEL_BITS)).astype(np.int32)
         fill = cv2.fillConvexPoly
         for number, triangle in zip(order.tolist(), corners, strict=True):
-            fill(ids, triangle, number, 8, SUBPIXEL)
+            fill(ids, triangle, number, 8, SUBPIXEL_BITS)
 
     @staticmethod
     def _lookup(affine: Array, ids: NDArray[np.int32], columns: Array, rows: Array) -> list[Array]:

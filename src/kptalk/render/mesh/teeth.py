@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from kptalk.face.geometry import smoothstep
 from kptalk.types import Array
 
 HALF, TOP, BOTTOM = 0.62, -0.34, 0.56
@@ -49,10 +50,10 @@ def tongue(palette: Palette) -> Array:
     x, y = _grid()
     arch = np.clip(1 - (x / 0.36) ** 2, 0, None)
     height = y - 0.16 * (1 - np.sqrt(arch))  # below the outline
-    alpha = _step(height / 0.10) * _step(arch / 0.3)
+    alpha = smoothstep(height / 0.10) * smoothstep(arch / 0.3)
     gloss = np.exp(-(((height - 0.10) / 0.06) ** 2)) * arch * 0.10
-    groove = 1 - 0.12 * np.exp(-((x / 0.03) ** 2)) * _step(height / 0.1)
-    depth = 0.50 + 0.50 * _step(height / 0.20)
+    groove = 1 - 0.12 * np.exp(-((x / 0.03) ** 2)) * smoothstep(height / 0.1)
+    depth = 0.50 + 0.50 * smoothstep(height / 0.20)
     return _finish(palette.tongue * (depth * groove + gloss)[..., None], alpha)
 
 
@@ -62,11 +63,6 @@ def _grid() -> tuple[Array, Array]:
     y = (np.arange(rows, dtype=np.float32) + 0.5) / TEXELS + TOP
     grid = np.meshgrid(x, y)
     return grid[0], grid[1]
-
-
-def _step(x: Array) -> Array:
-    x = np.clip(x, 0, 1)
-    return np.asarray(x * x * (3 - 2 * x), np.float32)
 
 
 def _row(x: Array, y: Array, widths: tuple[float, ...], edge: float, away: int, p: Palette) -> tuple[Array, Array]:
@@ -81,9 +77,9 @@ def _row(x: Array, y: Array, widths: tuple[float, ...], edge: float, away: int, 
     lateral = np.array([0.0, 0.012, -0.002, 0.008, 0.014, 0.018])[number] * (1.0 if away < 0 else 0.4)
     rounded = 0.018 * np.abs(2 * within - 1) ** 4
     height = (edge + away * (arch + lateral + rounded) - y) * -away  # distance from the edge into the tooth
-    teeth = _step(height / 0.014 + 0.5)
+    teeth = smoothstep(height / 0.014 + 0.5).astype(np.float32)
     gum_at = (0.20 if away < 0 else 0.155) - 0.25 * arch - 0.035 * np.abs(2 * within - 1) ** 2
-    gum = _step((height - gum_at) / 0.02 + 0.5)
+    gum = smoothstep((height - gum_at) / 0.02 + 0.5).astype(np.float32)
     body = 1 - 0.10 * np.abs(2 * within - 1) ** 3  # each tooth is a little round
     gap = 1 - 0.20 * np.exp(-((np.minimum(within, 1 - within) * width / 0.007) ** 2))
     translucent = 1 - 0.10 * np.exp(-height / 0.03)
@@ -91,7 +87,7 @@ def _row(x: Array, y: Array, widths: tuple[float, ...], edge: float, away: int, 
     shade = (body * gap * translucent * depth)[..., None]
     rgb = p.teeth * shade
     rgb = rgb + gum[..., None] * (p.gum * depth[..., None] * 0.85 - rgb)
-    alpha = teeth * (distance < ends[-1]) * _step((ends[-1] - distance) / 0.05)
+    alpha = teeth * (distance < ends[-1]) * smoothstep((ends[-1] - distance) / 0.05).astype(np.float32)
     return rgb.astype(np.float32), alpha.astype(np.float32)
 
 

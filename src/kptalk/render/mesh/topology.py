@@ -9,24 +9,26 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import Delaunay
 
+from kptalk.face.framing import Edge
+from kptalk.face.geometry import smoothstep
 from kptalk.face.topology import LIPS_INNER, OVAL
+from kptalk.render.mesh.pose import RigidMotion
 from kptalk.types import Array
 
-Edge = Literal["left", "top", "right", "bottom"]
 Triangles = NDArray[np.int32]
 
-RINGS = (1.06, 1.14, 1.26, 1.42)  # of the oval, about its centre
-GRID = 17  # points along the longer side of the picture, outside the rings
+RING_FACTORS = (1.06, 1.14, 1.26, 1.42)  # of the oval, about its centre
+GRID_POINTS = 17  # points along the longer side of the picture, outside the rings
 EDGE_FADE = (0.04, 0.14)  # of the shorter side: how far from an edge motion fades, of background and of person
-HEAD_BACK = 0.9  # how much deeper hair and ears lie than the outline, per relative distance from it, in eye distances
-STEEPEST = 3.5  # slope of the face's depth near its outline
+HEAD_DEPTH = 0.9  # how much deeper hair and ears lie than the outline, per relative distance from it, in eye distances
+MAX_SLOPE = 3.5  # slope of the face's depth near its outline
 JAW_REACH = 0.55  # of the face's radius: how far the outline's own deformation (the jaw) reaches into the neck
 
 EYE_LOOPS = np.array(
@@ -39,33 +41,23 @@ EYE_LOOPS = np.array(
 
 @dataclass(frozen=True)
 class Mesh:
-    """The mesh of one photo: N vertices (the face's 478 first), M triangles.
+    """The mesh of one photo: N vertices (the face's 478 first), M triangles."""
 
-    Attributes:
-        source: (N, 3) pixels in the photo; z of the outer vertices is estimated.
-        rigid: (N - 478,) how much an outer vertex follows the head's rigid motion, 0 to 1.
-        flatter: (478,) pixels by which the sides of the face are taken to lie nearer than they do.
-        jaw: (N - 478, 36) how much it follows the outline's own deformation.
-        triangles: (M, 3) vertex numbers; those of the face come first.
-        n_face: number of triangles of the face.
-        orientation: (M,) sign of each triangle's area in the photo.
-    """
+    source: Array  # (N, 3) pixels in the photo; z of the outer vertices is estimated
+    rigid: Array  # (N - 478,) how much an outer vertex follows the head's rigid motion, 0 to 1
+    flatter: Array  # (478,) pixels by which the sides of the face are taken to lie nearer than they do
+    jaw: Array  # (N - 478, 36) how much an outer vertex follows the outline's own deformation
+    triangles: Triangles  # (M, 3) vertex numbers; those of the face come first
+    n_face: int  # number of triangles of the face
+    orientation: Array  # (M,) sign of each triangle's area in the photo
 
-    source: Array
-    rigid: Array
-    flatter: Array
-    jaw: Array
-    triangles: Triangles
-    n_face: int
-    orientation: Array
-
-    def place(self, face: Array, matrix: Array, offset: Array) -> Array:
-        """All vertices (N, 3) for a frame: ``face`` (478, 3) pixels, rigid motion q -> q @ matrix + offset."""
+    def place(self, face: Array, head: RigidMotion) -> Array:
+        """All vertices (N, 3) for a frame: the face's (478, 3) in pixels, and the rigid motion of the head."""
         outer = self.source[478:]
-        residual = face[OVAL] - (self.source[OVAL] @ matrix + offset)
-        moved = outer + self.rigid[:, None] * (outer @ matrix + offset - outer) + self.jaw @ residual
+        residual = face[OVAL] - head.apply(self.source[OVAL])
+        moved = outer + self.rigid[:, None] * (head.apply(outer) - outer) + self.jaw @ residual
         face = face.copy()
-        face[:, :2] += self.flatter[:, None] * matrix[2, :2]
+        face[:, :2] += self.flatter[:, None] * head.matrix[2, :2]
         return np.asarray(np.concatenate([face, moved]), np.float32)
 
 
@@ -90,21 +82,7 @@ def _strip(loop: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array([t for t in triangles if len(set(t)) == 3])
 
 
-def smoothstep(x: Any) -> Any:
-    """0 below 0, 1 above 1, smooth between; of a number or an array."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
-
-
-def pixels_in_frame(box: tuple[int, int, int, int], origin: Array, along: Array, across: Array) -> tuple[Array, Array]:
-    """The pixels of ``box`` (x0, y0, x1, y1) in a frame of two axes: how far along and across, both (h, w)."""
-    to = np.linalg.inv(np.stack([along, across]).astype(np.float64)).astype(np.float32)
-    x = np.arange(box[0], box[2], dtype=np.float32) - np.float32(origin[0])
-    y = (np.arange(box[1], box[3], dtype=np.float32) - np.float32(origin[1]))[:, None]
-    return x * to[0, 0] + y * to[1, 0], x * to[0, 1] + y * to[1, 1]
-
-
-def build(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edge] = ()) -> Mesh:
+def build_mesh(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edge] = ()) -> Mesh:
     """The mesh of a photo.
 
     Args:
@@ -123,10 +101,10 @@ def build(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edge] = 
     beyond = 0.2 * max(height, width)
     x0, y0 = -beyond * ("left" in free), -beyond * ("top" in free)
     x1, y1 = width - 1 + beyond * ("right" in free), height - 1 + beyond * ("bottom" in free)
-    step = max(height, width) / GRID
+    step = max(height, width) / GRID_POINTS
     xs, ys = np.linspace(x0, x1, round((x1 - x0) / step) + 1), np.linspace(y0, y1, round((y1 - y0) / step) + 1)
     grid = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2)
-    rings = np.concatenate([centre + factor * (oval - centre) for factor in RINGS])
+    rings = np.concatenate([centre + factor * (oval - centre) for factor in RING_FACTORS])
 
     def edge_distance(points: Array) -> Array:
         sides = np.stack([points[:, 0] - x0, x1 - points[:, 0], points[:, 1] - y0, y1 - points[:, 1]])
@@ -135,14 +113,14 @@ def build(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edge] = 
     rings = rings[edge_distance(rings) > 0.25 * step]
     on_edge = edge_distance(grid) < 1e-6
     angle, factor = _polar(grid, centre, oval)
-    grid = grid[on_edge | (factor > RINGS[-1] + 0.5 * step / (0.5 * face_height))]
+    grid = grid[on_edge | (factor > RING_FACTORS[-1] + 0.5 * step / (0.5 * face_height))]
     outer = np.concatenate([rings, grid])
 
     angle, factor = _polar(outer, centre, oval)
     beside = np.clip(factor - 1, 0, None)
     share = _angular_weights(angle, np.arctan2(*(oval - centre).T[::-1]))
     flatter = _flatter(landmarks, _polar(landmarks[:, :2], centre, oval)[1])
-    z = share @ (landmarks + flatter[:, None])[OVAL, 2] + HEAD_BACK * eyes * np.minimum(beside, 0.45)
+    z = share @ (landmarks + flatter[:, None])[OVAL, 2] + HEAD_DEPTH * eyes * np.minimum(beside, 0.45)
     below = (outer - landmarks[152, :2]) @ down / face_height
     away = np.linalg.norm(outer - centre, axis=1) / face_height
     still = _fade(outer, person, free)
@@ -175,7 +153,7 @@ def _flatter(landmarks: Array, factor: Array) -> Array:
     would become a smear. What replaces the depths is the largest function of limited slope that lies below them.
     """
     apart = np.linalg.norm(landmarks[:, None, :2] - landmarks[:, :2], axis=-1)
-    gentle = (landmarks[:, 2] + STEEPEST * apart).min(1)
+    gentle = (landmarks[:, 2] + MAX_SLOPE * apart).min(1)
     return np.asarray(smoothstep((factor - 0.65) / 0.2) * (gentle - landmarks[:, 2]))
 
 

@@ -2,12 +2,12 @@
 
 What is exact: the guidance is never enlarged (``phases``), the modulation of all blocks comes from few convolutions,
 and where a modulated shortcut goes straight into a 1 x 1 convolution, its shift is that convolution's already. The
-many convolutions of the small blocks work on pairs of rows.
+many convolutions of the small blocks are Winograd's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from kptalk.networks.spade import SLOPE, Spade, SpadeBlock, SpadeDecoder
 from kptalk.render.liveportrait.cpu import phases
-from kptalk.render.liveportrait.cpu.fold import RowPairs, weight_and_bias
+from kptalk.render.liveportrait.cpu.convolution import Conv, WinogradConv, weight_and_bias
 
 EPS = 1e-5  # of instance normalisation
 LAST = torch.channels_last
@@ -33,13 +33,14 @@ class FastDecoder:
         self.dtype = dtype
         config = decoder.config
         blocks = [decoder.get_submodule(f"G_middle_{i}") for i in range(config.middle_blocks)]
-        self.first = _Conv(decoder.fc, dtype)
+        self.first = Conv(*weight_and_bias(decoder.fc), dtype)
         self.stages = [
             _Stage([block for block in blocks if isinstance(block, SpadeBlock)], 1, dtype),
             _Stage([decoder.up_0], 2, dtype),
             _Stage([decoder.up_1], 4, dtype),
         ]
-        self.last, self.shuffle = _Conv(decoder.conv_img[0], dtype), nn.PixelShuffle(config.upscale)
+        self.last = Conv(*weight_and_bias(decoder.conv_img[0]), dtype)
+        self.shuffle = nn.PixelShuffle(config.upscale)
 
     @torch.inference_mode()
     def __call__(self, features: Tensor) -> Tensor:
@@ -55,17 +56,6 @@ class FastDecoder:
             x = stage(x, columns)
         picture = self.last(F.leaky_relu_(x, SLOPE)).float()
         return torch.sigmoid_(self.shuffle(picture))
-
-
-class _Conv:
-    """A convolution that keeps the size."""
-
-    def __init__(self, conv: nn.Module, dtype: torch.dtype) -> None:
-        weight, bias = weight_and_bias(conv)
-        self.weight, self.bias = weight.to(dtype, memory_format=LAST), bias.to(dtype)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, padding=self.weight.shape[-1] // 2)
 
 
 class _Stage:
@@ -91,8 +81,7 @@ class _Stage:
         side = cells * step + 2
         shape = (1, self.hidden, side, side)
         maps = [
-            torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=LAST).zero_()
-            for _ in range(len(self.bias) // self.hidden)
+            torch.empty(shape, dtype=x.dtype, memory_format=LAST).zero_() for _ in range(len(self.bias) // self.hidden)
         ]
         for (row, column), one in self.phases.items():
             found = phases.convolve(columns, one, self.bias, 1, cells).relu_()
@@ -109,10 +98,12 @@ class _Block:
 
     def __init__(self, block: SpadeBlock, scale: int, dtype: torch.dtype) -> None:
         self.scale = scale
-        self.conv_0, self.conv_1 = (_square(conv, scale, dtype) for conv in (block.conv_0, block.conv_1))
+        # At the larger sizes Winograd's sums over rows take as long as what they save.
+        square = WinogradConv if scale == 1 else Conv
+        self.conv_0, self.conv_1 = (square(*weight_and_bias(conv), dtype) for conv in (block.conv_0, block.conv_1))
         self.norm_0, self.norm_1 = _Modulation(block.norm_0, scale, dtype), _Modulation(block.norm_1, scale, dtype)
         if block.widens:
-            self.conv_s = _Conv(block.conv_s, dtype)
+            self.conv_s = Conv(*weight_and_bias(block.conv_s), dtype)
             self.norm_s = _Modulation(block.norm_s, scale, dtype, block.conv_s)
         self.widens = block.widens
 
@@ -130,7 +121,7 @@ class _Block:
 
     def _modulated(self, normed: Tensor, norm: _Modulation, hidden: Tensor, cells: int) -> Tensor:
         shape = (1, normed.shape[1], self.scale * cells, self.scale * cells)
-        out = torch.empty(shape, dtype=normed.dtype, device=normed.device, memory_format=LAST)
+        out = torch.empty(shape, dtype=normed.dtype, memory_format=LAST)
         for row, column, gamma, beta in norm.phases(hidden, cells):
             moved = torch.addcmul(beta, phases.at(normed, row, column, self.scale, cells), gamma)
             phases.at(out, row, column, self.scale, cells).copy_(F.leaky_relu_(moved, SLOPE))
@@ -170,11 +161,6 @@ def _normalised(x: Tensor) -> Tensor:
     scale = torch.rsqrt((square - mean**2).clamp(min=0) + EPS)
     shape = (1, -1, 1, 1)
     return torch.addcmul((-mean * scale).to(x.dtype).view(shape), x, scale.to(x.dtype).view(shape))
-
-
-def _square(conv: nn.Conv2d, scale: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    # At the larger sizes the sums over rows take as long as what they save.
-    return RowPairs(*weight_and_bias(conv), dtype) if scale == 1 else _Conv(conv, dtype)
 
 
 def _cast(one: phases.Phase, dtype: torch.dtype) -> phases.Phase:

@@ -29,13 +29,9 @@ class Phase(NamedTuple):
 
 
 def phase(weight: Tensor, row: int, column: int, samples: Samples) -> Phase:
-    """The kernel that a pixel at ``row``, ``column`` of its cell sees, on a map stored as ``samples``.
+    """The kernel that a pixel at ``row``, ``column`` of its cell (0 to r - 1) sees, on a map stored as ``samples``.
 
-    Args:
-        weight: (O, I, 3, 3) of the convolution of the large map.
-        row: position in the cell, 0 to r - 1.
-        column: likewise.
-        samples: how the map is stored.
+    ``weight`` (O, I, 3, 3) is that of the convolution of the large map.
     """
     first_row, rows = _taps(row, samples)
     first_column, columns = _taps(column, samples)

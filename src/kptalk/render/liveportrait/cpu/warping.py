@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kptalk.networks.blocks import ConvBlock
-from kptalk.networks.dense_motion import KEYPOINT_VARIANCE, DenseMotionNetwork
+from kptalk.networks.dense_motion import KEYPOINT_VARIANCE, DenseMotionNetwork, coordinate_grid
 from kptalk.networks.warping import WarpingNetwork
 from kptalk.render.liveportrait.cpu import phases
-from kptalk.render.liveportrait.cpu.fold import RowPairs, normalised, weight_and_bias
+from kptalk.render.liveportrait.cpu.convolution import Conv, WinogradConv, folded, weight_and_bias
 
 # How much of the mask's Fourier coefficients is computed at once: arrays beyond 32 MB are new memory for every frame,
 # and to touch it first takes longer than to compute.
@@ -36,17 +35,15 @@ class FastWarping:
     def __init__(self, warping: WarpingNetwork, dtype: torch.dtype) -> None:
         self.dtype = dtype
         config, dense = warping.config, warping.dense_motion_network
-        self.compress = normalised(dense.compress, dense.norm)
+        self.compress = folded(dense.compress, dense.norm)
         self.hourglass = _Hourglass(dense, dtype)
         self.mask = _DepthFourier(dense.mask, config.volume_depth)
         self.occlusion = _OneChannel(dense.occlusion, config.volume_depth)
-        weight, self.third_bias = normalised(warping.third.conv, warping.third.norm)
+        weight, bias = folded(warping.third.conv, warping.third.norm)
         # The moved volume comes with the channels of a cell side by side, depth after depth.
         weight = torch.unflatten(weight, 1, (config.volume_channels, -1)).transpose(1, 2).flatten(1, 2)
-        self.third, self.third_bias = weight.to(dtype, memory_format=LAST_2D), self.third_bias.to(dtype)
-        self.slope = warping.third.slope
-        weight, bias = weight_and_bias(warping.fourth)
-        self.fourth = weight.to(dtype, memory_format=LAST_2D), bias.to(dtype)
+        self.third, self.slope = Conv(weight, bias, dtype), warping.third.slope
+        self.fourth = Conv(*weight_and_bias(warping.fourth), dtype)
 
     @torch.inference_mode()
     def __call__(self, volume: Tensor, driving: Tensor, source: Tensor) -> Tensor:
@@ -59,14 +56,10 @@ class FastWarping:
         inputs = _candidates(compressed[0], shift, driving[0], source[0], self.dtype)
         features = self.hourglass(inputs)  # (1, 142, D, H, W) float32, channels last
         share = torch.softmax(self.mask(features), -1)  # (D, H, W, 22)
-        size = volume.shape[2:]
-        axes = [torch.linspace(-1, 1, n, device=volume.device) for n in size]
-        z, y, x = torch.meshgrid(*axes, indexing="ij")
         # The candidates differ by a shift alone and the shares' sum is one.
-        moved = sample(volume[0], torch.stack([x, y, z], -1) + share @ shift)
-        h = F.conv2d(moved.to(self.dtype), self.third, self.third_bias, padding=1)
-        out: Tensor = F.conv2d(F.leaky_relu_(h, self.slope), *self.fourth) * self.occlusion(features).to(self.dtype)
-        return out
+        moved = sample(volume[0], coordinate_grid(volume.shape[2:], volume) + share @ shift)
+        h = F.leaky_relu_(self.third(moved.to(self.dtype)), self.slope)
+        return self.fourth(h) * self.occlusion(features).to(self.dtype)
 
 
 class _Hourglass:
@@ -81,28 +74,27 @@ class _Hourglass:
         count, each = dense.mask.out_channels, 1 + dense.compress.out_channels
         own = torch.arange(count * each).view(count, each)
         order = torch.cat([own[:, 0], own[:, 1:].flatten()])
-        self.down = [_cast3d(*_block(block), dtype) for block in encoder.down_blocks]
-        self.down[0] = (self.down[0][0][:, order].contiguous(memory_format=LAST_3D), self.down[0][1])
-        self.up = [_Enlarging(*_block(block), dtype) for block in decoder.up_blocks[:-1]]
-        self.up.append(_Enlarging(*_block(decoder.up_blocks[-1]), torch.float32))
-        weight, bias = normalised(decoder.conv, decoder.norm)
+        (weight, bias), *inner = (folded(block.conv, block.norm) for block in encoder.down_blocks)
+        self.down = [Conv(*layer, dtype) for layer in ((weight[:, order], bias), *inner)]
+        *inner, last = (folded(block.conv, block.norm) for block in decoder.up_blocks)
+        self.up = [*(_UpsampleConv(*layer, dtype) for layer in inner), _UpsampleConv(*last, torch.float32)]
+        weight, bias = folded(decoder.conv, decoder.norm)
         behind = weight.shape[1] - len(order)  # channels before the input that was skipped along
         order = torch.cat([torch.arange(behind), behind + order])
-        self.last = RowPairs(weight[:, order], bias, torch.float32)
+        self.last = WinogradConv(weight[:, order], bias, torch.float32)
 
     def __call__(self, x: Tensor) -> Tensor:
         skips = []
-        for weight, bias in self.down:
+        for down in self.down:
             skips.append(x)
-            h = F.conv3d(x, weight, bias, padding=1).relu_()
-            pooled = F.avg_pool2d(h[0].transpose(0, 1), 2)
+            pooled = F.avg_pool2d(down(x).relu_()[0].transpose(0, 1), 2)
             x = pooled.transpose(0, 1)[None]
         for up in self.up:
             x = up(x, skips.pop())
         return self.last(x).relu_()
 
 
-class _Enlarging:
+class _UpsampleConv:
     """Height and width doubled by repetition, convolved, activated, and joined with what is skipped along."""
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
@@ -117,7 +109,7 @@ class _Enlarging:
     def __call__(self, x: Tensor, skip: Tensor) -> Tensor:
         x = x.to(self.bias.dtype)
         channels = self.outputs + skip.shape[1]
-        out = torch.empty((1, channels, *skip.shape[2:]), dtype=x.dtype, device=x.device, memory_format=LAST_3D)
+        out = torch.empty((1, channels, *skip.shape[2:]), dtype=x.dtype, memory_format=LAST_3D)
         out[:, self.outputs :] = skip
         bordered = F.pad(x, (1, 1, 1, 1))
         height, width = x.shape[3:]
@@ -144,18 +136,15 @@ class _DepthFourier:
         half = torch.arange(1, length // 2 + 1, dtype=torch.float64)
         turn = 2 * math.pi / length
         angle = turn * half[:, None] * torch.arange(depth)
-        cosine, sine = torch.cos(angle), torch.sin(angle)
         # Along depth: the sum, then pairs of cosine and (negative) sine coefficients; and back.
-        pairs = torch.stack([cosine, -sine], 1).flatten(0, 1)
+        pairs = torch.stack([torch.cos(angle), -torch.sin(angle)], 1).flatten(0, 1)
         self.forward = torch.cat([torch.ones(1, depth), pairs]).float()
         self.inverse = (torch.cat([torch.ones(1, depth), 2 * pairs]).T / length).float()
-        tap = turn * half[:, None] * (torch.arange(weight.shape[2]) - reach)
-        real = torch.einsum("fk,oikhw->foihw", torch.cos(tap), weight)
-        imaginary = torch.einsum("fk,oikhw->foihw", torch.sin(tap), weight)
+        tap = torch.exp(1j * turn * half[:, None] * (torch.arange(weight.shape[2]) - reach))
         # A complex product, real and imaginary part of the output side by side: one kernel for either of the input.
         kernels = [weight.sum(2)]
-        for a, b in zip(real, imaginary, strict=True):
-            kernels += [torch.cat([a, b]), torch.cat([-b, a])]
+        for one in torch.einsum("fk,oikhw->foihw", tap, weight.to(tap.dtype)):
+            kernels += [torch.cat([one.real, one.imag]), torch.cat([-one.imag, one.real])]
         self.kernels = [kernel.to(torch.float32, memory_format=LAST_2D) for kernel in kernels]
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -177,7 +166,7 @@ class _DepthFourier:
 def _along_depth(x: Tensor, coefficients: Tensor) -> Tensor:
     """(1, C, D, H, W) channels last and (N, D) -> (N, C, H, W) float32 channels last."""
     channels, _, height, width = x.shape[1:]
-    out = torch.empty((len(coefficients), height, width * channels), device=x.device)
+    out = torch.empty((len(coefficients), height, width * channels))
     lines = x[0].permute(1, 2, 3, 0).flatten(2)
     for first in range(0, height, ROWS):
         part = lines[:, first : first + ROWS].float()
@@ -206,17 +195,12 @@ class _OneChannel:
 def sample(volume: Tensor, places: Tensor) -> Tensor:
     """Trilinear samples of a volume, as ``grid_sample`` with align_corners=False and zeros outside.
 
-    Args:
-        volume: (C, D, H, W).
-        places: (D', H', W', 3) x, y, z; the volume's outermost edges are at -1 and 1.
-
-    Returns:
-        (1, D' C, H', W') channels last: depth after depth, the channels of each.
+    (C, D, H, W) and places (D', H', W', 3) x, y, z -> (1, D' C, H', W') channels last: depth after depth, the channels
+    of each. The volume's outermost edges are at -1 and 1.
     """
     size, shape = volume.shape[1:], places.shape[1:3]
     places = places.permute(1, 2, 0, 3).reshape(-1, 3)
     index, weight = torch.zeros((len(places), 1), dtype=torch.int64), torch.ones((len(places), 1))
-    index, weight = index.to(places.device), weight.to(places)
     for n, axis in zip(size, (2, 1, 0), strict=True):
         cell = ((places[:, axis] + 1) * n - 1) / 2
         low = cell.floor()
@@ -233,16 +217,12 @@ def sample(volume: Tensor, places: Tensor) -> Tensor:
 def _candidates(compressed: Tensor, shift: Tensor, driving: Tensor, source: Tensor, dtype: torch.dtype) -> Tensor:
     """Input of the hourglass (1, 22 + 22 * 4, D, H, W) channels last: all heatmaps, then all warped volumes.
 
-    Args:
-        compressed: (4, D, H, W).
-        shift: (22, 3) from driving to source, the background's first.
-        driving: (21, 3).
-        source: (21, 3).
-        dtype: of the result.
+    ``compressed`` (4, D, H, W) is what is warped; ``shift`` (22, 3) from the keypoints ``driving`` (21, 3) to those of
+    the ``source`` (21, 3), the background's first; ``dtype`` that of the result.
     """
     channels, *size = compressed.shape
     count = len(shift)
-    out = torch.empty((*size, count * (1 + channels)), dtype=dtype, device=compressed.device)
+    out = torch.empty((*size, count * (1 + channels)), dtype=dtype)
     out[..., 0] = 0  # the background has no heatmap
     out[..., 1:count] = _gaussians(driving, size) - _gaussians(source, size)
     along_z, along_y, along_x = (_interpolation(n, shift[:, axis]) for n, axis in zip(size, (2, 1, 0), strict=True))
@@ -255,26 +235,16 @@ def _candidates(compressed: Tensor, shift: Tensor, driving: Tensor, source: Tens
 
 def _interpolation(n: int, shift: Tensor) -> Tensor:
     """(K,) shifts -> (K, n, n): the matrix that samples n cells at their own places plus the shift, linearly."""
-    places = torch.linspace(-1, 1, n, device=shift.device) + shift[:, None]
+    places = torch.linspace(-1, 1, n) + shift[:, None]
     cells = ((places + 1) * n - 1) / 2
-    distance = (cells[:, :, None] - torch.arange(n, device=shift.device)).abs()
+    distance = (cells[:, :, None] - torch.arange(n)).abs()
     return (1 - distance).clamp(min=0)
 
 
 def _gaussians(keypoints: Tensor, size: list[int]) -> Tensor:
     """(K, 3) -> (D, H, W, K), see ``dense_motion.gaussians``."""
-    z, y, x = (
-        torch.exp(-0.5 * (torch.linspace(-1, 1, n, device=keypoints.device)[:, None] - keypoints[:, axis]) ** 2
-                  / KEYPOINT_VARIANCE)
-        for n, axis in zip(size, (2, 1, 0), strict=True)
-    )  # fmt: skip
+    distances = (
+        torch.linspace(-1, 1, n)[:, None] - keypoints[:, axis] for n, axis in zip(size, (2, 1, 0), strict=True)
+    )
+    z, y, x = (torch.exp(-0.5 * distance**2 / KEYPOINT_VARIANCE) for distance in distances)
     return (z[:, None] * y)[:, :, None] * x
-
-
-def _block(block: nn.Module) -> tuple[Tensor, Tensor]:
-    assert isinstance(block, ConvBlock)
-    return normalised(block.conv, block.norm)
-
-
-def _cast3d(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    return weight.to(dtype, memory_format=LAST_3D), bias.to(dtype)

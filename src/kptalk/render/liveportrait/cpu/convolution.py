@@ -1,10 +1,11 @@
-"""Weights of trained layers made ready for inference: fewer layers, fewer multiplications, the same result."""
+"""Convolutions made ready for inference: weights of trained layers, fewer layers, fewer multiplications."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def weight_and_bias(conv: nn.Module) -> tuple[Tensor, Tensor]:
@@ -14,32 +15,43 @@ def weight_and_bias(conv: nn.Module) -> tuple[Tensor, Tensor]:
     return weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
 
 
-def normalised(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
+def folded(conv: nn.Module | Tensor, norm: nn.Module | Tensor) -> tuple[Tensor, Tensor]:
     """Weight and bias of a convolution that does what ``conv`` and then the trained batch normalisation do."""
+    assert isinstance(conv, nn.Conv2d | nn.Conv3d)
     assert isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    weight, bias = weight_and_bias(conv)
-    scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
-    folded = weight * scale.view(-1, *[1] * (weight.dim() - 1))
-    return folded, (bias - norm.running_mean) * scale + norm.bias.detach()
+    return weight_and_bias(fuse_conv_bn_eval(conv.eval(), norm.eval()))
 
 
-class RowPairs:
-    """A 3 x 3 (x 3) convolution, channels last, two rows of the output at a time: F(2, 3) of Winograd.
-
-    Two rows take four convolutions of a single row in place of six. In bfloat16 the sums cost a little precision.
+class Conv:
+    """A convolution that keeps the size, channels last.
 
     Args:
-        weight: (O, C, [3,] 3, 3).
+        weight: (O, C, [k,] k, k).
         bias: (O,).
         dtype: of the arithmetic.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
         flat = weight.dim() == 4
-        self.format = torch.channels_last if flat else torch.channels_last_3d
         self.convolve = F.conv2d if flat else F.conv3d
+        self.format = torch.channels_last if flat else torch.channels_last_3d
+        self.weight, self.bias = weight.to(dtype, memory_format=self.format), bias.to(dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(1, C, [D,] H, W) -> (1, O, [D,] H, W); beyond the borders there are zeros."""
+        return self.convolve(x, self.weight, self.bias, padding=self.weight.shape[-1] // 2)
+
+
+class WinogradConv:
+    """A 3 x 3 (x 3) ``Conv``, two rows of the output at a time: F(2, 3) of Winograd.
+
+    Two rows take four convolutions of a single row in place of six. In bfloat16 the sums cost a little precision.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
+        flat = weight.dim() == 4
+        self.convolve = F.conv2d if flat else F.conv3d
+        self.format = torch.channels_last if flat else torch.channels_last_3d
         self.padding: tuple[int, ...] = (0, 1) if flat else (1, 0, 1)
         above, middle, below = torch.split(weight.double(), 1, -2)
         kernels = (above, (above + middle + below) / 2, (above - middle + below) / 2, below)
@@ -60,7 +72,7 @@ class RowPairs:
         )
         total += self.bias
         shape = (1, len(self.bias), *x.shape[2:])
-        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=self.format)
+        out = torch.empty(shape, dtype=x.dtype, memory_format=self.format)
         out[..., ::2, :] = top.add_(total).add_(difference)
         out[..., 1::2, :] = total.sub_(difference).sub_(bottom)
         return out
