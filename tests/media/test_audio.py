@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.media.recordings import tone, write_clip, write_sound
+from recordings import tone, write_clip, write_sound
 
 from kptalk.errors import AudioError
 from kptalk.media.audio import Speech

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.media.recordings import tone, write_clip, write_sound
+from recordings import tone, write_clip, write_sound
 
 from kptalk.errors import InputError
 from kptalk.media.clip import probe, read_frames

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.media.recordings import read_sound, tone
+from recordings import read_sound, tone
 
 from kptalk.errors import OptionError, OutputError
 from kptalk.media.audio import Speech
