@@ -18,7 +18,7 @@ from common import portrait, recording
 from motion import track
 
 from kptalk import Motion, Options, Pipeline, Speech
-from kptalk.face.topology import lid_opening, lip_opening
+from kptalk.face.measures import lid_opening, lip_opening
 
 
 def main() -> None:

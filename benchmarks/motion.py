@@ -37,7 +37,7 @@ from kptalk.evaluate.statistics import bootstrap_mean
 from kptalk.face.find import find_portrait
 from kptalk.face.geometry import rotation_angles
 from kptalk.face.landmarks import FaceMesh
-from kptalk.face.topology import gaze, lid_opening, lip_opening
+from kptalk.face.measures import gaze, lid_opening, lip_opening
 from kptalk.media import read_frames
 from kptalk.motion.control import Control
 from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP
@@ -74,7 +74,7 @@ def track(frames: Iterable[NDArray[np.uint8]]) -> Meshes:
     lost = np.full((478, 3), np.nan, np.float32)
     with FaceMesh(video=True) as mesh:
         found = [mesh(frame) for frame in frames]
-    return np.stack([faces[0].landmarks if faces else lost for faces in found])
+    return np.stack([face.landmarks if face else lost for face in found])
 
 
 def opened(folder: Path) -> list[ValClip]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from kptalk.face.geometry import rotation_angles
 from kptalk.face.landmarks import FaceMesh
-from kptalk.face.topology import lid_opening, lip_opening
+from kptalk.face.measures import lid_opening, lip_opening
 from kptalk.media.clip import read_frames
 from kptalk.media.image import read_image
 from kptalk.motion.facemesh.space import FaceMeshSpace
@@ -31,7 +31,7 @@ def tracks(space: FaceMeshSpace, frames: list[np.ndarray]) -> dict[str, np.ndarr
     """Lip opening, lids and pose of every frame."""
     with FaceMesh(video=True) as mesh:
         found = [mesh(frame) for frame in frames]
-    landmarks = np.stack([faces[0].landmarks for faces in found])
+    landmarks = np.stack([face.landmarks for face in found])
     scale, rotation, translation = space.pose(landmarks)
     meshes = (landmarks - translation[:, None]) / scale[:, None, None] @ np.swapaxes(rotation, -1, -2)
     return {

@@ -24,7 +24,8 @@ from kptalk.face.find import find_portrait
 from kptalk.face.framing import crop_framing
 from kptalk.face.geometry import rotation_angles, rotation_matrix
 from kptalk.face.landmarks import FaceMesh
-from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER, LIPS_OUTER, lid_opening, lip_opening
+from kptalk.face.measures import lid_opening, lip_opening
+from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER, LIPS_OUTER
 from kptalk.media.clip import read_frames
 from kptalk.media.image import read_image
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace, to_head_frame
@@ -61,7 +62,7 @@ def load_driver(path: Path, space: FaceMeshSpace) -> Driver:
     pictures = [cv2.resize(f, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for f in read_frames(path, Fraction(25))]
     frames = np.stack(pictures)
     with FaceMesh(video=True) as mesh:
-        landmarks = np.stack([mesh(frame)[0].landmarks for frame in frames])
+        landmarks = np.stack([mesh(frame).landmarks for frame in frames])
     scale, rotation, translation = space.pose(landmarks)
     meshes = (landmarks - translation[:, None]) / scale[:, None, None] @ np.swapaxes(rotation, -1, -2)
     gap, opening = lip_opening(meshes), lid_opening(meshes).mean(1)
@@ -156,7 +157,7 @@ def self_reenactment(
             scores["ssim"].append(structural_similarity(frame[box], real[box], channel_axis=2))
             seen, truth = detector(frame), detector(real)
             if seen and truth:
-                a, b = seen[0].landmarks, truth[0].landmarks
+                a, b = seen.landmarks, truth.landmarks
                 width = np.linalg.norm(b[234, :2] - b[454, :2]) / 100
                 distance = np.linalg.norm(a[:, :2] - b[:, :2], axis=1) / width
                 for name, part in (("lmd", slice(None)), ("lips", LIPS), ("lids", LIDS)):
@@ -257,10 +258,10 @@ def row_8(renderer: MeshRenderer, space: FaceMeshSpace, states: dict[str, Prepar
                 meshes = space.vertices(source, driven)
                 usual = lid_opening(state.portrait.face.landmarks).mean()
                 for i, frame in enumerate(draw(renderer, state, driven)):
-                    faces = detector(frame)
-                    if not faces:
+                    face = detector(frame)
+                    if not face:
                         continue
-                    read = faces[0].landmarks
+                    read = face.landmarks
                     gap = float(lip_opening(read)) / source.unit
                     if i < len(chosen):
                         lips.setdefault(name, []).append(gap)

@@ -54,7 +54,7 @@ def main() -> None:
         shown = [photo, *list(islice(frames, last))[arguments.first :: arguments.every]]
         with FaceMesh() as mesh:
             found = mesh(photo)
-        box = found[0].box if found else (0.0, 0.0, float(photo.shape[1]), float(photo.shape[0]))
+        box = found.box if found else (0.0, 0.0, float(photo.shape[1]), float(photo.shape[0]))
         rows.append(np.concatenate([part(frame, arguments.zoom, box, arguments.side) for frame in shown], 1))
     widest = max(row.shape[1] for row in rows)
     Image.fromarray(np.concatenate([np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows])).save(

@@ -254,7 +254,7 @@ def test_of_several_faces_the_largest_speaks_with_a_warning(animate, tmp_path):
     assert str(tmp_path / "out.mp4") in out
     assert len(err.splitlines()) == 1
     assert err.startswith("kptalk: warning: 2 faces found")
-    assert "--face" in err
+    assert "using the largest" in err
     status, _, err = animate("--face", "1", "--overwrite", "--quiet", portrait=tmp_path / "both.png")
     assert (status, err) == (0, "")
     assert refused(animate("--face", "3", "--overwrite", portrait=tmp_path / "both.png"), "face 3", "2 found")

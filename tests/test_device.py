@@ -30,7 +30,7 @@ def test_devices_that_are_not_here_are_refused(name, there):
     if there():
         assert pick_device(name).type == name
     else:
-        with pytest.raises(OptionError, match="--device cpu"):
+        with pytest.raises(OptionError, match="use cpu"):
             pick_device(name)
 
 

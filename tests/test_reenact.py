@@ -14,7 +14,7 @@ from kptalk.errors import AudioError, FaceNotFound, ImageError, InputError, Moti
 from kptalk.face import follow
 from kptalk.face.geometry import rotation_angles
 from kptalk.face.landmarks import FaceMesh
-from kptalk.face.topology import lip_opening
+from kptalk.face.measures import lip_opening
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
 from kptalk.methods import facemesh
@@ -59,7 +59,7 @@ def video(space, portrait, tmp_path, monkeypatch):
             def __call__(self, image):
                 if image is not self.image:
                     self.frame, self.image, self.mesh = self.frame + 1, image, next(meshes)
-                return [Face(self.mesh)] if faces is None or faces[self.frame] else []
+                return Face(self.mesh) if faces is None or faces[self.frame] else None
 
         monkeypatch.setattr(follow, "FaceMesh", Tracker)
         path = tmp_path / "driver.mp4"
@@ -215,7 +215,7 @@ def test_the_first_frame_of_a_clip_follows_the_clip(space, shared_data):
     frames = np.concatenate(list(pipeline.reenact(pictures[0], path).frames()))
     assert frames.shape == pictures.shape
     with FaceMesh(video=True) as mesh:
-        drawn = np.stack([mesh(frame)[0].landmarks for frame in frames])
+        drawn = np.stack([mesh(frame).landmarks for frame in frames])
     assert np.corrcoef(lip_opening(real), lip_opening(drawn))[0, 1] > 0.95
     turned = [rotation_angles(space.pose(landmarks)[1]) for landmarks in (real, drawn)]
     assert np.abs(turned[0] - turned[1]).mean() < 1.0

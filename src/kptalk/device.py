@@ -25,7 +25,7 @@ def pick_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = next(kind for kind, here in available.items() if here)
     if not available[name]:
-        raise OptionError(f"device {name} is not available with torch {torch.__version__}: use --device cpu")
+        raise OptionError(f"device {name} is not available with torch {torch.__version__}: use cpu")
     return torch.device(name)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from safetensors.numpy import save
 from kptalk.errors import MotionError, OutputError
 
 Array = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Image = NDArray[np.uint8]
 
 N_KEYPOINTS = 21  # of the spaces facemesh and liveportrait

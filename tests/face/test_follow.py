@@ -21,7 +21,7 @@ def frames(shared_data):
 @pytest.fixture(scope="module")
 def landmarks(frames):
     with FaceMesh(video=True) as mesh:
-        return [mesh(frame)[0].landmarks for frame in frames]
+        return [mesh(frame).landmarks for frame in frames]
 
 
 def placed(picture, x, y, width=1280, height=720):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kptalk.face.framing import CROP_SIZE, LONGEST_FULL, crop_framing, full_framing, square_around
+from kptalk.face.framing import CROP_SIZE, LONGEST_FULL, crop_framing, full_framing, square_in_photo
 from kptalk.types import Face, Portrait
 
 
@@ -57,7 +57,7 @@ def test_frames_lie_in_the_photo_pixel_for_pixel(given_portrait, seed):
 @given(portraits())
 def test_square_stays_inside_and_holds_the_middle_of_the_face(given_portrait):
     height, width = given_portrait.image.shape[:2]
-    x, y, side = square_around(given_portrait.face, width, height)
+    x, y, side = square_in_photo(given_portrait.face, width, height)
     assert 0 <= x <= x + side <= width
     assert 0 <= y <= y + side <= height
     assert side >= min(height, width, 64)
@@ -100,7 +100,7 @@ def test_size_is_the_longest_side(size, expected):
 
 
 def test_a_face_that_a_large_photo_leaves_few_pixels_is_warned_of():
-    with pytest.warns(UserWarning, match="--output crop"):
+    with pytest.warns(UserWarning, match="crop to the face"):
         full_framing(portrait(400, 4000, 100, 120, 100))
 
 

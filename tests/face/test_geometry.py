@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kptalk.face.geometry import align, rotation_angles, rotation_matrix
+from kptalk.face.geometry import align, rotation_angles, rotation_matrix, smoothstep
 
 ANGLES = st.tuples(st.floats(-80, 80), st.floats(-80, 80), st.floats(-170, 170))
 
@@ -109,3 +109,9 @@ def test_align_is_the_best_similarity():
     for _ in range(200):
         nearby = rotation_matrix(rotation_angles(matrix) + rng.normal(0, 0.5, 3))
         assert error(scale * (1 + rng.normal(0, 0.01)), nearby, shift + rng.normal(0, 0.01, 3)) >= best
+
+
+def test_smoothstep_is_flat_at_both_ends():
+    assert np.allclose(smoothstep(np.array([-1, 0, 0.25, 0.5, 1, 7])), [0, 0, 0.15625, 0.5, 1, 1])
+    assert smoothstep(np.float32([0.001, 0.999])) == pytest.approx([0, 1], abs=1e-5)
+    assert smoothstep(np.float32([0.3])).dtype == np.float32

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -11,7 +12,9 @@ import pytest
 from media_shared import clip_landmarks
 from skimage import data
 
-from kptalk.face.landmarks import FaceMesh, detect_boxes, native_stderr_silenced
+from kptalk.face.find import find_portrait
+from kptalk.face.landmarks import FaceMesh, detect_boxes, segment_person
+from kptalk.face.notices import expected_notices, silenced_notices
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +24,8 @@ def face():
 
 def test_landmarks_scale_with_the_picture(face):
     with FaceMesh() as mesh:
-        small = mesh(face)[0].landmarks
-        large = mesh(cv2.resize(face, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC))[0].landmarks
+        small = mesh(face).landmarks
+        large = mesh(cv2.resize(face, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)).landmarks
     assert small.shape == (478, 3)
     assert small.dtype == np.float32
     assert np.abs(large / 2 - small).mean() < 1.5
@@ -30,7 +33,7 @@ def test_landmarks_scale_with_the_picture(face):
 
 def test_nothing_where_there_is_no_face():
     with FaceMesh() as mesh:
-        assert mesh(np.zeros((200, 200, 3), np.uint8)) == []
+        assert mesh(np.zeros((200, 200, 3), np.uint8)) is None
 
 
 def test_strided_pictures_are_taken(face):
@@ -38,22 +41,12 @@ def test_strided_pictures_are_taken(face):
         assert mesh(face[:, ::-1])
 
 
-def test_larger_faces_come_first(face):
-    two = np.full((450, 750, 3), 128, np.uint8)
-    two[:300, :300] = face
-    two[:, 300:] = cv2.resize(face, (450, 450))
-    with FaceMesh(max_faces=2) as mesh:
-        found = mesh(two)
-    assert len(found) == 2
-    assert found[0].box[0] > 300 > found[1].box[0]
-
-
 def test_boxes_of_the_detectors_hold_the_face(face):
     boxes = detect_boxes(face)
     assert boxes.shape[1] == 4
     x0, y0, x1, y1 = boxes[0]
     with FaceMesh() as mesh:
-        nose = mesh(face)[0].landmarks[1]
+        nose = mesh(face).landmarks[1]
     assert x0 < nose[0] < x1
     assert y0 < nose[1] < y1
     assert detect_boxes(np.zeros((100, 100, 3), np.uint8)).shape == (0, 4)
@@ -66,10 +59,38 @@ def test_video_follows_the_face(shared_data):
     assert steps.max() < 12
 
 
-def test_nothing_is_written_to_the_terminal():
+def test_a_person_is_told_from_the_background(face):
+    person = segment_person(face)
+    assert person.shape == (300, 300)
+    assert person.dtype == np.float32
+    assert person[80:160, 110:160].mean() > 0.95
+    assert person[:40, -40:].mean() < 0.05
+
+
+def test_the_library_leaves_the_error_stream_of_the_process_alone(face, capfd):
+    written, started = 0, threading.Event()
+
+    def write():
+        nonlocal written
+        while not started.wait(0.002):
+            os.write(2, b"tick\n")
+            written += 1
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(write)
+        try:
+            find_portrait(face)
+        finally:
+            started.set()
+    assert written > 10
+    assert capfd.readouterr().err.count("tick\n") == written
+
+
+def test_a_program_can_silence_the_notices():
     code = (
-        "from skimage import data; from kptalk.face.find import find_portrait; import kptalk;"
-        "find_portrait(data.astronaut())"
+        "from skimage import data; from kptalk.face.find import find_portrait;"
+        "from kptalk.face.notices import silenced_notices\n"
+        "with silenced_notices(): find_portrait(data.astronaut())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("", "")
@@ -77,10 +98,11 @@ def test_nothing_is_written_to_the_terminal():
 
 def test_two_threads_that_silence_leave_the_error_stream_open(capfd):
     def silence(_):
-        with native_stderr_silenced():
+        with expected_notices():
             os.write(2, b"noise")
 
-    with ThreadPoolExecutor(8) as pool:
+    with silenced_notices(), ThreadPoolExecutor(8) as pool:
         list(pool.map(silence, range(200)))
-    os.write(2, b"heard")
+    with expected_notices():
+        os.write(2, b"heard")
     assert capfd.readouterr().err == "heard"

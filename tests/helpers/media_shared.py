@@ -17,7 +17,7 @@ from kptalk.types import Portrait
 def clip_landmarks(path: Path, seconds: float) -> np.ndarray:
     """(T, 478, 3) of the first seconds at 25 fps."""
     with FaceMesh(video=True) as mesh:
-        return np.stack([mesh(frame)[0].landmarks for frame in read_frames(path, Fraction(25), end=seconds)])
+        return np.stack([mesh(frame).landmarks for frame in read_frames(path, Fraction(25), end=seconds)])
 
 
 @cache

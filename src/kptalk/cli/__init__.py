@@ -18,6 +18,7 @@ from kptalk.cli.reenact import reenact
 from kptalk.cli.train import prepare, train
 from kptalk.cli.weights import app as weights
 from kptalk.errors import InputError, KptalkError
+from kptalk.face.notices import silenced_notices
 from kptalk.version import __version__
 
 app = typer.Typer(
@@ -41,7 +42,8 @@ def main() -> None:
     warnings.simplefilter("ignore")  # what libraries tell programmers
     warnings.filterwarnings("always", module=r"kptalk\.")
     try:
-        sys.exit(app(standalone_mode=False))  # None, or the code of a typer.Exit
+        with silenced_notices():
+            sys.exit(app(standalone_mode=False))  # None, or the code of a typer.Exit
     except KptalkError as error:
         say("error", str(error))
         sys.exit(BAD_INPUT if isinstance(error, InputError) else FAILED)

@@ -30,8 +30,8 @@ def watch(path: Path, seconds: float | None) -> Iterator[Sight]:
     """
     with FaceMesh(video=True) as mesh:
         for image in read_frames(path, FPS, end=seconds):
-            found = mesh(image)
-            yield Sight(image, found[0].landmarks if found else None)
+            face = mesh(image)
+            yield Sight(image, face.landmarks if face else None)
 
 
 def listen(path: Path, frames: int) -> NDArray[np.float32] | None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from kptalk.evaluate.metric import Sight
 from kptalk.evaluate.metrics.diversity import head_rotation
 from kptalk.evaluate.result import Tracks
-from kptalk.face.topology import lip_opening
+from kptalk.face.measures import lip_opening
 
 HEAT_SIDE = 64
 STILL_SIDE = 128

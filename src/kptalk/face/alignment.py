@@ -14,15 +14,18 @@ from functools import cached_property
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from kptalk.face.framing import CROP_SIZE, EDGES, Edge, whole_photo
+from kptalk.face.framing import CROP_SIZE, EDGES, Edge, resized, whole_photo
+from kptalk.face.geometry import smoothstep, square_around
 from kptalk.face.topology import BROWS, EYE_CORNERS, JAW, LIPS_OUTER
 from kptalk.types import Array, Face, Image, Portrait
 
 NETWORK_SIZE = 256  # pixels, side of what the networks see
-ROOM = 2.3  # side of the square, in sides of the face from the brows to the chin
+CROP_SCALE = 2.3  # side of the square, in sides of the face from the brows to the chin
 UPWARDS = 0.125  # of the side: how far the square's middle lies above the face's
 ROUND, FEATHER = 0.25, 0.12  # of the side: radius of the mask's corners, and how wide it fades
+CUBIC, REPEAT = cv2.INTER_CUBIC, cv2.BORDER_REPLICATE
 FACE = np.concatenate([JAW, BROWS, LIPS_OUTER])  # what LivePortrait's landmarks cover: nothing above the brows
 
 
@@ -37,61 +40,56 @@ class Square:
 
     def to_picture(self, size: int) -> Array:
         """(2, 3) affine matrix: pixel (column, row) of the square drawn ``size`` wide, to pixel of the picture."""
-        cosine, sine = (self.side / size * f(self.angle) for f in (np.cos, np.sin))
-        turn = np.array([[cosine, -sine], [sine, cosine]])
+        turn = self.side / size * _turn(self.angle)
         middle = np.array([self.x, self.y]) - 0.5 - turn @ [(size - 1) / 2, (size - 1) / 2]
         return np.column_stack([turn, middle]).astype(np.float32)
 
     def inside(self, points: Array) -> Array:
         """Points (..., 2) in pixels of the picture, from -0.5 to 0.5 across the square."""
-        cosine, sine = np.cos(self.angle), np.sin(self.angle)
         away = (points - np.array([self.x, self.y])) / self.side
-        placed: Array = (away @ np.array([[cosine, -sine], [sine, cosine]])).astype(np.float32)
+        placed: Array = (away @ _turn(self.angle)).astype(np.float32)
         return placed
 
 
-def square_of(face: Face, upright: bool = True, room: float = ROOM) -> Square:
+def _turn(angle: float) -> NDArray[np.float64]:
+    """(2, 2): as columns, right and down of a square turned by ``angle`` radians, clockwise."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, -sine], [sine, cosine]])
+
+
+def square_of(face: Face, upright: bool = True, scale: float = CROP_SCALE) -> Square:
     """The square around a face.
 
     Args:
         face: found in a picture.
         upright: whether the square turns with the face.
-        room: its side, in sides of the face.
+        scale: its side, in sides of the face.
     """
     points = face.landmarks[:, :2].astype(np.float64)
     down = points[LIPS_OUTER].mean(0) - points[EYE_CORNERS].mean((0, 1))
     angle = float(np.arctan2(-down[0], down[1])) if upright else 0.0
-    cosine, sine = np.cos(angle), np.sin(angle)
-    right = np.array([[cosine, -sine], [sine, cosine]])
-    level = points[FACE] @ right  # along the square's own axes
+    turn = _turn(angle)
+    level = points[FACE] @ turn  # along the square's own axes
     low, high = level.min(0), level.max(0)
-    side = room * float((high - low).max())
-    x, y = right @ ((low + high) / 2 - [0, UPWARDS * side])
+    x, y, side = square_around((*low, *high), scale)
+    x, y = turn @ (x, y - UPWARDS * side)
     return Square(float(x), float(y), side, angle)
 
 
 def cut(image: Image, square: Square, size: int) -> Image:
     """The square of a picture, (size, size, 3); beyond the picture its edge repeats."""
     finer = max(1, int(np.ceil(square.side / size)))  # reduced by areas, not by leaving pixels out
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    drawn = cv2.warpAffine(
-        image,
-        square.to_picture(finer * size),
-        (finer * size, finer * size),
-        flags=flags,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    found = cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA) if finer > 1 else drawn
-    return np.asarray(found, np.uint8)
+    large = (finer * size, finer * size)
+    matrix = square.to_picture(finer * size)
+    drawn = cv2.warpAffine(image, matrix, large, flags=CUBIC | cv2.WARP_INVERSE_MAP, borderMode=REPEAT)
+    return resized(drawn, (size, size))
 
 
 @dataclass(frozen=True)
 class AlignedFraming:
-    """What the video shows and what of it is drawn by LivePortrait.
+    """A ``Framing`` for LivePortrait: ``portrait`` is what the networks see, the upright square, 256 x 256.
 
-    ``photo`` (H, W, 3) uint8 is the still picture in the video's own size, ``portrait`` what the networks see: the
-    upright square, 256 x 256. ``square`` lies in the photo; None where the square is the whole picture. ``free`` names
-    the square's edges that may move.
+    ``square`` lies in the photo; None where the square is the whole picture.
     """
 
     photo: Image
@@ -101,9 +99,9 @@ class AlignedFraming:
 
     def frames(self, drawn: Image) -> Image:
         """Video frames (T, H, W, 3) from drawn squares (T, 512, 512, 3)."""
-        height, width = self.photo.shape[:2]
+        width = self.photo.shape[1]
         if self.square is None:
-            return drawn if drawn.shape[1:3] == (height, width) else np.stack([_resized(d, width) for d in drawn])
+            return drawn if drawn.shape[2] == width else np.stack([resized(d, (width, width)) for d in drawn])
         left, top, alpha = self._mask
         rows, columns = alpha.shape
         still = np.ascontiguousarray(self.photo[top : top + rows, left : left + columns])
@@ -113,11 +111,7 @@ class AlignedFraming:
         frames = np.repeat(self.photo[None], len(drawn), 0)
         for frame, picture in zip(frames, drawn, strict=True):
             laid = cv2.warpAffine(
-                _resized(picture, size),
-                matrix,
-                (columns, rows),
-                flags=cv2.INTER_CUBIC,
-                borderMode=cv2.BORDER_REPLICATE,
+                resized(picture, (size, size)), matrix, (columns, rows), flags=CUBIC, borderMode=REPEAT
             )
             frame[top : top + rows, left : left + columns] = cv2.blendLinear(laid, still, alpha, 1 - alpha)
         return frames
@@ -131,9 +125,8 @@ class AlignedFraming:
 def aligned_crop(portrait: Portrait, size: int | None = None) -> AlignedFraming:
     """The upright square is the picture, ``size`` pixels a side (None: 512)."""
     square = square_of(portrait.face)
-    return AlignedFraming(
-        cut(portrait.image, square, size or CROP_SIZE), _seen(portrait, square), None, frozenset(EDGES)
-    )
+    photo = cut(portrait.image, square, size or CROP_SIZE)
+    return AlignedFraming(photo, _seen(portrait, square), None, frozenset(EDGES))
 
 
 def aligned_full(portrait: Portrait, size: int | None = None) -> AlignedFraming:
@@ -149,8 +142,8 @@ def _seen(portrait: Portrait, square: Square) -> Portrait:
     """The square as the networks see it, and the face in its pixels."""
     placed = (square.inside(portrait.face.landmarks[:, :2]) + 0.5) * NETWORK_SIZE
     depth = portrait.face.landmarks[:, 2:] * np.float32(NETWORK_SIZE / square.side)
-    large = Portrait(cut(portrait.image, square, CROP_SIZE), Face(np.concatenate([placed, depth], 1)))
-    return Portrait(_resized(large.image, NETWORK_SIZE), large.face)
+    image = resized(cut(portrait.image, square, CROP_SIZE), (NETWORK_SIZE, NETWORK_SIZE))
+    return Portrait(image, Face(np.concatenate([placed, depth], 1)))
 
 
 def mask(square: Square, width: int, height: int) -> tuple[int, int, Array]:
@@ -167,12 +160,4 @@ def mask(square: Square, width: int, height: int) -> tuple[int, int, Array]:
     points = np.stack(np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5), -1)
     beyond = np.abs(square.inside(points)) - (0.5 - ROUND)
     depth = ROUND - np.linalg.norm(np.maximum(beyond, 0), axis=-1) - np.minimum(beyond.max(-1), 0)
-    share = np.clip(depth / FEATHER, 0, 1)
-    return int(left), int(top), (share * share * (3 - 2 * share)).astype(np.float32)
-
-
-def _resized(image: Image, size: int) -> Image:
-    if len(image) == size:
-        return image
-    smooth = cv2.INTER_AREA if size < len(image) else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, (size, size), interpolation=smooth), np.uint8)
+    return int(left), int(top), smoothstep(depth / FEATHER).astype(np.float32)

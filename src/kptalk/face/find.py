@@ -1,4 +1,4 @@
-"""Finds the faces in a photo, also small ones and several, and the one that is to talk."""
+"""Finding the faces in a photo, also small ones and several, and choosing the one that is to talk."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from kptalk.errors import FaceNotFound, FaceTooSmall, OptionError
+from kptalk.face.geometry import square_around
 from kptalk.face.landmarks import FaceMesh, detect_boxes
 from kptalk.face.topology import EYE_CORNERS
 from kptalk.types import Array, Face, Image, Portrait
@@ -17,7 +18,9 @@ SMALLEST = 64  # pixels of a face's longer side; below it there is nothing to an
 DETECTION_SIDE = 1280  # the detectors look at less than 200 pixels; more than this only costs time
 TILES = (1, 2, 3)  # the photo whole, then in 2 x 2 and 3 x 3 overlapping tiles, until a face is found
 LONGEST_ROW = 10  # times as many tiles along a panorama's long side, at most
-ROOM = 2.4  # side of the crop given to FaceMesh, in sides of the detected box
+CROP_SCALE = 2.4  # side of the crop given to FaceMesh, in sides of the detected box
+SMALLEST_CROP = 8  # pixels; of a box at the photo's edge less may be left
+MESH_SIDE = 640  # pixels, to which the crop is enlarged
 
 
 def find_faces(image: Image) -> list[Face]:
@@ -32,7 +35,7 @@ def find_faces(image: Image) -> list[Face]:
 def find_portrait(image: Image, number: int | None = None) -> Portrait:
     """The face that is to talk: number ``number`` from the left (1 is the first), or the largest.
 
-    Warns if there are several faces and none was asked for.
+    Warns if there are several faces and no number is given.
 
     Raises:
         FaceNotFound: no face, or not a human one.
@@ -47,23 +50,22 @@ def find_portrait(image: Image, number: int | None = None) -> Portrait:
             "use a photo in which the face is upright, unobstructed and turned to the camera"
         )
     if number is not None and not 1 <= number <= len(faces):
-        raise OptionError(f"face {number} was asked for, but {len(faces)} found: give 1 to {len(faces)}, from the left")
+        raise OptionError(f"face {number} requested, but only {len(faces)} found (1 is the leftmost)")
     if number is None:
-        number = 1 + int(np.argmax([_side(face) for face in faces]))
+        number = 1 + int(np.argmax([square_around(face.box)[2] for face in faces]))
         if len(faces) > 1:
             warnings.warn(
-                f"{len(faces)} faces found, the largest is used: number {number} from the left; choose with --face N",
+                f"{len(faces)} faces found, using the largest (number {number} from the left)",
                 stacklevel=2,
             )
     face = faces[number - 1]
+    side = square_around(face.box)[2]
     if abs(_tilt(face)) > MOST_TILT:
         raise FaceNotFound(
             f"the face is turned by {_tilt(face):.0f} degrees in the picture: rotate the photo until it is upright"
         )
-    if _side(face) < SMALLEST:
-        raise FaceTooSmall(
-            f"the face is {_side(face):.0f} pixels large, at least {SMALLEST} are needed: use a larger photo"
-        )
+    if side < SMALLEST:
+        raise FaceTooSmall(f"the face is {side:.0f} pixels large, at least {SMALLEST} are needed: use a larger photo")
     return Portrait(image, face)
 
 
@@ -71,11 +73,6 @@ def _tilt(face: Face) -> float:
     """Degrees by which the line between the eyes is turned in the picture, clockwise."""
     left, right = face.landmarks[EYE_CORNERS, :2].mean(1)
     return float(np.degrees(np.arctan2(right[1] - left[1], right[0] - left[0])))
-
-
-def _side(face: Face) -> float:
-    x0, y0, x1, y1 = face.box
-    return max(x1 - x0, y1 - y0)
 
 
 def _boxes(image: Image, tiles: int) -> Array:
@@ -102,30 +99,28 @@ def _boxes(image: Image, tiles: int) -> Array:
 
 def _faces_in_boxes(image: Image, boxes: Array) -> list[Face]:
     """FaceMesh on an enlarged crop around every box; overlapping results count once."""
-    height, width = image.shape[:2]
     faces: list[Face] = []
     if not len(boxes):
         return faces
     with FaceMesh(confidence=0.3) as mesh:
-        for x0, y0, x1, y1 in boxes:
-            cx, cy, half = (x0 + x1) / 2, (y0 + y1) / 2, ROOM / 2 * max(x1 - x0, y1 - y0)
-            if any(_inside(face, cx, cy) for face in faces):
+        for box in boxes:
+            x, y, side = square_around(box, CROP_SCALE)
+            if any(_contains(face, x, y) for face in faces):
                 continue
-            left, top = max(0, int(cx - half)), max(0, int(cy - half))
-            crop = image[top : min(height, int(cy + half)), left : min(width, int(cx + half))]
-            if min(crop.shape[:2]) < 8:
+            left, top = max(0, int(x - side / 2)), max(0, int(y - side / 2))
+            crop = image[top : max(0, int(y + side / 2)), left : max(0, int(x + side / 2))]
+            if min(crop.shape[:2]) < SMALLEST_CROP:
                 continue
-            factor = 640 / max(crop.shape[:2])
+            factor = MESH_SIDE / max(crop.shape[:2])
             smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-            seen = cv2.resize(crop, None, fx=factor, fy=factor, interpolation=smooth)
-            for found in mesh(seen)[:1]:
-                offset = np.array([left, top, 0], np.float32)
-                face = Face(found.landmarks / np.float32(factor) + offset)
-                if _inside(face, cx, cy):
+            found = mesh(cv2.resize(crop, None, fx=factor, fy=factor, interpolation=smooth))
+            if found:
+                face = Face(found.landmarks / np.float32(factor) + np.array([left, top, 0], np.float32))
+                if _contains(face, x, y):
                     faces.append(face)
     return faces
 
 
-def _inside(face: Face, x: float, y: float) -> bool:
+def _contains(face: Face, x: float, y: float) -> bool:
     x0, y0, x1, y1 = face.box
     return x0 <= x <= x1 and y0 <= y <= y1

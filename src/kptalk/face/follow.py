@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from collections.abc import Sequence
 
 import numpy as np
 
+from kptalk.face.geometry import square_around
 from kptalk.face.landmarks import FaceMesh, detect_boxes
 from kptalk.types import Array, Face, Image
 
-ROOM = 2.4  # side of the window given to FaceMesh, in sides of the face
-ASTRAY = 0.15  # of the window's side: how far the face may be from its middle
+CROP_SCALE = 2.4  # side of the window given to FaceMesh, in sides of the face
+SMALLEST_CROP = 8  # pixels
+RECENTER_AT = 0.15  # of the window's side: how far the face may be from its middle
+RESCALE_AT = 1.4  # times as large or small as when the window was placed
 SETTLING = 3  # more looks at the first frame: each begins where the last one found the face, the first at a mere box
-GROWN = 1.4  # times as large or small as when the window was placed
 
 
 class FaceFollower:
@@ -30,56 +32,48 @@ class FaceFollower:
     def __enter__(self) -> FaceFollower:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._mesh.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._mesh.__exit__()
 
     def __call__(self, image: Image) -> Face | None:
         """The face in the next frame, (H, W, 3) uint8 RGB; None where there is none."""
-        if self._window is None:
-            if found := self._seen(image):
-                return found[0]
-        elif face := self._look(image):
+        face = self._track(image) if self._window is None else self._track_in_window(image)
+        if face:
             return face
         boxes = detect_boxes(image)
         if not len(boxes):
             return None
-        self._place(boxes[np.argmax((boxes[:, 2:] - boxes[:, :2]).max(1))])
-        return self._look(image)
+        self._place_window(boxes[np.argmax((boxes[:, 2:] - boxes[:, :2]).max(1))])
+        return self._track_in_window(image)
 
-    def _place(self, box: Array) -> None:
-        """Put the window around a box (x0, y0, x1, y1)."""
-        x0, y0, x1, y1 = map(float, box)
-        side = round(ROOM * max(x1 - x0, y1 - y0))
-        self._window = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2), side
+    def _place_window(self, box: Sequence[float] | Array) -> None:
+        x, y, side = square_around(box, CROP_SCALE)
+        side = round(side)
+        self._window = round(x - side / 2), round(y - side / 2), side
         self._mesh(np.zeros((64, 64, 3), np.uint8))  # else it would look where the face was in another window
         self._settled = False
 
-    def _seen(self, picture: Image) -> list[Face]:
+    def _track(self, picture: Image) -> Face | None:
         """What FaceMesh finds in the next picture."""
-        found = self._mesh(picture)
-        if found and not self._settled:
+        face = self._mesh(picture)
+        if face and not self._settled:
             for _ in range(SETTLING):
-                found = self._mesh(picture) or found
-        self._settled = bool(found)
-        return found
+                face = self._mesh(picture) or face
+        self._settled = face is not None
+        return face
 
-    def _look(self, image: Image) -> Face | None:
+    def _track_in_window(self, image: Image) -> Face | None:
         """The face in the window, which is moved where the face is about to leave it."""
         assert self._window is not None
         left, top, side = self._window
-        x, y = max(left, 0), max(top, 0)
-        cut = image[y : top + side, x : left + side]
-        if min(cut.shape[:2]) < 8:
-            return None
-        found = self._seen(cut)
+        offset = np.array([max(left, 0), max(top, 0), 0])
+        cut = image[offset[1] : top + side, offset[0] : left + side]
+        found = self._track(cut) if min(cut.shape[:2]) >= SMALLEST_CROP else None
         if not found:
             return None
-        face = Face(found[0].landmarks + np.array([x, y, 0], np.float32))
-        x0, y0, x1, y1 = face.box
-        astray = max(abs((x0 + x1) / 2 - left - side / 2), abs((y0 + y1) / 2 - top - side / 2))
-        grown = ROOM * max(x1 - x0, y1 - y0) / side
-        if astray > ASTRAY * side or not 1 / GROWN < grown < GROWN:
-            self._place(np.array(face.box, np.float32))
+        face = Face(found.landmarks + offset.astype(np.float32))
+        x, y, wanted = square_around(face.box, CROP_SCALE)
+        away = max(abs(x - left - side / 2), abs(y - top - side / 2))
+        if away > RECENTER_AT * side or not 1 / RESCALE_AT < wanted / side < RESCALE_AT:
+            self._place_window(face.box)
         return face

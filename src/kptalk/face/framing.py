@@ -1,4 +1,4 @@
-"""The part of a photo that is drawn anew, its size, and the way back into the photo."""
+"""What a video shows: the part of a photo that is drawn anew, its size, and the way back into the photo."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Literal, Protocol
 import cv2
 import numpy as np
 
+from kptalk.face.geometry import square_around
 from kptalk.types import Face, Image, Portrait
 
-ROOM = 2.4  # side of the square around a face, in sides of the face: hair, neck and shoulders
+CROP_SCALE = 2.4  # side of the square around a face, in sides of the face: hair, neck and shoulders
 SMALLEST_DRAWN = 64  # pixels of a face's longer side, below which a reduced photo is worth a warning
 LONGEST_FULL = 1280  # pixels; a larger photo is reduced to this for the video unless the user wants another size
 CROP_SIZE = 512  # pixels, the papers' size
@@ -21,7 +22,11 @@ EDGES: tuple[Edge, ...] = ("left", "right", "top", "bottom")
 
 
 class Framing(Protocol):
-    """What the video shows: ``photo`` (H, W, 3) uint8; of it ``portrait`` is drawn, whose edges ``free`` may move."""
+    """What the video shows and what of it moves.
+
+    ``photo`` (H, W, 3) uint8 is the still picture in the video's own size; ``portrait`` is what the renderer draws, and
+    ``free`` names its edges that are the picture's own: only there may it move.
+    """
 
     @property
     def photo(self) -> Image: ...
@@ -33,17 +38,12 @@ class Framing(Protocol):
     def free(self) -> Collection[Edge]: ...
 
     def frames(self, drawn: Image) -> Image:
-        """Video frames (T, H, W, 3) uint8 from what was drawn."""
+        """Video frames (T, H, W, 3) uint8 from drawn portraits (T, h, w, 3)."""
 
 
 @dataclass(frozen=True)
 class PhotoFraming:
-    """What the video shows and what of it moves.
-
-    ``photo`` (H, W, 3) uint8 is the still picture in the video's own size; ``portrait`` is the part of it that is
-    drawn, whose left upper corner lies at ``(x, y)`` of the photo. ``free`` names the part's edges that are the
-    picture's own (left, right, top, bottom): only there may it move.
-    """
+    """A ``Framing`` whose portrait is a part of the photo, pixel for pixel, with its upper left corner at (x, y)."""
 
     photo: Image
     portrait: Portrait
@@ -52,7 +52,7 @@ class PhotoFraming:
     free: frozenset[Edge]
 
     def frames(self, drawn: Image) -> Image:
-        """Video frames (T, H, W, 3) from drawn portraits (T, h, w, 3): they lie in the photo pixel for pixel."""
+        """See ``Framing``."""
         height, width = drawn.shape[1:3]
         if self.photo.shape[:2] == (height, width):
             return drawn
@@ -61,12 +61,12 @@ class PhotoFraming:
         return frames
 
 
-def square_around(face: Face, width: int, height: int) -> tuple[int, int, int]:
+def square_in_photo(face: Face, width: int, height: int) -> tuple[int, int, int]:
     """The square of a photo that is drawn, as left, top and side: moved, then shrunk, to stay inside the photo."""
-    x0, y0, x1, y1 = face.box
-    side = round(min(ROOM * max(x1 - x0, y1 - y0), width, height))
-    left = round(np.clip((x0 + x1 - side) / 2, 0, width - side))
-    top = round(np.clip((y0 + y1 - side) / 2, 0, height - side))
+    x, y, wanted = square_around(face.box, CROP_SCALE)
+    side = round(min(wanted, width, height))
+    left = round(np.clip(x - side / 2, 0, width - side))
+    top = round(np.clip(y - side / 2, 0, height - side))
     return left, top, side
 
 
@@ -77,7 +77,7 @@ def full_framing(portrait: Portrait, size: int | None = None) -> PhotoFraming:
     """
     shown = whole_photo(portrait, size)
     height, width = shown.image.shape[:2]
-    x, y, side = square_around(shown.face, width, height)
+    x, y, side = square_in_photo(shown.face, width, height)
     own: dict[Edge, bool] = {"left": x == 0, "top": y == 0, "right": x + side == width, "bottom": y + side == height}
     free = frozenset(edge for edge, outermost in own.items() if outermost)
     return PhotoFraming(shown.image, _cut(shown, x, y, side), x, y, free)
@@ -86,7 +86,7 @@ def full_framing(portrait: Portrait, size: int | None = None) -> PhotoFraming:
 def crop_framing(portrait: Portrait, size: int | None = None) -> PhotoFraming:
     """The square around the face is the picture, ``size`` pixels a side (None: 512)."""
     height, width = portrait.image.shape[:2]
-    x, y, side = square_around(portrait.face, width, height)
+    x, y, side = square_in_photo(portrait.face, width, height)
     shown = _scaled(_cut(portrait, x, y, side), (size or CROP_SIZE) / side)
     return PhotoFraming(shown.image, shown, 0, 0, frozenset(EDGES))
 
@@ -99,11 +99,11 @@ def whole_photo(portrait: Portrait, size: int | None = None) -> Portrait:
     longest = max(portrait.image.shape[:2])
     shown = _scaled(portrait, (size or min(longest, LONGEST_FULL)) / longest)
     height, width = shown.image.shape[:2]
-    x0, y0, x1, y1 = shown.face.box
-    if size is None and longest > LONGEST_FULL and (drawn := max(x1 - x0, y1 - y0)) < SMALLEST_DRAWN:
+    _, _, face_side = square_around(shown.face.box)
+    if size is None and longest > LONGEST_FULL and face_side < SMALLEST_DRAWN:
         warnings.warn(
-            f"the face is only {drawn:.0f} pixels large in a video of {width}x{height}: "
-            "choose --output crop, or a larger --size",
+            f"the face is only {face_side:.0f} pixels large in a {width}x{height} video: "
+            "crop to the face, or choose a larger size",
             stacklevel=2,
         )
     return shown
@@ -115,10 +115,16 @@ def _cut(portrait: Portrait, x: int, y: int, side: int) -> Portrait:
 
 
 def _scaled(portrait: Portrait, factor: float) -> Portrait:
-    if factor == 1:
-        return portrait
     height, width = portrait.image.shape[:2]
     size = (max(2, round(width * factor)), max(2, round(height * factor)))
-    image = cv2.resize(portrait.image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     scale = np.array([size[0] / width, size[1] / height, factor], np.float32)
-    return Portrait(image, Face(portrait.face.landmarks * scale))
+    return Portrait(resized(portrait.image, size), Face(portrait.face.landmarks * scale)) if factor != 1 else portrait
+
+
+def resized(image: Image, size: tuple[int, int]) -> Image:
+    """The picture with ``size`` (width, height) pixels: reduced by areas, enlarged by cubic interpolation."""
+    height, width = image.shape[:2]
+    if size == (width, height):
+        return image
+    smooth = cv2.INTER_AREA if size[0] * size[1] < width * height else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size, interpolation=smooth), np.uint8)

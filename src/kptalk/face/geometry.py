@@ -1,13 +1,12 @@
-"""Head rotation: Euler angles in degrees and matrices for row vectors, in LivePortrait's convention."""
+"""Rotations in LivePortrait's convention (degrees, matrices for row vectors), alignment of points, squares, easing."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+from kptalk.types import Array, Floats
 
 
 def rotation_matrix(angles: Floats) -> Floats:
@@ -64,3 +63,9 @@ def smoothstep(x: Floats | float) -> Floats:
     """0 below 0, 1 above 1, smooth between (3 x^2 - 2 x^3), elementwise; of x's dtype."""
     share: Floats = np.clip(x, 0, 1)
     return share * share * (3 - 2 * share)
+
+
+def square_around(box: Sequence[float] | Array, scale: float = 1.0) -> tuple[float, float, float]:
+    """The square about the middle of a box (x0, y0, x1, y1), ``scale`` times its longer side: middle x and y, side."""
+    x0, y0, x1, y1 = map(float, box)
+    return (x0 + x1) / 2, (y0 + y1) / 2, scale * max(x1 - x0, y1 - y0)

@@ -1,9 +1,8 @@
-"""FaceMesh's landmark numbers by part of the face. Left and right are those of the picture, not of the person."""
+"""FaceMesh's landmark numbers by part of the face, and its triangles. Left and right are those of the picture."""
+
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float32]
 
 OVAL = np.array(
     [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377]
@@ -33,29 +32,8 @@ STABLE = np.array(
     + [33, 133, 362, 263, 234, 454, 93, 323, 127, 356, 162, 389]
 )
 # The same with the nose, which some expressions move a little: half the weight.
-HALF_STABLE = np.array([195, 5, 4, 1, 45, 275, 51, 281, 3])
-STABLE_POINTS = np.concatenate([STABLE, HALF_STABLE])
-STABLE_WEIGHTS = np.concatenate([np.ones(len(STABLE)), np.full(len(HALF_STABLE), 0.5)])
-
-
-def lip_opening(mesh: Floats) -> Floats:
-    """Gap between the middle of the inner lips, (..., 478, 3) to (...), in the mesh's units; x and y only."""
-    upper, lower = mesh[..., 13, :2], mesh[..., 14, :2]
-    opening: Floats = np.linalg.norm(upper - lower, axis=-1) * np.where(lower[..., 1] >= upper[..., 1], 1, -1)
-    return opening
-
-
-def lid_opening(mesh: Floats) -> Floats:
-    """Mean gap of the lids over the eye's width, (..., 478, 3) to (..., 2) for the left and the right eye."""
-    gap = np.linalg.norm(mesh[..., LID_PAIRS[:, :, 0], :2] - mesh[..., LID_PAIRS[:, :, 1], :2], axis=-1).mean(-1)
-    width = np.linalg.norm(mesh[..., EYE_CORNERS[:, 0], :2] - mesh[..., EYE_CORNERS[:, 1], :2], axis=-1)
-    opening: Floats = gap / width
-    return opening
-
-
-def gaze(mesh: Floats) -> Floats:
-    """Iris centre from the middle of the corners over half the eye's width, mean of both eyes, (..., 2) right, down."""
-    corners = mesh[..., EYE_CORNERS, :2]
-    middle, width = corners.mean(-2), np.linalg.norm(corners[..., 0, :] - corners[..., 1, :], axis=-1)
-    look: Floats = ((mesh[..., IRISES[:, 0], :2] - middle) / (0.5 * width[..., None])).mean(-2)
-    return look
+_NOSE = np.array([195, 5, 4, 1, 45, 275, 51, 281, 3])
+STABLE_POINTS = np.concatenate([STABLE, _NOSE])
+STABLE_WEIGHTS = np.concatenate([np.ones(len(STABLE)), np.full(len(_NOSE), 0.5)])
+# (898, 3) int32: FaceMesh's 852 triangles, then strips that close the left eye, the right eye and the inner lips.
+TRIANGLES = np.load(Path(__file__).with_name("triangles.npy")).astype(np.int32)

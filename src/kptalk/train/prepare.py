@@ -79,10 +79,10 @@ def track(file: Path) -> tuple[Array, Array]:
     with FaceMesh(video=True) as mesh:
         for image in read_frames(file, FPS):
             frames += 1
-            faces = mesh(image)
-            if faces:
+            face = mesh(image)
+            if face:
                 seen += 1
-                found.append(faces[0].landmarks)
+                found.append(face.landmarks)
             elif found:
                 found.append(found[-1])
             else:

@@ -7,7 +7,7 @@ import pytest
 from fakes import facemesh_space, plain_portrait
 
 from kptalk.face.alignment import square_of
-from kptalk.motion.liveportrait.reader import ROOM, LivePortraitReader
+from kptalk.motion.liveportrait.reader import CROP_SCALE, LivePortraitReader
 from kptalk.types import Face, Motion
 
 FPS = Fraction(25)
@@ -56,7 +56,7 @@ def read(face, track, cuts=(5,)):
         motion, state = reader.step(images[first:last], faces[first:last], state)
         parts.append(motion)
     assert reader.finish(state) is None
-    return Motion.concatenate(parts), square_of(faces[0], False, ROOM), state
+    return Motion.concatenate(parts), square_of(faces[0], False, CROP_SCALE), state
 
 
 @pytest.mark.parametrize("reach", [10, 300])

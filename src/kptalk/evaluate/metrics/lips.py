@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from kptalk.evaluate.metric import FPS, RATE, Column, Heard, Judge, Sight
 from kptalk.face.geometry import align
-from kptalk.face.topology import LIPS_INNER, LIPS_OUTER, MOUTH_CORNERS, STABLE, lip_opening
+from kptalk.face.measures import lip_opening
+from kptalk.face.topology import LIPS_INNER, LIPS_OUTER, MOUTH_CORNERS, STABLE
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]

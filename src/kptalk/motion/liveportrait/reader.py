@@ -12,9 +12,9 @@ from kptalk.face.alignment import Square, cut, square_of
 from kptalk.motion.liveportrait.space import CROP, LivePortraitSpace
 from kptalk.types import Face, Image, Motion
 
-ROOM = 2.2  # side of the square, in sides of the face: as LivePortrait cuts driving videos
-ASTRAY = 0.15  # of the square's side: how far the face's own square may be from it
-GROWN = 1.3  # how many times as large or small
+CROP_SCALE = 2.2  # side of the square, in sides of the face: as LivePortrait cuts driving videos
+RECENTER_AT = 0.15  # of the square's side: how far the face's own square may be from it
+RESCALE_AT = 1.3  # how many times as large or small
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class LivePortraitReader:
         first, now = state.first, state.now
         squares = []
         for face in faces:
-            wanted = square_of(face, upright=False, room=ROOM)
+            wanted = square_of(face, upright=False, scale=CROP_SCALE)
             if now is None or not _fits(wanted, now):
                 now = wanted
             first = first or now
@@ -66,4 +66,4 @@ class LivePortraitReader:
 
 def _fits(wanted: Square, now: Square) -> bool:
     away = max(abs(wanted.x - now.x), abs(wanted.y - now.y))
-    return away < ASTRAY * now.side and 1 / GROWN < wanted.side / now.side < GROWN
+    return away < RECENTER_AT * now.side and 1 / RESCALE_AT < wanted.side / now.side < RESCALE_AT

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from kptalk.face.geometry import smoothstep
-from kptalk.face.topology import EYE_CORNERS, IRISES, LID_PAIRS, lid_opening
+from kptalk.face.measures import lid_opening
+from kptalk.face.topology import EYE_CORNERS, IRISES, LID_PAIRS
 from kptalk.render.mesh.matte import push_pull
 from kptalk.render.mesh.plane import Plane, box_around, height, increasing
 from kptalk.types import Array, Image

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.face.landmarks import native_stderr_silenced
+from kptalk.face.landmarks import segment_person
 from kptalk.face.topology import OVAL
 from kptalk.types import Array, Image
 
@@ -43,7 +43,7 @@ def _alpha(image: Image, landmarks: Array) -> Array:
     """Person matte (H, W) float32, 0 to 1."""
     height, width = image.shape[:2]
     unit = max(height, width) / 512
-    mask = cv2.resize(_segment(image), (width, height), interpolation=cv2.INTER_LINEAR)
+    mask = cv2.resize(segment_person(image), (width, height), interpolation=cv2.INTER_LINEAR)
     # The face is always person, whatever the segmentation says; islands that do not touch it stay in the background.
     face = np.zeros((height, width), np.uint8)
     outline = landmarks[OVAL, :2]
@@ -58,15 +58,6 @@ def _alpha(image: Image, landmarks: Array) -> Array:
     refined = np.clip((refined - 0.12) / 0.76, 0, 1)
     refined[face > 0] = 1
     return np.asarray(refined, np.float32)
-
-
-def _segment(image: Image) -> Array:
-    """MediaPipe's selfie segmentation: probability of person (h, w) float32."""
-    with native_stderr_silenced():
-        from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
-
-        with SelfieSegmentation(model_selection=0) as graph:
-            return np.asarray(graph.process(np.ascontiguousarray(image)).segmentation_mask, np.float32)
 
 
 def _disc(radius: float) -> NDArray[np.uint8]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from scipy.spatial import Delaunay
 
 from kptalk.face.framing import Edge
 from kptalk.face.geometry import smoothstep
-from kptalk.face.topology import LIPS_INNER, OVAL
+from kptalk.face.topology import OVAL, TRIANGLES
 from kptalk.render.mesh.pose import RigidMotion
 from kptalk.types import Array
 
@@ -30,13 +29,6 @@ EDGE_FADE = (0.04, 0.14)  # of the shorter side: how far from an edge motion fad
 HEAD_DEPTH = 0.9  # how much deeper hair and ears lie than the outline, per relative distance from it, in eye distances
 MAX_SLOPE = 3.5  # slope of the face's depth near its outline
 JAW_REACH = 0.55  # of the face's radius: how far the outline's own deformation (the jaw) reaches into the neck
-
-EYE_LOOPS = np.array(
-    [
-        [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246],
-        [362, 382, 381, 380, 374, 373, 390, 249, 263, 466, 388, 387, 386, 385, 384, 398],
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -59,27 +51,6 @@ class Mesh:
         face = face.copy()
         face[:, :2] += self.flatter[:, None] * head.matrix[2, :2]
         return np.asarray(np.concatenate([face, moved]), np.float32)
-
-
-@lru_cache(maxsize=1)
-def face_triangles() -> Triangles:
-    """FaceMesh's own 852 triangles, and fans of strips that close the eyes and the mouth."""
-    from mediapipe.tasks.python.vision.face_landmarker import FaceLandmarksConnections
-
-    edges = [(edge.start, edge.end) for edge in FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION]
-    skin = np.array(edges).reshape(-1, 3, 2)[:, :, 0]
-    strips = [_strip(loop) for loop in (*EYE_LOOPS, LIPS_INNER)]
-    return np.asarray(np.concatenate([skin, *strips]), np.int32)
-
-
-def _strip(loop: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Triangles that close a loop of points whose first and middle point are its corners."""
-    half = len(loop) // 2
-    lower, upper = loop[: half + 1], np.concatenate([loop[:1], loop[: half - 1 : -1]])
-    triangles = []
-    for i in range(half):
-        triangles += [(lower[i], lower[i + 1], upper[i]), (upper[i], lower[i + 1], upper[i + 1])]
-    return np.array([t for t in triangles if len(set(t)) == 3])
 
 
 def build_mesh(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edge] = ()) -> Mesh:
@@ -132,8 +103,7 @@ def build_mesh(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edg
     inside = _polar(points[triangles].mean(1), centre, oval)[1] < 1
     numbers = np.concatenate([OVAL, 478 + np.arange(len(outer))])
     around = numbers[triangles[~(inside & (triangles < len(oval)).all(1))]]
-    face = face_triangles()
-    every = np.concatenate([face, around]).astype(np.int32)
+    every = np.concatenate([TRIANGLES, around]).astype(np.int32)
     source = np.concatenate([landmarks, np.concatenate([outer, z[:, None]], 1)]).astype(np.float32)
     return Mesh(
         source=source,
@@ -141,7 +111,7 @@ def build_mesh(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edg
         flatter=flatter.astype(np.float32),
         jaw=jaw.astype(np.float32),
         triangles=every,
-        n_face=len(face),
+        n_face=len(TRIANGLES),
         orientation=np.sign(doubled_area(source[every, :2])).astype(np.float32),
     )
 
