@@ -1,4 +1,4 @@
-"""The running level: takes out the colour of voice and room, leaves silence alone, hears the same in any chunks."""
+"""Running spectral mean: removes the colour of voice and room, leaves silence alone, and takes any chunks."""
 
 import numpy as np
 import pytest

@@ -17,7 +17,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
+from kptalk.types import Array
+
 Frames = NDArray[np.float64]
 
 SAMPLE_RATE = 16_000  # Hz
@@ -41,7 +42,7 @@ class MelState:
     n_frames: int
 
 
-def mel_spectrogram(samples: Samples) -> Frames:
+def mel_spectrogram(samples: Array) -> Frames:
     """Mel spectrogram of a whole recording.
 
     Args:
@@ -57,12 +58,12 @@ def mel_spectrogram(samples: Samples) -> Frames:
 
 
 def start() -> MelState:
-    """State of a stream that has heard nothing yet."""
+    """State of a stream before any sound."""
     return MelState(pending=np.zeros(N_FFT // 2), last=0.0, n_samples=0, n_frames=0)
 
 
-def step(chunk: Samples, state: MelState) -> tuple[Frames, MelState]:
-    """Hear (n,) samples of any n; returns the (k, 80) mel frames that became known, and the new state."""
+def step(chunk: Array, state: MelState) -> tuple[Frames, MelState]:
+    """Take (n,) samples of any n; returns the (k, 80) mel frames that became known, and the new state."""
     sound = np.concatenate([[state.last], np.asarray(chunk, np.float64)])
     pending = np.concatenate([state.pending, sound[1:] - _PREEMPHASIS * sound[:-1]])
     count = max(0, (len(pending) - N_FFT) // HOP + 1)
@@ -92,7 +93,7 @@ def _mel_block(sound: Frames, count: int) -> Frames:
 
 
 @cache
-def mel_basis() -> NDArray[np.float32]:
+def mel_basis() -> Array:
     """(80, 401) float32 triangular filters on Slaney's mel scale, each of unit area (Slaney norm), 55 to 7600 Hz."""
     low, high = _hz_to_mel(_LOW_HZ), _hz_to_mel(_HIGH_HZ)
     corners = _mel_to_hz(np.linspace(low, high, N_MELS + 2))
@@ -101,7 +102,7 @@ def mel_basis() -> NDArray[np.float32]:
     rising = (bins - corners[:-2, None]) / width[:-1, None]
     falling = (corners[2:, None] - bins) / width[1:, None]
     triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)  # rounded twice, as librosa does
-    basis: NDArray[np.float32] = (triangles * (2 / (corners[2:] - corners[:-2]))[:, None]).astype(np.float32)
+    basis: Array = (triangles * (2 / (corners[2:] - corners[:-2]))[:, None]).astype(np.float32)
     return basis
 
 

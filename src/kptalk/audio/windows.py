@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptalk.audio import mel
+from kptalk.types import Array, Floats
 
 MEL_WINDOW = 16  # mel frames
 _LEAD = Fraction(2, 25)  # seconds of sound before the frame's instant: two frames at 25 fps
 
-Windows = NDArray[np.float32]
+Windows = Array  # (n, 80, 16)
 
 
 def window_start(frame: float, fps: Fraction) -> int:
@@ -35,7 +36,7 @@ def window_start(frame: float, fps: Fraction) -> int:
     return math.trunc(mel.FRAME_RATE * (Fraction(frame) / fps - _LEAD))
 
 
-def mel_windows(frames: NDArray[np.floating[Any]], places: NDArray[Any], fps: Fraction) -> Windows:
+def mel_windows(frames: Floats, places: NDArray[Any], fps: Fraction) -> Windows:
     """Windows (n, 80, 16) of mel frames (M, 80) at video frames (n,), possibly fractional; both ends repeat."""
     return _cut(frames, [window_start(place, fps) for place in places.tolist()])
 
@@ -55,7 +56,7 @@ class WindowState:
     next_frame: int
 
 
-def audio_windows(samples: mel.Samples, fps: Fraction) -> Windows:
+def audio_windows(samples: Array, fps: Fraction) -> Windows:
     """Windows of a whole recording: (N,) float32 at 16 kHz -> (frame_count(N, fps), 80, 16) float32.
 
     Where a window reaches past either end of the spectrogram, its first or last frame repeats (as in KDTalker).
@@ -65,25 +66,25 @@ def audio_windows(samples: mel.Samples, fps: Fraction) -> Windows:
 
 
 def start(fps: Fraction) -> WindowState:
-    """State of a stream that has heard nothing yet."""
+    """State of a stream before any sound."""
     return WindowState(Fraction(fps), mel.start(), np.zeros((0, mel.N_MELS)), 0)
 
 
-def step(chunk: mel.Samples, state: WindowState) -> tuple[Windows, WindowState]:
-    """Hear (n,) samples at 16 kHz; returns windows (k, 80, 16) of the next k video frames, and the new state.
+def step(chunk: Array, state: WindowState) -> tuple[Windows, WindowState]:
+    """Take (n,) samples at 16 kHz; returns windows (k, 80, 16) of the next k video frames, and the new state.
 
     A frame's window is known 0.13 s of sound after the frame's own instant.
     """
     fresh, sound = mel.step(chunk, state.sound)
-    heard = replace(state, sound=sound, frames=np.concatenate([state.frames, fresh]))
+    grown = replace(state, sound=sound, frames=np.concatenate([state.frames, fresh]))
     end = state.next_frame
     while window_start(end, state.fps) + MEL_WINDOW <= sound.n_frames:
         end += 1
-    windows = _windows_until(end, heard)
+    windows = _windows_until(end, grown)
     # One frame at least is kept: at the end of the sound it is what repeats.
     first_needed = min(max(0, window_start(end, state.fps)), max(0, sound.n_frames - 1))
-    kept = heard.frames[len(heard.frames) - (sound.n_frames - first_needed) :]
-    return windows, replace(heard, frames=kept, next_frame=end)
+    kept = grown.frames[len(grown.frames) - (sound.n_frames - first_needed) :]
+    return windows, replace(grown, frames=kept, next_frame=end)
 
 
 def finish(state: WindowState) -> Windows:
@@ -101,7 +102,7 @@ def _windows_until(end: int, state: WindowState) -> Windows:
     return _cut(state.frames, [window_start(k, state.fps) - dropped for k in range(state.next_frame, end)])
 
 
-def _cut(frames: NDArray[np.floating[Any]], starts: Sequence[int]) -> Windows:
+def _cut(frames: Floats, starts: Sequence[int]) -> Windows:
     """Windows (n, 80, 16) of mel frames (m, 80) from the given ones on; both ends repeat."""
     indices = np.clip(np.array(starts, np.int64)[:, None] + np.arange(MEL_WINDOW), 0, max(0, len(frames) - 1))
     windows: Windows = frames[indices].transpose(0, 2, 1).astype(np.float32)
@@ -116,7 +117,7 @@ class SpeechWindows:
         fps: frames per second of the windows.
     """
 
-    def __init__(self, chunks: Iterable[mel.Samples], fps: Fraction) -> None:
+    def __init__(self, chunks: Iterable[Array], fps: Fraction) -> None:
         self._chunks, self._fps = chunks, fps
         self.samples = 0
 
@@ -130,5 +131,5 @@ class SpeechWindows:
         yield finish(state)
 
     def frame_count(self, fps: Fraction) -> int:
-        """Frames at any frame rate for what was heard so far."""
+        """Frames at any frame rate for the samples so far."""
         return frame_count(self.samples, fps)
