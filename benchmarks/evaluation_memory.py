@@ -20,6 +20,7 @@ from common import run
 from kptalk import Speech
 from kptalk.media.clip import read_frames
 from kptalk.media.encoder import VideoWriter
+from kptalk.media.sink import FileSink
 
 CLIP = Path(__file__).resolve().parents[2] / "shared/data/clips/val/aoc_1.mp4"
 FPS = Fraction(25)
@@ -33,7 +34,7 @@ def film(path: Path, clip: Path, minutes: float, noise: float) -> None:
     sound = np.concatenate(list(Speech.open(clip).chunks()))
     speech = Speech.from_samples(np.resize(sound, round(minutes * 60 * 16_000)), 16_000)
     height, width = frames[0].shape[:2]
-    with VideoWriter(path, FPS, (width, height), speech, {}, False) as writer:
+    with VideoWriter(FileSink(path), FPS, (width, height), speech) as writer:
         for frame in islice(cycle(frames), round(minutes * 60 * FPS)):
             spoilt = frame + rng.normal(0, noise, (height, width, 1)) if noise else frame
             writer.write(np.clip(spoilt, 0, 255).astype(np.uint8)[None])

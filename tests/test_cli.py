@@ -16,8 +16,8 @@ from PIL import Image
 from recordings import tone, write_clip, write_sound
 from skimage import data
 
+from kptalk.files import partial_path
 from kptalk.media.clip import probe
-from kptalk.media.encoder import partial_path
 from kptalk.types import Motion
 
 RATE = 16_000

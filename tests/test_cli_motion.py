@@ -15,8 +15,8 @@ from recordings import tone, write_clip, write_sound
 from skimage import data
 
 from kptalk import cli
+from kptalk.files import partial_path
 from kptalk.media.clip import probe, read_frames
-from kptalk.media.encoder import partial_path
 from kptalk.types import Motion
 
 RATE = 16_000

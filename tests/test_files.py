@@ -98,6 +98,13 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, name, words):
     assert "\n" not in str(caught.value)
 
 
+def test_a_read_only_place_is_refused():
+    if not os.path.isdir("/proc/self"):
+        pytest.skip("needs /proc, where nobody can make files")
+    with pytest.raises(OutputError, match="cannot write"):
+        check_writable("/proc/self/a.mp4", ".mp4")
+
+
 def test_overwriting_replaces_files_only(tmp_path):
     (tmp_path / "taken.MP4").touch()
     check_writable(tmp_path / "taken.MP4", ".mp4", overwrite=True)

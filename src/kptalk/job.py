@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from kptalk.face.framing import Framing
-from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_writable
+from kptalk.files import MOTION_SUFFIX, check_writable
 from kptalk.media.audio import Speech
 from kptalk.media.encoder import VideoWriter
+from kptalk.media.sink import FileSink
 from kptalk.methods.base import Method, Session
 from kptalk.types import Image, Motion
 
@@ -105,7 +106,7 @@ class Animation:
             AudioError: the speech is shorter than one frame.
             FaceNotFound: the driving video shows no face.
         """
-        check_writable(path, VIDEO_SUFFIX, overwrite)
+        sink = FileSink(path, overwrite)
         if save_motion:
             check_writable(save_motion, MOTION_SUFFIX, overwrite)
         job, report = self._job, on_progress or _ignore
@@ -113,7 +114,7 @@ class Animation:
         encoded = 0
         with (
             ThreadPoolExecutor(1) as thread,
-            VideoWriter(path, job.fps, self.size, job.sound, job.tags, overwrite) as writer,
+            VideoWriter(sink, job.fps, self.size, job.sound, job.tags) as writer,
         ):
             queue: deque[tuple[int, Future[None]]] = deque()
             pieces = self.frames(on_progress, kept)

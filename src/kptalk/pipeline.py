@@ -24,7 +24,6 @@ from typing import Any, get_args
 
 import numpy as np
 
-from kptalk.audio.mel import SAMPLE_RATE
 from kptalk.audio.windows import SpeechWindows
 from kptalk.device import pick_device
 from kptalk.errors import AudioError, ImageError, MotionError, OptionError
@@ -41,7 +40,7 @@ from kptalk.motion.generator import FPS
 from kptalk.motion.video import VideoMotion
 from kptalk.motion.windows import WindowGrid
 from kptalk.options import Options, ReenactOptions
-from kptalk.types import Array, Image, Motion, Portrait
+from kptalk.types import SAMPLE_RATE, Array, Image, Motion, Portrait
 from kptalk.version import __version__
 from kptalk.weights.model import open_model
 

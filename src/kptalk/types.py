@@ -20,6 +20,8 @@ Array = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]
 Image = NDArray[np.uint8]
 
+SAMPLE_RATE = 16_000  # Hz, of speech as the models take it
+MODEL_FPS = Fraction(25)  # frames per second of the motion that the models make
 N_KEYPOINTS = 21  # of the spaces facemesh and liveportrait
 FIELDS = ("scale", "rotation", "translation", "expression")
 

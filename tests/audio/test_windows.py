@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kptalk.audio import mel, windows
+from kptalk.types import SAMPLE_RATE
 
 rates = st.one_of(
     st.sampled_from([Fraction(25), Fraction(30), Fraction(24000, 1001), Fraction(60), Fraction(12)]),
@@ -47,8 +48,8 @@ def test_start_depends_on_the_instant_alone(frame, fps):
 @given(st.integers(0, 10**9), rates)
 def test_the_picture_lasts_as_long_as_the_sound_and_less_than_a_frame_longer(n_samples, fps):
     count = windows.frame_count(n_samples, fps)
-    assert count / fps >= Fraction(n_samples, mel.SAMPLE_RATE)
-    assert count == 1 or (count - 1) / fps < Fraction(n_samples, mel.SAMPLE_RATE)
+    assert count / fps >= Fraction(n_samples, SAMPLE_RATE)
+    assert count == 1 or (count - 1) / fps < Fraction(n_samples, SAMPLE_RATE)
 
 
 @given(st.lists(st.integers(0, 4000), max_size=6), rates, st.integers(0, 2**32 - 1))

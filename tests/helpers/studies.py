@@ -9,11 +9,12 @@ from recordings import tone
 
 from kptalk.media.audio import Speech
 from kptalk.media.encoder import VideoWriter
+from kptalk.media.sink import FileSink
 
 
 def write_video(path: Path, level: int, seconds: float = 0.4, sound: bool = True) -> Path:
     speech = Speech.from_samples(tone(16_000, seconds).T, 16_000) if sound else None
-    with VideoWriter(path, Fraction(25), (64, 64), speech) as writer:
+    with VideoWriter(FileSink(path), Fraction(25), (64, 64), speech) as writer:
         writer.write(np.full((round(25 * seconds), 64, 64, 3), level, np.uint8))
     return path
 

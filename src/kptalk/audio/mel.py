@@ -17,11 +17,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.types import Array
+from kptalk.types import SAMPLE_RATE, Array
 
 Frames = NDArray[np.float64]
 
-SAMPLE_RATE = 16_000  # Hz
 N_FFT = 800  # samples, 50 ms, also the length of the Hann window
 HOP = 200  # samples, 12.5 ms
 FRAME_RATE = SAMPLE_RATE // HOP  # 80 mel frames a second

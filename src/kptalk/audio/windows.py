@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptalk.audio import mel
-from kptalk.types import Array, Floats
+from kptalk.types import SAMPLE_RATE, Array, Floats
 
 MEL_WINDOW = 16  # mel frames
 _LEAD = Fraction(2, 25)  # seconds of sound before the frame's instant: two frames at 25 fps
@@ -43,7 +43,7 @@ def mel_windows(frames: Floats, places: NDArray[Any], fps: Fraction) -> Windows:
 
 def frame_count(n_samples: int, fps: Fraction) -> int:
     """Video frames for a sound of n samples at 16 kHz: rounded up, so that the picture never ends before the sound."""
-    return max(1, math.ceil(n_samples * Fraction(fps) / mel.SAMPLE_RATE))
+    return max(1, math.ceil(n_samples * Fraction(fps) / SAMPLE_RATE))
 
 
 @dataclass(frozen=True)

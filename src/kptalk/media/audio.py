@@ -14,11 +14,9 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from kptalk.errors import AudioError
-from kptalk.media.container import decode, open_stream
+from kptalk.media.container import decode, duration, open_stream
+from kptalk.types import SAMPLE_RATE, Array
 
-Array = NDArray[np.float32]
-
-MODEL_RATE = 16_000
 FALLBACK_RATE = 48_000
 AAC_RATES = frozenset({96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000})
 PYAV_PLANES = 8
@@ -67,14 +65,14 @@ class Speech:
                 raise AudioError(f"{path} has a sound stream, but no sample of it can be decoded")
             rate, layout = first.sample_rate, first.layout.name
             _check_rate(str(path), rate)
-            duration = _duration(container, stream)
+            promised = duration(container, stream)
 
         def blocks() -> Iterator[Array]:
             with open_stream(path, "audio", AudioError) as (container, stream):
                 for frame in _uniform(decode(container, stream), rate, layout):
                     yield _planes(frame)
 
-        return cls(str(path), blocks, rate, layout, duration)
+        return cls(str(path), blocks, rate, layout, promised)
 
     @classmethod
     def from_samples(cls, samples: NDArray[Any], rate: int) -> Speech:
@@ -111,10 +109,10 @@ class Speech:
         Yields:
             (n,) float32; in all ceil(N * 16000 / rate) samples for a recording of N.
         """
-        size = max(1, round(seconds * MODEL_RATE))
+        size = max(1, round(seconds * SAMPLE_RATE))
         rate, _ = self._source
         mono = (block.mean(0, keepdims=True) for block in self._blocks())
-        for piece in rechunk(_resample(mono, rate, MODEL_RATE, "mono", "mono"), size):
+        for piece in rechunk(_resample(mono, rate, SAMPLE_RATE, "mono", "mono"), size):
             yield piece[0].clip(-1, 1)
 
     def sound(self, size: int) -> Iterator[Array]:
@@ -175,13 +173,7 @@ def _aac_layout(layout: str) -> str:
 
 def _check_rate(name: str, rate: int) -> None:
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise AudioError(f"{name}: {rate} samples a second is no rate of recorded speech")
-
-
-def _duration(container: Any, stream: Any) -> Fraction | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return Fraction(stream.duration * stream.time_base)
-    return None if container.duration is None else Fraction(container.duration, av.time_base)
+        raise AudioError(f"{name}: unsupported sample rate {rate} Hz")
 
 
 def _uniform(frames: Iterable[Any], rate: int, layout: str) -> Iterator[Any]:

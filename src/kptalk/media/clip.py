@@ -10,19 +10,17 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from av.error import FFmpegError
-from numpy.typing import NDArray
 
 from kptalk.errors import InputError
-from kptalk.media.container import decode, open_stream
+from kptalk.media.container import decode, duration, open_stream
+from kptalk.types import MODEL_FPS, Image
 
-Image = NDArray[np.uint8]
-
-# Rates that containers without one report by mistake, for example 90000, are far above this.
-MAX_FPS = 1000
-USUAL_FPS = Fraction(25)
+VIDEO_SUFFIXES = frozenset({".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"})
+MIN_FPS, MAX_FPS = Fraction(1), Fraction(120)  # frames per second at which videos are made and driving videos are read
+MAX_DENOMINATOR = 1001  # of a frame rate: that of 30000/1001; FFmpeg's rationals have 32 bits
+IMPLAUSIBLE_FPS = 1000  # containers without a rate report by mistake one that is far above, for example 90000
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Clip:
     """What a video file says of itself.
 
     Attributes:
-        fps: frames a second, exact; the mean where frames come unevenly.
+        fps: frames per second, exact; the mean where frames come unevenly.
         size: width and height in pixels, as shown.
         duration: seconds, or None where the container does not say.
         has_audio: whether there is a sound stream.
@@ -54,7 +52,7 @@ def probe(path: str | PathLike[str]) -> Clip:
         if first is None:
             raise InputError(f"{path} has a video stream, but no picture of it can be decoded")
         height, width = _upright(first).shape[:2]
-        return Clip(_rate(stream), (width, height), _duration(container, stream), bool(container.streams.audio))
+        return Clip(_rate(stream), (width, height), duration(container, stream), bool(container.streams.audio))
 
 
 def read_frames(
@@ -67,7 +65,7 @@ def read_frames(
 
     Args:
         path: any file with pictures in it; phone videos are turned upright.
-        fps: frames a second; None keeps the file's own.
+        fps: frames per second; None keeps the file's own.
         start: seconds from the file's first frame to the first frame wanted.
         end: seconds where to stop, or None for all.
 
@@ -137,15 +135,9 @@ def _seek(container: Any, stream: Any, moment: Fraction) -> bool:
 
 def _rate(stream: Any) -> Fraction:
     for rate in (stream.average_rate, stream.guessed_rate):
-        if rate is not None and 0 < rate <= MAX_FPS:
+        if rate is not None and 0 < rate <= IMPLAUSIBLE_FPS:
             return Fraction(rate)
-    return USUAL_FPS
-
-
-def _duration(container: Any, stream: Any) -> Fraction | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return Fraction(stream.duration * stream.time_base)
-    return None if container.duration is None else Fraction(container.duration, av.time_base)
+    return MODEL_FPS
 
 
 def _upright(frame: Any) -> Image:

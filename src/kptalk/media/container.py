@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import av
 from av.error import FFmpegError
 
 from kptalk.errors import InputError
+from kptalk.files import check_readable, explain
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def open_stream(
     Raises:
         error: the file is absent, empty, no recording, or has no stream of this kind.
     """
-    _check_file(path, error)
+    check_readable(path, "a recording", error)
     try:
         # "file:" and the whitelist keep FFmpeg from taking a name for an address, or a playlist to the network.
         container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
@@ -58,22 +60,11 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
     yield None
 
 
-def explain(reason: BaseException) -> str:
-    """What an FFmpeg or system error says, on one line."""
-    return " ".join(str(getattr(reason, "strerror", None) or reason).split())
-
-
-def _check_file(path: Path, error: type[InputError]) -> None:
-    try:
-        size = path.stat().st_size
-    except (OSError, ValueError) as reason:
-        raise error(f"cannot open {path}: {explain(reason)}") from reason
-    if path.is_dir():
-        raise error(f"{path} is a folder, not a recording")
-    if not path.is_file():
-        raise error(f"{path} is not a regular file")
-    if size == 0:
-        raise error(f"{path} is empty (0 bytes)")
+def duration(container: Any, stream: Any) -> Fraction | None:
+    """Seconds that a stream, or else its container, promises; None where neither does."""
+    if stream.duration is not None and stream.time_base is not None:
+        return Fraction(stream.duration * stream.time_base)
+    return None if container.duration is None else Fraction(container.duration, av.time_base)
 
 
 def _shows_no_recording(stream: Any) -> bool:

@@ -1,14 +1,11 @@
-"""Frames and speech into an MP4 that is playable at every moment while it grows, and plain at the end."""
+"""Frames and speech into a video: H.264 and AAC, encoded side by side into a ``Sink``."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from math import ceil
-from os import PathLike, replace
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any
@@ -16,13 +13,13 @@ from typing import Any
 import av
 import numpy as np
 from av.error import FFmpegError
-from numpy.typing import NDArray
 
 from kptalk.errors import OptionError, OutputError
+from kptalk.files import explain
 from kptalk.media.audio import Speech
-from kptalk.media.container import explain
+from kptalk.media.sink import Sink
+from kptalk.types import Array, Image
 
-SUFFIX = ".mp4"
 # A fixed number of encoder threads: x264's output depends on it, and equal inputs are to give equal files.
 THREADS = 2
 PICTURE_OPTIONS = {"preset": "veryfast", "crf": "18"}
@@ -31,98 +28,48 @@ LIMITED_RANGE = 1
 AAC_FRAME = 1024
 # On speech FFmpeg's other coder is no closer to the original and takes twice the time; on plain tones it is worse.
 SOUND_OPTIONS = {"aac_coder": "fast"}
-# What iTunes-style tags hold, which all players show; with any other key FFmpeg's own key list is written instead.
-COMMON_TAGS = frozenset({"title", "artist", "album", "comment", "description", "copyright", "date", "genre"})
-# One fragment a keyframe; the header waits for the first fragment, since it holds the sound's and pictures' offsets.
-GROWING = "frag_keyframe+delay_moov+default_base_moof"
-FINISHED = "faststart"
-
-
-def check_output(path: str | PathLike[str], overwrite: bool = False) -> None:
-    """Make sure that a video can be written to ``path``, before any work is done.
-
-    Raises:
-        OutputError: not an .mp4, the folder is absent or cannot be written to, or the file exists already.
-    """
-    path = Path(path)
-    if path.suffix.lower() != SUFFIX or not path.stem:
-        raise OutputError(f"{path}: the result is an MP4 video, give a name that ends in {SUFFIX}")
-    try:
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder: give the name of a file in it")
-        if not path.parent.is_dir():
-            seen = "is not a folder" if path.parent.exists() else "does not exist"
-            raise OutputError(f"cannot write {path}: {path.parent} {seen}; create the folder, or write elsewhere")
-        if (path.exists() or path.is_symlink()) and not overwrite:
-            raise OutputError(f"{path} exists already: allow overwriting, or give another name")
-        if path.exists() and not path.is_file():
-            raise OutputError(f"{path} is not a regular file: give another name")
-        with suppress(FileNotFoundError):
-            partial_path(path).stat()  # raises where a name cannot be, or the longer temporary one is too long
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write {path}: {explain(error)}") from error
-
-
-def partial_path(path: str | PathLike[str]) -> Path:
-    """Where ``VideoWriter`` keeps the video for ``path`` until it is finished."""
-    path = Path(path)
-    return path.with_name(f".{path.stem}.partial{SUFFIX}")
 
 
 class VideoWriter:
-    """A context manager that encodes frames and the sound of a speech into ``path``.
+    """A context manager that encodes frames and the sound of a speech into a sink.
 
-    While it is at work everything goes to ``partial`` in the same folder, a fragmented MP4 that plays up to about one
-    second before the last frame even if the process is killed. Success turns that into a plain MP4 under the final
-    name; after an exception ``partial`` stays, provided that it holds a frame. Pictures are H.264 (BT.709 colours);
-    the sound is the speech's own, as AAC, cut or filled with silence to the length of the pictures. Equal inputs give
-    equal bytes. Memory does not grow with the length. Frames may be written from another thread than the one that
+    Pictures are H.264 (BT.709 colours); the sound is the speech's own, as AAC, cut or filled with silence to the length
+    of the pictures. After an exception the sink keeps the video so far, provided that it holds a frame. Equal inputs
+    give equal bytes. Memory does not grow with the length. Frames may be written from another thread than the one that
     leaves the context.
-
-    Attributes:
-        partial: where the video is until it is finished.
     """
 
     def __init__(
         self,
-        path: str | PathLike[str],
+        sink: Sink,
         fps: Fraction,
         size: tuple[int, int],
         speech: Speech | None = None,
-        metadata: dict[str, str] | None = None,
-        overwrite: bool = False,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
-        """Check everything; no file is made before the first frame.
+        """Check everything; the sink is opened at the first frame.
 
         Args:
-            path: the final name, which ends in .mp4.
-            fps: frames a second, exact.
+            sink: where the video goes; it takes no other.
+            fps: frames per second, exact.
             size: width and height of the frames in pixels; odd ones are filled up to even by repeating the edge.
             speech: the sound, or None for a silent video.
             metadata: texts for the file, for example ``title`` or ``comment``; any key but ``encoder``.
-            overwrite: whether an existing file is replaced.
 
         Raises:
-            OutputError: see ``check_output``.
             OptionError: a frame rate or size that no video has.
         """
-        check_output(path, overwrite)
         if fps <= 0 or min(size) < 1:
-            raise OptionError(f"no video has {fps} frames a second of {size[0]}x{size[1]} pixels")
-        self._path = Path(path)
-        self.partial = partial_path(self._path)
+            raise OptionError(f"no video has {fps} frames per second of {size[0]}x{size[1]} pixels")
+        self._sink = sink
         self._fps = Fraction(fps)
         self._size = size
         self._speech = speech
         self._metadata = metadata or {}
-        self._overwrite = overwrite
-        self._tags = "" if COMMON_TAGS.issuperset(self._metadata) else "+use_metadata_tags"
         self._container: Any = None
         self._pictures: Any = None
         self._sound: Any = None
-        self._blocks: Iterator[NDArray[np.float32]] = iter(())
+        self._blocks: Iterator[Array] = iter(())
         self._frames = 0
         self._samples = 0
         self._lock = Lock()
@@ -131,14 +78,14 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def write(self, frames: NDArray[np.uint8]) -> None:
+    def write(self, frames: Image) -> None:
         """Encode frames, and the sound that belongs to them.
 
         Args:
             frames: (B, H, W, 3) uint8 RGB.
 
         Raises:
-            OutputError: the disk is full or fails; the message names the temporary file.
+            OutputError: the disk is full or fails; the message says where the video so far is.
             ValueError: frames of another size or type, or the context has been left.
         """
         width, height = self._size
@@ -148,7 +95,7 @@ class VideoWriter:
         for picture in frames:
             with self._lock, self._faults():
                 if self._closed:
-                    raise ValueError(f"the video for {self._path} is finished: no more frames can be written")
+                    raise ValueError(f"{self._sink.name} is finished: no more frames can be written")
                 if self._container is None:
                     self._open()
                 # Converted here, since the encoder's own conversion would use BT.601.
@@ -163,22 +110,22 @@ class VideoWriter:
             self._closed = True
             if self._container is None:
                 if kind is None:
-                    raise OutputError(f"no frames were written, so there is no {self._path}")
+                    raise OutputError(f"no frames were written, so there is no {self._sink.name}")
                 return
             try:
                 with self._faults():
                     self._close()
                     if kind is None:
-                        self._publish()
+                        self._sink.finish()
             except Exception:
                 if kind is None:
                     raise  # otherwise the error that brought us here says more
             finally:
                 if self._frames == 0:
-                    self.partial.unlink(missing_ok=True)
+                    self._sink.discard()
 
     def _open(self) -> None:
-        self._container = _create(self.partial, GROWING + self._tags, self._metadata)
+        self._container = self._sink.open(self._metadata)
         pictures = self._container.add_stream("libx264", rate=self._fps, options=PICTURE_OPTIONS)
         pictures.width, pictures.height = (side + side % 2 for side in self._size)
         pictures.pix_fmt = "yuv420p"
@@ -219,40 +166,10 @@ class VideoWriter:
             self._blocks = iter(())  # closes the speech's file
             self._container.close()
 
-    def _publish(self) -> None:
-        """Copy the fragments into a plain MP4, which all players can seek in, and give it the final name."""
-        if not self._overwrite and self._path.exists():
-            raise OutputError(f"{self._path} has appeared meanwhile; the new video is in {self.partial}")
-        plain = self.partial.with_suffix(".plain" + SUFFIX)
-        try:
-            _copy(self.partial, _create(plain, FINISHED + self._tags, self._metadata))
-            replace(plain, self._path)
-        finally:
-            plain.unlink(missing_ok=True)
-        self.partial.unlink()
-
     @contextmanager
     def _faults(self) -> Iterator[None]:
         try:
             yield
         except (FFmpegError, OSError) as error:
-            kept = f"; the video so far is in {self.partial}" if self._frames else ""
-            raise OutputError(f"cannot write {self._path}: {explain(error)}{kept}") from error
-
-
-def _create(path: Path, flags: str, metadata: dict[str, str]) -> Any:
-    # Without "bitexact" the file would name the FFmpeg build; packets are flushed so that a killed run leaves them.
-    options = {"movflags": flags, "fflags": "+bitexact", "flush_packets": "1"}
-    container = av.open(f"file:{path}", "w", format="mp4", options=options)
-    container.metadata.update(metadata)
-    return container
-
-
-def _copy(source: Path, target: Any) -> None:
-    """Move the packets of a file into an open container, and close that."""
-    with target, av.open(f"file:{source}") as container:
-        streams = {stream.index: target.add_stream_from_template(stream) for stream in container.streams}
-        for packet in container.demux():
-            if packet.dts is not None:  # the empty packets at the end have none
-                packet.stream = streams[packet.stream.index]
-                target.mux(packet)
+            kept = f"; partial video kept in {self._sink.partial}" if self._frames and self._sink.partial else ""
+            raise OutputError(f"cannot write {self._sink.name}: {explain(error)}{kept}") from error

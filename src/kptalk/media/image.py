@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from kptalk.errors import ImageError
+from kptalk.files import check_readable
 
 MIN_SIDE = 16
 WHITE = (255, 255, 255)
@@ -32,7 +33,7 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
         ImageError: the file is absent, not an image, damaged, or far too small or too large.
     """
     path = Path(path)
-    _check_file(path)
+    check_readable(path, "an image", ImageError)
     try:
         with warnings.catch_warnings():
             # Pillow only warns between its limit and twice its limit, and warns of oddities in metadata as well.
@@ -54,20 +55,6 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error and more
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{path} is damaged ({reason}): save it again as JPEG or PNG") from error
-
-
-def _check_file(path: Path) -> None:
-    try:
-        size = path.stat().st_size
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ImageError(f"cannot open image {path}: {reason}") from error
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder, not an image")
-    if not path.is_file():
-        raise ImageError(f"{path} is not a regular file")
-    if size == 0:
-        raise ImageError(f"{path} is empty (0 bytes)")
 
 
 def _check_header(path: Path, image: Image.Image) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 
 from kptalk.errors import InputError, OptionError, OutputError
 from kptalk.evaluate.names import method_names
-from kptalk.files import sha256
-from kptalk.media.container import decode, explain, open_stream
+from kptalk.files import explain, sha256
+from kptalk.media.container import decode, open_stream
 from kptalk.version import __version__
 
 TITLE = "Which video is better?"

@@ -13,7 +13,7 @@ import numpy as np
 from kptalk.errors import InputError
 from kptalk.evaluate.statistics import bootstrap_mean
 from kptalk.evaluate.study.build import KEY_FORMAT
-from kptalk.media.container import explain
+from kptalk.files import explain
 
 VOTES_FORMAT = "kptalk study votes 1"
 
