@@ -1,10 +1,12 @@
 """The landmark network behind its small interface: quiet, in pixels, for pictures and videos."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from media_shared import clip_landmarks
 from skimage import data
 
+import kptalk
 from kptalk.face.find import find_portrait
 from kptalk.face.landmarks import FaceMesh, detect_boxes, segment_person
 from kptalk.face.notices import expected_notices, silenced_notices
@@ -106,3 +109,10 @@ def test_two_threads_that_silence_leave_the_error_stream_open(capfd):
     with expected_notices():
         os.write(2, b"heard")
     assert capfd.readouterr().err == "heard"
+
+
+def test_mediapipe_is_imported_in_one_file_only():
+    source = Path(kptalk.__file__).parent
+    importing = re.compile(r"^\s*(?:from|import)\s+mediapipe\b", re.MULTILINE)
+    users = {str(path.relative_to(source)) for path in source.rglob("*.py") if importing.search(path.read_text())}
+    assert users == {"face/landmarks.py"}
