@@ -44,6 +44,7 @@ def usable_cores() -> int:
 def set_threads() -> int:
     """Choose torch's threads, unless ``OMP_NUM_THREADS`` did; returns the number.
 
+    They are the whole process's: for programs such as ``kptalk.cli`` to call once at the start, never for a library.
     The networks here are small: more than four threads gain nothing, and on two shared cores two OpenMP threads that
     wait for each other by spinning were measured up to thirty times slower than one.
     """

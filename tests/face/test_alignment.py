@@ -107,9 +107,9 @@ def psnr(a, b):
     return 10 * np.log10(255**2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9))
 
 
-def covered(stage):
-    left, top, alpha = mask(stage.square, *stage.photo.shape[1::-1])
-    whole = np.zeros(stage.photo.shape[:2])
+def covered(framing):
+    left, top, alpha = mask(framing.square, *framing.photo.shape[1::-1])
+    whole = np.zeros(framing.photo.shape[:2])
     whole[top : top + alpha.shape[0], left : left + alpha.shape[1]] = alpha
     return whole > 0
 
@@ -118,34 +118,34 @@ def covered(stage):
 def test_what_was_cut_goes_back_where_it_was(shared_data, name):
     """A renderer that draws nothing new gives back the photo."""
     given_portrait = portrait_of(shared_data / "portraits" / f"{name}.jpg")
-    stage = aligned_full(given_portrait)
+    framing = aligned_full(given_portrait)
     drawn = cut(given_portrait.image, square_of(given_portrait.face), 512)
-    frame = stage.frames(drawn[None])[0]
-    inside = covered(stage)
-    assert psnr(frame[inside], stage.photo[inside]) > 35
-    assert np.array_equal(frame[~inside], stage.photo[~inside])
+    frame = framing.frames(drawn[None])[0]
+    inside = covered(framing)
+    assert psnr(frame[inside], framing.photo[inside]) > 35
+    assert np.array_equal(frame[~inside], framing.photo[~inside])
 
 
 def test_only_the_square_is_drawn_and_every_frame_by_itself(portrait):
-    stage = aligned_full(turned(portrait, 20, 0.6))
+    framing = aligned_full(turned(portrait, 20, 0.6))
     red, blue = (np.full((512, 512, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
-    frames = stage.frames(np.stack([red, blue, red]))
-    inside = covered(stage)
+    frames = framing.frames(np.stack([red, blue, red]))
+    inside = covered(framing)
     assert 0.05 < inside.mean() < 0.9
-    assert (frames[:, ~inside] == stage.photo[~inside]).all()
-    x, y = int(stage.square.x), int(stage.square.y)
+    assert (frames[:, ~inside] == framing.photo[~inside]).all()
+    x, y = int(framing.square.x), int(framing.square.y)
     assert frames[:, y, x].tolist() == [[255, 0, 0], [0, 0, 255], [255, 0, 0]]
     assert np.array_equal(frames[0], frames[2])
 
 
 @pytest.mark.parametrize("size", [None, 128, 700])
 def test_the_crop_is_the_picture(portrait, size):
-    stage = aligned_crop(portrait, size)
-    assert stage.photo.shape == (size or 512, size or 512, 3)
-    assert stage.free == set(EDGES)
+    framing = aligned_crop(portrait, size)
+    assert framing.photo.shape == (size or 512, size or 512, 3)
+    assert framing.free == set(EDGES)
     drawn = np.random.default_rng(0).integers(0, 256, (2, 512, 512, 3), np.uint8)
-    frames = stage.frames(drawn)
-    assert frames.shape == (2, *stage.photo.shape)
+    frames = framing.frames(drawn)
+    assert frames.shape == (2, *framing.photo.shape)
     assert size or np.array_equal(frames, drawn)
 
 
@@ -163,8 +163,8 @@ def test_the_networks_see_256_pixels_and_know_where_the_face_is(portrait, make):
 
 def test_sizes_of_the_whole_photo(portrait):
     assert aligned_full(portrait).photo.shape == (240, 240, 3)
-    stage = aligned_full(portrait, 480)
-    assert stage.photo.shape == (480, 480, 3)
-    assert stage.square.side == pytest.approx(2 * square_of(portrait.face).side, rel=1e-3)
+    framing = aligned_full(portrait, 480)
+    assert framing.photo.shape == (480, 480, 3)
+    assert framing.square.side == pytest.approx(2 * square_of(portrait.face).side, rel=1e-3)
     large = replace(portrait, image=np.zeros((2000, 2000, 3), np.uint8))
     assert max(aligned_full(large).photo.shape) == LONGEST_FULL

@@ -1,4 +1,4 @@
-"""The stage: what is drawn, at which size, and back into the photo pixel for pixel."""
+"""The framing: what is drawn, at which size, and back into the photo pixel for pixel."""
 
 import numpy as np
 import pytest
@@ -29,27 +29,27 @@ def portraits(draw):
 
 @settings(deadline=None)
 @given(portraits())
-def test_full_stage_keeps_the_photo(given_portrait):
-    stage = full_framing(given_portrait)
-    assert np.array_equal(stage.photo, given_portrait.image)
-    height, width = stage.portrait.image.shape[:2]
-    part = stage.photo[stage.y : stage.y + height, stage.x : stage.x + width]
-    assert np.array_equal(stage.portrait.image, part)
-    moved = stage.portrait.face.landmarks + (stage.x, stage.y, 0)
+def test_full_framing_keeps_the_photo(given_portrait):
+    framing = full_framing(given_portrait)
+    assert np.array_equal(framing.photo, given_portrait.image)
+    height, width = framing.portrait.image.shape[:2]
+    part = framing.photo[framing.y : framing.y + height, framing.x : framing.x + width]
+    assert np.array_equal(framing.portrait.image, part)
+    moved = framing.portrait.face.landmarks + (framing.x, framing.y, 0)
     assert np.allclose(moved, given_portrait.face.landmarks, atol=1e-3)
 
 
 @settings(deadline=None)
 @given(portraits(), st.integers(0, 2**32 - 1))
 def test_frames_lie_in_the_photo_pixel_for_pixel(given_portrait, seed):
-    stage = full_framing(given_portrait)
-    height, width = stage.portrait.image.shape[:2]
+    framing = full_framing(given_portrait)
+    height, width = framing.portrait.image.shape[:2]
     drawn = np.random.default_rng(seed).integers(0, 256, (2, height, width, 3), np.uint8)
-    frames = stage.frames(drawn)
+    frames = framing.frames(drawn)
     assert frames.shape == (2, *given_portrait.image.shape)
     assert frames.dtype == np.uint8
-    assert np.array_equal(frames[:, stage.y : stage.y + height, stage.x : stage.x + width], drawn)
-    frames[:, stage.y : stage.y + height, stage.x : stage.x + width] = stage.portrait.image
+    assert np.array_equal(frames[:, framing.y : framing.y + height, framing.x : framing.x + width], drawn)
+    frames[:, framing.y : framing.y + height, framing.x : framing.x + width] = framing.portrait.image
     assert (frames == given_portrait.image).all()
 
 
@@ -69,33 +69,33 @@ def test_square_stays_inside_and_holds_the_middle_of_the_face(given_portrait):
 @settings(deadline=None)
 @given(portraits())
 def test_free_edges_are_those_of_the_photo(given_portrait):
-    stage = full_framing(given_portrait)
-    height, width = stage.portrait.image.shape[:2]
-    assert ("left" in stage.free) == (stage.x == 0)
-    assert ("top" in stage.free) == (stage.y == 0)
-    assert ("right" in stage.free) == (stage.x + width == stage.photo.shape[1])
-    assert ("bottom" in stage.free) == (stage.y + height == stage.photo.shape[0])
+    framing = full_framing(given_portrait)
+    height, width = framing.portrait.image.shape[:2]
+    assert ("left" in framing.free) == (framing.x == 0)
+    assert ("top" in framing.free) == (framing.y == 0)
+    assert ("right" in framing.free) == (framing.x + width == framing.photo.shape[1])
+    assert ("bottom" in framing.free) == (framing.y + height == framing.photo.shape[0])
 
 
 @settings(deadline=None, max_examples=30)
 @given(portraits(), st.sampled_from([None, 64, 129, 256]))
-def test_crop_stage_is_a_square_of_the_size_asked_for(given_portrait, size):
-    stage = crop_framing(given_portrait, size)
+def test_crop_framing_is_a_square_of_the_size_asked_for(given_portrait, size):
+    framing = crop_framing(given_portrait, size)
     side = size or CROP_SIZE
-    assert stage.photo.shape == (side, side, 3)
-    assert stage.portrait.image is stage.photo or np.array_equal(stage.portrait.image, stage.photo)
-    assert (stage.x, stage.y) == (0, 0)
-    assert stage.free == {"left", "right", "top", "bottom"}
+    assert framing.photo.shape == (side, side, 3)
+    assert framing.portrait.image is framing.photo or np.array_equal(framing.portrait.image, framing.photo)
+    assert (framing.x, framing.y) == (0, 0)
+    assert framing.free == {"left", "right", "top", "bottom"}
     drawn = np.zeros((1, side, side, 3), np.uint8)
-    assert stage.frames(drawn) is drawn
+    assert framing.frames(drawn) is drawn
 
 
 @pytest.mark.parametrize(("size", "expected"), [(None, (400, 300)), (200, (200, 150)), (1000, (1000, 750))])
 def test_size_is_the_longest_side(size, expected):
-    stage = full_framing(portrait(400, 300, 100, 120, 80), size)
-    assert stage.photo.shape[:2] == expected
+    framing = full_framing(portrait(400, 300, 100, 120, 80), size)
+    assert framing.photo.shape[:2] == expected
     factor = expected[0] / 400
-    landmarks = stage.portrait.face.landmarks + (stage.x, stage.y, 0)
+    landmarks = framing.portrait.face.landmarks + (framing.x, framing.y, 0)
     assert np.allclose(landmarks, portrait(400, 300, 100, 120, 80).face.landmarks * factor, atol=0.01)
 
 
@@ -105,14 +105,14 @@ def test_a_face_that_a_large_photo_leaves_few_pixels_is_warned_of():
 
 
 def test_large_photos_are_reduced():
-    stage = full_framing(portrait(1500, 2000, 900, 600, 300))
-    assert stage.photo.shape[:2] == (960, LONGEST_FULL)
+    framing = full_framing(portrait(1500, 2000, 900, 600, 300))
+    assert framing.photo.shape[:2] == (960, LONGEST_FULL)
 
 
 def test_the_given_photo_is_not_changed():
     given_portrait = portrait(300, 300, 100, 100, 90)
     before = given_portrait.image.copy()
-    stage = full_framing(given_portrait)
-    stage.frames(np.zeros((1, *stage.portrait.image.shape), np.uint8))
-    stage.portrait.image[:] = 0
+    framing = full_framing(given_portrait)
+    framing.frames(np.zeros((1, *framing.portrait.image.shape), np.uint8))
+    framing.portrait.image[:] = 0
     assert np.array_equal(given_portrait.image, before)

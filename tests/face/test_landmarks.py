@@ -1,4 +1,4 @@
-"""The landmark network behind its small interface: quiet, in pixels, for pictures and videos."""
+"""MediaPipe behind its small interface: in pixels, for pictures and videos, and what it writes to the terminal."""
 
 import os
 import re

@@ -44,5 +44,4 @@ def apply(windows: Array, state: MeanNormState) -> Array:
 
 def speech_weight(frames: Floats) -> NDArray[np.float64]:
     """How much each mel frame (n, 80) counts as sound, (n,) from 0 to 1."""
-    weight: NDArray[np.float64] = np.clip((frames.mean(-1) - _QUIET) / (_LOUD - _QUIET), 0, 1)
-    return weight
+    return np.asarray(np.clip((frames.mean(-1) - _QUIET) / (_LOUD - _QUIET), 0, 1))

@@ -23,7 +23,7 @@ Frames = NDArray[np.float64]
 
 N_FFT = 800  # samples, 50 ms, also the length of the Hann window
 HOP = 200  # samples, 12.5 ms
-FRAME_RATE = SAMPLE_RATE // HOP  # 80 mel frames a second
+FRAME_RATE = SAMPLE_RATE // HOP  # 80 mel frames per second
 N_MELS = 80
 SILENCE = -4.0  # the lowest value, also the value of digital silence
 _LOW_HZ, _HIGH_HZ = 55.0, 7600.0
@@ -33,7 +33,7 @@ _BLOCK = 256  # mel frames computed at once: bounds memory however long a chunk 
 
 @dataclass(frozen=True)
 class MelState:
-    """Where a stream stands: the sound still needed, how many samples came and how many mel frames were given out."""
+    """Where a stream stands: the sound still needed, how many samples came and how many mel frames went."""
 
     pending: Frames  # pre-emphasised samples from the start of the next frame on
     last: float  # last raw sample, for the pre-emphasis of the next one
@@ -52,8 +52,7 @@ def mel_spectrogram(samples: Array) -> Frames:
         sees zeros before and after the sound.
     """
     head, state = step(samples, start())
-    spectrogram: Frames = np.concatenate([head, finish(state)]).T
-    return spectrogram
+    return np.asarray(np.concatenate([head, finish(state)]).T)
 
 
 def start() -> MelState:
@@ -87,8 +86,7 @@ def _mel_block(sound: Frames, count: int) -> Frames:
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
     magnitude = np.abs(np.fft.rfft(strips * hann))
     decibel = 20 * np.log10(np.maximum(1e-5, magnitude @ mel_basis().T)) - 20
-    frames: Frames = np.clip(8 * (decibel + 100) / 100 - 4, SILENCE, -SILENCE)
-    return frames
+    return np.asarray(np.clip(8 * (decibel + 100) / 100 - 4, SILENCE, -SILENCE))
 
 
 @cache
@@ -101,8 +99,7 @@ def mel_basis() -> Array:
     rising = (bins - corners[:-2, None]) / width[:-1, None]
     falling = (corners[2:, None] - bins) / width[1:, None]
     triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)  # rounded twice, as librosa does
-    basis: Array = (triangles * (2 / (corners[2:] - corners[:-2]))[:, None]).astype(np.float32)
-    return basis
+    return np.asarray((triangles * (2 / (corners[2:] - corners[:-2]))[:, None]).astype(np.float32))
 
 
 # Slaney's scale: linear up to 1 kHz at 3 mel per 200 Hz, then logarithmic with 27 steps for a factor 6.4.

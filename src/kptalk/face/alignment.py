@@ -47,8 +47,7 @@ class Square:
     def inside(self, points: Array) -> Array:
         """Points (..., 2) in pixels of the picture, from -0.5 to 0.5 across the square."""
         away = (points - np.array([self.x, self.y])) / self.side
-        placed: Array = (away @ _turn(self.angle)).astype(np.float32)
-        return placed
+        return np.asarray((away @ _turn(self.angle)).astype(np.float32))
 
 
 def _turn(angle: float) -> NDArray[np.float64]:

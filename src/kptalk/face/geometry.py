@@ -19,8 +19,7 @@ def rotation_matrix(angles: Floats) -> Floats:
     rows = [cr * cy, sr * cy, -sy]
     rows += [cr * sy * sp - sr * cp, sr * sy * sp + cr * cp, cy * sp]
     rows += [cr * sy * cp + sr * sp, sr * sy * cp - cr * sp, cy * cp]
-    matrix: Floats = np.stack(rows, -1).reshape(*angles.shape[:-1], 3, 3)
-    return matrix
+    return np.asarray(np.stack(rows, -1).reshape(*angles.shape[:-1], 3, 3))
 
 
 def rotation_angles(matrix: Floats) -> Floats:
@@ -29,8 +28,7 @@ def rotation_angles(matrix: Floats) -> Floats:
     yaw = np.arcsin(np.clip(-m[..., 2, 0], -1, 1))
     pitch = np.arctan2(m[..., 2, 1], m[..., 2, 2])
     roll = np.arctan2(m[..., 1, 0], m[..., 0, 0])
-    angles: Floats = np.degrees(np.stack([yaw, pitch, roll], -1))
-    return angles
+    return np.asarray(np.degrees(np.stack([yaw, pitch, roll], -1)))
 
 
 def align(points: Floats, template: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:

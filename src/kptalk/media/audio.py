@@ -32,7 +32,7 @@ class Speech:
 
     Attributes:
         name: where it comes from, for messages.
-        rate: samples a second of ``sound``: the recording's own, where AAC can carry it.
+        rate: samples per second of ``sound``: the recording's own, where AAC can carry it.
         layout: FFmpeg's name of the channel layout of ``sound``, at most 5.1.
         channels: number of channels of ``sound``.
         duration_hint: seconds that the container promises, or None; only a full pass knows.
@@ -80,7 +80,7 @@ class Speech:
 
         Args:
             samples: (N,) or (N, C), float in [-1, 1] or integers over their full range.
-            rate: samples a second.
+            rate: samples per second.
 
         Raises:
             AudioError: no samples, another shape or type, or an impossible rate.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -25,7 +26,7 @@ IMPLAUSIBLE_FPS = 1000  # containers without a rate report by mistake one that i
 
 @dataclass(frozen=True)
 class Clip:
-    """What a video file says of itself.
+    """Properties of a video file.
 
     Attributes:
         fps: frames per second, exact; the mean where frames come unevenly.
@@ -46,11 +47,7 @@ def probe(path: str | PathLike[str]) -> Clip:
     Raises:
         InputError: the file is absent, unreadable, has no pictures, or none of them can be decoded.
     """
-    path = Path(path)
-    with open_stream(path, "video") as (container, stream):
-        first = next(decode(container, stream), None)
-        if first is None:
-            raise InputError(f"{path} has a video stream, but no picture of it can be decoded")
+    with _first_frame(Path(path)) as (container, stream, first, _):
         height, width = _upright(first).shape[:2]
         return Clip(_rate(stream), (width, height), duration(container, stream), bool(container.streams.audio))
 
@@ -75,14 +72,9 @@ def read_frames(
     Raises:
         InputError: the file is absent, unreadable, has no pictures, or none of them can be decoded.
     """
-    path = Path(path)
-    with open_stream(path, "video") as (container, stream):
+    with _first_frame(Path(path)) as (container, stream, first, frames):
         own = _rate(stream)
         step = 1 / (fps or own)
-        frames = decode(container, stream)
-        first = next(frames, None)
-        if first is None:
-            raise InputError(f"{path} has a video stream, but no picture of it can be decoded")
         # Files may begin at any timestamp, and some containers misreport it: what counts is the first frame.
         origin = _time(first, None)
         moment = origin + _exact(start)
@@ -108,6 +100,17 @@ def read_frames(
             picture = _upright(shown) if picture is None else picture
             yield picture
             moment += step
+
+
+@contextmanager
+def _first_frame(path: Path) -> Iterator[tuple[Any, Any, Any, Iterator[Any]]]:
+    """Container, stream, the first frame that can be decoded, and those after it."""
+    with open_stream(path, "video") as (container, stream):
+        frames = decode(container, stream)
+        first = next(frames, None)
+        if first is None:
+            raise InputError(f"{path} has a video stream, but no picture of it can be decoded")
+        yield container, stream, first, frames
 
 
 def _exact(seconds: Fraction | float) -> Fraction:

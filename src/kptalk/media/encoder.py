@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from fractions import Fraction
 from math import ceil
 from threading import Lock
-from types import TracebackType
 from typing import Any
 
 import av
@@ -105,7 +104,7 @@ class VideoWriter:
                 self._frames += 1
                 self._mux_sound(finish=False)
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._lock:
             self._closed = True
             if self._container is None:

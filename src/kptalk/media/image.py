@@ -107,5 +107,4 @@ def _to_eight_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
         white = 1.0
     else:
         white = next((limit for limit in (255.0, float(SIXTEEN_BIT)) if top <= limit), top)
-    scaled: NDArray[np.uint8] = np.rint(values * (255 / white)).astype(np.uint8)
-    return scaled
+    return np.asarray(np.rint(values * (255 / white)).astype(np.uint8))
