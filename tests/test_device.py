@@ -43,41 +43,27 @@ def test_usable_cores_are_within_the_machine():
     assert 1 <= usable_cores() <= os.cpu_count()
 
 
-@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 2), (8, 4), (64, 4)])
-def test_threads_suit_the_cores(monkeypatch, cores, threads):
+@pytest.fixture(autouse=True)
+def threads_restored():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "pieces"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 2), (8, 4, 2), (64, 4, 4)]
+)
+def test_threads_and_pieces_of_work_fill_the_cores_but_no_more(monkeypatch, cores, threads, pieces):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("kptalk.device.usable_cores", lambda: cores)
-    before = torch.get_num_threads()
-    try:
-        assert set_threads() == threads
-    finally:
-        torch.set_num_threads(before)
+    assert set_threads() == threads
+    assert side_by_side() == pieces
+    assert pieces * threads <= cores
 
 
-def test_the_users_own_number_of_threads_is_kept(monkeypatch):
+def test_the_users_own_number_of_threads_is_kept_and_not_multiplied(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setattr("kptalk.device.usable_cores", lambda: 64)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)  # what torch makes of the variable when it starts
-        assert set_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize(("cores", "pieces"), [(1, 1), (2, 2), (3, 3), (4, 2), (8, 2), (64, 4)])
-def test_pieces_of_work_fill_the_cores_but_no_more(monkeypatch, cores, pieces):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("kptalk.device.usable_cores", lambda: cores)
-    before = torch.get_num_threads()
-    try:
-        assert pieces * set_threads() <= cores
-        assert side_by_side() == pieces
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_the_users_own_number_of_threads_is_not_multiplied(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr("kptalk.device.usable_cores", lambda: 64)
+    torch.set_num_threads(2)  # what torch makes of the variable when it starts
+    assert set_threads() == 2
     assert side_by_side() == 1

@@ -215,10 +215,3 @@ def test_damaged_bytes_give_an_image_or_an_image_error(tmp_path, form, changes):
         image = read_image(path)
         assert image.dtype == np.uint8
         assert image.shape[2] == 3
-
-
-def test_real_portraits(shared_data):
-    for path in sorted((shared_data / "portraits").glob("*.jpg"))[:5]:
-        image = read_image(path)
-        assert min(image.shape[:2]) > 100
-        assert image.std() > 10
