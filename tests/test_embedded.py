@@ -6,7 +6,7 @@ from fakes import same
 from media_shared import portrait_of
 
 from kptalk.audio.windows import SpeechWindows
-from kptalk.face.topology import lid_opening, lip_opening
+from kptalk.face.measures import lid_opening, lip_opening
 from kptalk.media.audio import Speech
 from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP
 from kptalk.motion.generator import FPS, WINDOW

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kptalk.audio import mel, windows
@@ -52,6 +52,7 @@ def test_the_picture_lasts_as_long_as_the_sound_and_less_than_a_frame_longer(n_s
     assert count == 1 or (count - 1) / fps < Fraction(n_samples, SAMPLE_RATE)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4000), max_size=6), rates, st.integers(0, 2**32 - 1))
 def test_stream_equals_offline_for_any_chunks(lengths, fps, seed):
     samples = np.random.default_rng(seed).normal(0, 0.1, sum(lengths)).astype(np.float32)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from media_shared import portrait_of
 
 from kptalk.errors import MotionError, OptionError
-from kptalk.face.topology import LID_PAIRS, gaze, lid_opening, lip_opening
+from kptalk.face.measures import gaze, lid_opening, lip_opening
+from kptalk.face.topology import LID_PAIRS
 from kptalk.motion.control import BLINK, Controller
 from kptalk.motion.facemesh.space import LIDS_SHUT, to_head_frame
 from kptalk.options import Control

@@ -12,7 +12,8 @@ import pytest
 from kptalk.errors import MotionError
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.landmarks import FaceMesh
-from kptalk.face.topology import LIPS_INNER, lid_opening, lip_opening
+from kptalk.face.measures import lid_opening, lip_opening
+from kptalk.face.topology import LIPS_INNER
 from kptalk.motion.facemesh.space import FaceMeshSpace, to_head_frame
 from kptalk.render.mesh.pose import clamp_pose, rigid_motion
 from kptalk.render.mesh.renderer import MeshRenderer, PreparedMesh, sampling_map
@@ -81,7 +82,7 @@ def test_the_head_follows_the_pose(
             rotation = [0, 0, 0]
             rotation[axis] = angle
             frame = draw(renderer, photo, moved(photo, rotation))[0]
-            read = space.extract(Portrait(frame, mesh(frame)[0])).motion.rotation - photo.source.motion.rotation
+            read = space.extract(Portrait(frame, mesh(frame))).motion.rotation - photo.source.motion.rotation
             assert read[0, axis] == pytest.approx(angle, abs=5)
 
 
@@ -110,7 +111,7 @@ def test_lids_close(renderer: MeshRenderer, space: FaceMeshSpace, photos: dict[s
         for photo in photos.values():
             own = to_head_frame(photo.source.motion)[0]
             frame = draw(renderer, photo, moved(photo, expression=own + 1.15 * space.blink))[0]
-            read = lid_opening(mesh(frame)[0].landmarks).mean()
+            read = lid_opening(mesh(frame).landmarks).mean()
             closed += read < 0.4 * lid_opening(photo.portrait.face.landmarks).mean()
     assert closed >= len(photos) - 1
 
@@ -119,12 +120,12 @@ def test_lips_close_and_open(renderer: MeshRenderer, space: FaceMeshSpace, photo
     neutral = np.zeros((21, 3), np.float32)
     with FaceMesh() as mesh:
         for name, photo in photos.items():
-            shut = mesh(draw(renderer, photo, moved(photo, expression=neutral))[0])[0].landmarks
+            shut = mesh(draw(renderer, photo, moved(photo, expression=neutral))[0]).landmarks
             assert lip_opening(shut) / photo.source.unit < (0.045 if name in OPEN else 0.025), name
             expression = 0.25 * space.open_lips
             motion = moved(photo, expression=expression)
             wanted = lip_opening(space.vertices(photo.source, motion)[0])
-            opened = mesh(draw(renderer, photo, motion)[0])[0].landmarks
+            opened = mesh(draw(renderer, photo, motion)[0]).landmarks
             assert lip_opening(opened) == pytest.approx(wanted, rel=0.4), name
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kptalk.audio.mel import SILENCE
 from kptalk.errors import DatasetError
-from kptalk.face.topology import lid_opening, lip_opening
+from kptalk.face.measures import lid_opening, lip_opening
 from kptalk.train.data import load_clips, load_shards, save_clips, split_people
 from kptalk.train.facemesh import mirrored, training_clip
 from kptalk.train.sampler import PersonSampler, augment_mel, cut_sequence, interpolate, mirror_tokens

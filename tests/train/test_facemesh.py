@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from kptalk.face.geometry import rotation_matrix
-from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER, lid_opening, lip_opening
+from kptalk.face.measures import lid_opening, lip_opening
+from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER
 from kptalk.motion.facemesh.space import FaceMeshSpace, neutral_mesh
 from kptalk.train.facemesh import (
     align_clip,

@@ -19,8 +19,6 @@ from kptalk.media.container import decode, duration, open_stream
 from kptalk.types import MODEL_FPS, Image
 
 VIDEO_SUFFIXES = frozenset({".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"})
-MIN_FPS, MAX_FPS = Fraction(1), Fraction(120)  # frames per second at which videos are made and driving videos are read
-MAX_DENOMINATOR = 1001  # of a frame rate: that of 30000/1001; FFmpeg's rationals have 32 bits
 IMPLAUSIBLE_FPS = 1000  # containers without a rate report by mistake one that is far above, for example 90000
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import av
 
-SUFFIX = ".mp4"
 # What iTunes-style tags hold, which all players show; with any other key FFmpeg's own key list is written instead.
 COMMON_TAGS = frozenset({"title", "artist", "album", "comment", "description", "copyright", "date", "genre"})
 # One fragment a keyframe; the header waits for the first fragment, since it holds the sound's and pictures' offsets.

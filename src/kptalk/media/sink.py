@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kptalk.errors import OutputError
-from kptalk.files import check_writable, partial_path
+from kptalk.files import VIDEO_SUFFIX, check_writable, partial_path
 from kptalk.media import mp4
 
 
@@ -46,7 +46,7 @@ class FileSink:
         Raises:
             OutputError: see ``check_writable``.
         """
-        check_writable(path, mp4.SUFFIX, overwrite)
+        check_writable(path, VIDEO_SUFFIX, overwrite)
         self._path, self._overwrite = Path(path), overwrite
         self.name = str(path)
         self.partial = partial_path(path)
@@ -60,7 +60,7 @@ class FileSink:
         """Copy the fragments into a plain MP4, which all players can seek in, and give it the final name."""
         if not self._overwrite and self._path.exists():
             raise OutputError(f"{self._path} has appeared meanwhile; the new video is in {self.partial}")
-        plain = self.partial.with_suffix(f".plain{mp4.SUFFIX}")
+        plain = self.partial.with_suffix(f".plain{VIDEO_SUFFIX}")
         try:
             mp4.remux(self.partial, mp4.create(plain, mp4.PLAIN, self._metadata))
             plain.replace(self._path)

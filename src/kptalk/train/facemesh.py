@@ -19,16 +19,8 @@ from scipy.optimize import linear_sum_assignment
 
 from kptalk.errors import DatasetError
 from kptalk.face.geometry import rotation_angles
-from kptalk.face.topology import (
-    EYE_CORNERS,
-    IRISES,
-    LID_PAIRS,
-    LIPS_INNER,
-    LIPS_OUTER,
-    gaze,
-    lid_opening,
-    lip_opening,
-)
+from kptalk.face.measures import gaze, lid_opening, lip_opening
+from kptalk.face.topology import EYE_CORNERS, IRISES, LID_PAIRS, LIPS_INNER, LIPS_OUTER
 from kptalk.files import write_bytes
 from kptalk.motion.facemesh.space import EYE_TO_PIVOT, FaceMeshSpace, head_pose, neutral_mesh
 from kptalk.motion.filters import savgol

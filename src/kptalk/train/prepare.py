@@ -8,21 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from kptalk.audio.mel import SAMPLE_RATE
 from kptalk.errors import DatasetError, InputError
 from kptalk.face.find import SMALLEST
 from kptalk.face.landmarks import FaceMesh
 from kptalk.files import make_folder
 from kptalk.media.audio import Speech
-from kptalk.media.clip import read_frames
+from kptalk.media.clip import VIDEO_SUFFIXES, read_frames
 from kptalk.motion.generator import FPS
 from kptalk.train.data import Shard, save_shard
-from kptalk.types import Array
+from kptalk.types import SAMPLE_RATE, Array
 
 SHORTEST = 40  # frames; less than the denoiser can learn from
 SEEN = 0.95  # share of the frames that must show a face
 JUMP = 0.35  # of the face's width between two frames: a cut, or another person
-VIDEO_ENDINGS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg"}
 
 
 def prepare_videos(
@@ -45,10 +43,10 @@ def prepare_videos(
     names = _identities(people) if people else {}
     files: list[Path] = []
     for video in videos:
-        found = (file for file in video.rglob("*") if file.suffix.lower() in VIDEO_ENDINGS)
+        found = (file for file in video.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
         files += sorted(found) if video.is_dir() else [video]
     if not files:
-        places, endings = ", ".join(map(str, videos)), ", ".join(sorted(VIDEO_ENDINGS))
+        places, endings = ", ".join(map(str, videos)), ", ".join(sorted(VIDEO_SUFFIXES))
         raise DatasetError(f"no videos in {places}: give files or folders of {endings}")
     make_folder(folder)
     taken: set[str] = set()

@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 
 from kptalk.errors import WeightsError
 from kptalk.face.geometry import rotation_angles, rotation_matrix
-from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER, LIPS_OUTER, gaze, lid_opening, lip_opening
+from kptalk.face.measures import gaze, lid_opening, lip_opening
+from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER, LIPS_OUTER
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace, to_head_frame, turn
 from kptalk.train.facemesh import align_clip, mirrored
 from kptalk.types import Face, Motion, Portrait

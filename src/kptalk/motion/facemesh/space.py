@@ -21,15 +21,8 @@ from safetensors import SafetensorError, safe_open
 
 from kptalk.errors import WeightsError
 from kptalk.face.geometry import align, rotation_angles, rotation_matrix
-from kptalk.face.topology import (
-    LID_PAIRS,
-    LIP_PAIRS,
-    MOUTH_CORNERS,
-    STABLE_POINTS,
-    STABLE_WEIGHTS,
-    lid_opening,
-    lip_opening,
-)
+from kptalk.face.measures import lid_opening, lip_opening
+from kptalk.face.topology import LID_PAIRS, LIP_PAIRS, MOUTH_CORNERS, STABLE_POINTS, STABLE_WEIGHTS
 from kptalk.motion.facemesh.regions import FaceRegions
 from kptalk.motion.space import Anatomy, Region, relative_pose
 from kptalk.types import N_KEYPOINTS, Array, Motion, Portrait, SourceMotion
