@@ -1,10 +1,10 @@
-"""How well speech moves the face, on people that training never saw: every number that the motion is judged by.
+"""How well speech moves the face, on people that training never saw: every number that the motion is measured by.
 
     python benchmarks/motion.py [--weights DIR] [--clips DIR] [--data SHARDS] [--no-videos] [--no-tables]
 
-Videos: each clip's first frame is the portrait, its own sound is spoken, FaceMesh judges the drawn pictures. Beside it
+Videos: each clip's first frame is the portrait, its own sound is spoken, FaceMesh reads the drawn pictures. Beside it
 stand the real video, another clip's sound, a mouth that stays as in the photo, and (with ``--data``, the training
-shards) a ridge regression from the log-mel spectrogram to the mouth, which is judged as a mesh, without drawing.
+shards) a ridge regression from the log-mel spectrogram to the mouth, which is measured as a mesh, without drawing.
 Means over clips with 95 % bootstrap intervals.
 
 Tables, on the motion alone: steps of the sampling, with their cost; drift of the head over five minutes and how far
@@ -30,38 +30,36 @@ from rich.table import Table
 from kptalk import Motion, Options, Pipeline, Portrait, Speech
 from kptalk.audio.mel import SAMPLE_RATE, mel_spectrogram
 from kptalk.audio.windows import mel_windows
-from kptalk.evaluate.metric import Heard, Sight
-from kptalk.evaluate.metrics.jitter import JitterJudge, Joins
-from kptalk.evaluate.metrics.lips import LipJudge, best_lag, correlation
+from kptalk.evaluate.head_pose import head_rotation
+from kptalk.evaluate.metric import AudioPair, FrameSample
+from kptalk.evaluate.metrics.jitter import JitterMetric
+from kptalk.evaluate.metrics.lips import LipMetric, best_lag, correlation
 from kptalk.evaluate.statistics import bootstrap_mean
 from kptalk.face.find import find_portrait
-from kptalk.face.geometry import rotation_angles
 from kptalk.face.landmarks import FaceMesh
 from kptalk.face.measures import gaze, lid_opening, lip_opening
 from kptalk.media import read_frames
 from kptalk.motion.control import Control
-from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP
 from kptalk.motion.facemesh.space import FaceMeshSpace
-from kptalk.motion.generator import FPS, WINDOW
+from kptalk.motion.generator import FPS
 from kptalk.train.data import load_shards
 from kptalk.train.facemesh import training_clip
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
 SHORTEST = 75  # frames; shorter clips say little about a correlation
-JOINS = Joins(WINDOW - LOOKAHEAD, WINDOW - LOOKAHEAD - OVERLAP)
 STEPS = (1, 2, 5, 10, 20, 50)
 LEAD = 2  # frames by which lips move before the sound is loud
 LANGUAGES = {
     "English": "en_jfk", "Chinese": "zh_news", "Japanese": "ja_japanese", "Korean": "ko_olkavs018",
     "French": "fr_fayu", "German": "de_deyu", "Russian": "ru_eluosi", "song": "sing_female", "rap": "rap_female",
 }  # fmt: skip
-PIXEL = np.zeros((1, 1, 3), np.uint8)  # the meters used here look at meshes only
+PIXEL = np.zeros((1, 1, 3), np.uint8)  # the metrics used here look at meshes only
 Meshes = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ValClip:
-    """A clip as it is judged: portrait from its first frame, meshes (T, 478, 3) of the real video, its sound."""
+    """A clip as it is compared: portrait from its first frame, meshes (T, 478, 3) of the real video, its sound."""
 
     path: Path
     portrait: Portrait
@@ -87,22 +85,21 @@ def opened(folder: Path) -> list[ValClip]:
     return clips
 
 
-def judged(space: FaceMeshSpace, meshes: Meshes, clip: ValClip) -> dict[str, float]:
+def measured(pipeline: Pipeline, meshes: Meshes, clip: ValClip) -> dict[str, float]:
     """All numbers of one video against the real one."""
-    lips, jitter = LipJudge().start(), JitterJudge(JOINS).start()
+    lips, jitter = LipMetric(), JitterMetric(pipeline.joins)
     for ours, real in zip(meshes, clip.real, strict=False):
-        pair = Sight(PIXEL, _sight(ours)), Sight(PIXEL, _sight(real))
-        lips.add(*pair)
-        jitter.add(*pair)
-    heard = Heard(clip.sound, clip.sound)
+        for metric in (lips, jitter):
+            metric.update(_sample(ours), _sample(real))
+    audio = AudioPair(clip.sound, clip.sound)
     seen = meshes[np.isfinite(meshes[:, 0, 0])]
-    turned = rotation_angles(space.pose(seen)[1]).std(0)
+    turned = head_rotation(seen).std(0)
     lids = lid_opening(seen).mean(-1)
     shut = np.flatnonzero(np.diff(np.concatenate([[0], lids < 0.6 * np.median(lids), [0]]).astype(int)))
     blinks = [(b - a) / 25 for a, b in zip(shut[::2], shut[1::2], strict=True)]
     return {
-        **lips.result(heard),
-        **jitter.result(heard),
+        **lips.compute(audio),
+        **jitter.compute(audio),
         **dict(zip(("yaw", "pitch", "roll"), turned, strict=True)),
         "blinks": 60 * 25 * len(blinks) / len(seen),
         "blink_seconds": float(np.mean(blinks)) if blinks else np.nan,
@@ -110,8 +107,8 @@ def judged(space: FaceMeshSpace, meshes: Meshes, clip: ValClip) -> dict[str, flo
     }
 
 
-def _sight(mesh: Meshes) -> Meshes | None:
-    return mesh if np.isfinite(mesh).all() else None
+def _sample(mesh: Meshes) -> FrameSample:
+    return FrameSample(PIXEL, mesh if np.isfinite(mesh).all() else None)
 
 
 class Ridge:
@@ -137,7 +134,7 @@ class Ridge:
 
     def meshes(self, clip: ValClip) -> Meshes:
         """The portrait's mesh, its pose still, with the predicted mouth."""
-        source = self.space.extract(clip.portrait.face)
+        source = self.space.extract(clip.portrait)
         tokens = self.heard(mel_spectrogram(clip.sound).T, len(clip.real)) @ self.matrix
         tokens = np.concatenate([np.zeros((len(tokens), 7)), tokens], 1).astype(np.float32)
         return self.space.vertices(source, self.space.motion(tokens, source.motion))
@@ -145,8 +142,8 @@ class Ridge:
 
 def videos(pipeline: Pipeline, clips: list[ValClip], shards: Path | None, seed: int) -> Table:
     """What FaceMesh sees: a row of means for every kind of video."""
-    space, options = pipeline.space, Options(seed=seed)
-    ridge = Ridge(space, shards) if shards else None
+    options = Options(seed=seed)
+    ridge = Ridge(pipeline.method.space, shards) if shards else None
     rows: dict[str, list[dict[str, float]]] = {}
     for number, clip in enumerate(clips):
         foreign = clips[(number + len(clips) // 2) % len(clips)]
@@ -159,7 +156,7 @@ def videos(pipeline: Pipeline, clips: list[ValClip], shards: Path | None, seed: 
         if ridge:
             kinds["ridge"] = ridge.meshes(clip)
         for kind, meshes in kinds.items():
-            rows.setdefault(kind, []).append(judged(space, meshes, clip))
+            rows.setdefault(kind, []).append(measured(pipeline, meshes, clip))
     table = Table("mean over clips", *rows)
     for key in rows["generated"][0]:
         means = [bootstrap_mean([row[key] for row in kind]) for kind in rows.values()]
@@ -170,21 +167,23 @@ def videos(pipeline: Pipeline, clips: list[ValClip], shards: Path | None, seed: 
 
 
 def whole(pipeline: Pipeline, portrait: Portrait, speech: Speech, options: Options) -> Motion:
-    return Motion.concatenate(list(pipeline.motion(pipeline.space.extract(portrait), speech, options)))
+    return Motion.concatenate(list(pipeline.animate(portrait, speech, options=options).motion()))
 
 
 def steps_table(pipeline: Pipeline, clips: list[ValClip]) -> Table:
-    """Correlation and lag of the lip opening of the mesh, and seconds of work a second of speech, by sampling steps."""
+    """By sampling steps: correlation and lag of the mesh's lip opening, and seconds of work per second of speech."""
+    space = pipeline.method.space
     table = Table("steps", "lip r (mesh)", "lag within 1 frame", "time, share of real time")
     for steps in STEPS:
         values, lags, spent, spoken = [], [], 0.0, 0.0
         for clip in clips:
-            source = pipeline.space.extract(clip.portrait.face)
+            source = space.extract(clip.portrait)
+            animation = pipeline.animate(clip.portrait, Speech.open(clip.path), options=Options(steps=steps))
             begun = time.process_time()
-            motion = whole(pipeline, clip.portrait, Speech.open(clip.path), Options(steps=steps))
+            motion = Motion.concatenate(list(animation.motion()))
             spent += time.process_time() - begun
             spoken += len(clip.sound) / SAMPLE_RATE
-            ours, real = lip_opening(pipeline.space.vertices(source, motion)), lip_opening(clip.real)
+            ours, real = lip_opening(space.vertices(source, motion)), lip_opening(clip.real)
             n = min(len(ours), len(real))
             values.append(correlation(ours[:n], real[:n]))
             lags.append(best_lag(ours[:n], real[:n]))
@@ -213,10 +212,11 @@ def language_table(pipeline: Pipeline, portrait: Portrait, folder: Path) -> Tabl
     """
     options = Options(control=Control(ease=False))
     table = Table("language", "opening, spread", "where loud", "where quiet", "closures a minute", "r with level")
-    source = pipeline.space.extract(portrait)
+    space = pipeline.method.space
+    source = space.extract(portrait)
     for language, name in LANGUAGES.items():
         speech = Speech.open(folder / f"{name}.wav")
-        meshes = pipeline.space.vertices(source, whole(pipeline, portrait, speech, options))
+        meshes = space.vertices(source, whole(pipeline, portrait, speech, options))
         opening = lip_opening(meshes) / np.ptp(meshes[0, :, 1])
         sound = np.concatenate(list(speech.chunks()))
         n = min(len(opening), len(sound) // 640 - LEAD)

@@ -2,11 +2,12 @@
 
     python benchmarks/sync_offset.py [--clips DIR] [--shards DIR] [--index INDEX.csv]
 
-For every clip of 4 s or more and every shift from -10 to +10 frames, the sound is moved against the pictures by cutting
-the beginning of one of them, and the AV offset is estimated. Three ways to count an estimate as right, within 1 frame:
+For every clip of 4 s or more and every shift from -10 to +10 frames, the lips are made to come later than the sound by
+cutting the beginning of one of them, and the AV offset is estimated. Three ways to count an estimate as right, within
+1 frame:
 
     absolute   it is the shift: right only if the clip's own offset is within 1 frame of zero too
-    own lag    it is the shift plus the clip's own offset as the index has it (``sync_lag``, by another ridge)
+    own lag    it is the shift plus the clip's own offset as the index has it (less ``sync_lag``, by another ridge)
     relative   it less the estimate at shift 0 is the shift: says that estimates move along, not that they are true
 
 With the folder of training shards, a ridge regression fitted on them gives the rows beside the model's.
@@ -28,7 +29,7 @@ from rich.table import Table
 
 from kptalk.audio.mel import mel_spectrogram
 from kptalk.evaluate.metrics.sync import AvOffset, av_offset, fill_gaps
-from kptalk.evaluate.sampling import listen, watch
+from kptalk.evaluate.sampling import read_audio, sample_frames
 from kptalk.face.lip_shape import lip_shape
 from kptalk.networks.sync import SEARCH, SyncConfig, SyncModel
 from kptalk.train.data import load_shards
@@ -48,7 +49,7 @@ Estimate = Callable[[Floats, Floats], AvOffset]
 
 @dataclass(frozen=True)
 class Clip:
-    """``lips`` (T, 68) with NaN where no face was seen, ``sound`` (640 T,), and the index's lag."""
+    """``lips`` (T, 68) with NaN where no face was seen, ``sound`` (640 T,), and by how much lips lag in the index."""
 
     name: str
     lips: Floats
@@ -62,21 +63,21 @@ def read_clips(folder: Path, index: Path, points: Floats) -> list[Clip]:
         lags = {Path(row["file"]).name: int(row["sync_lag"]) for row in csv.DictReader(file) if row["sync_lag"]}
     clips = []
     for path in sorted(folder.glob("*.mp4")):
-        meshes = [sight.mesh for sight in watch(path, None)]
-        sound = listen(path, len(meshes))
+        meshes = [frame.mesh for frame in sample_frames(path, None)]
+        sound = read_audio(path, len(meshes))
         if len(meshes) < SHORTEST or sound is None:
             continue
         nowhere = np.full((478, 3), np.nan, np.float32)
         seen = np.array([mesh is not None for mesh in meshes])
         lips = np.full((len(meshes), 68), np.nan, np.float32)
         lips[seen] = lip_shape(np.stack([nowhere if mesh is None else mesh for mesh in meshes])[seen], points)
-        clips.append(Clip(path.stem, lips, sound, lags[path.name]))
+        clips.append(Clip(path.stem, lips, sound, -lags[path.name]))
     return clips
 
 
 def shifted(clip: Clip, shift: int) -> tuple[Floats, Floats]:
-    """Lips and sound with the sound ``shift`` frames later, by cutting; nothing is filled in."""
-    lips, sound = clip.lips[max(0, shift) :], clip.sound[SAMPLES * max(0, -shift) :]
+    """Lips and sound with the lips ``shift`` frames later, by cutting; nothing is filled in."""
+    lips, sound = clip.lips[max(0, -shift) :], clip.sound[SAMPLES * max(0, shift) :]
     count = min(len(lips), len(sound) // SAMPLES)
     return lips[:count], sound[: SAMPLES * count]
 
@@ -94,7 +95,8 @@ def ridge(shards: Path, points: Floats) -> Estimate:
     weights = fit.weights()
 
     def estimate(lips: Floats, sound: Floats) -> AvOffset:
-        curve = ridge_curve(weights, fill_gaps(lips), mel_spectrogram(sound).T.astype(np.float32))
+        # Its lags count the frames by which the sound comes later.
+        curve = ridge_curve(weights, fill_gaps(lips), mel_spectrogram(sound).T.astype(np.float32))[::-1]
         return AvOffset(float(curve.argmax() - SEARCH), float(curve[SEARCH]), curve.astype(np.float32))
 
     return estimate
@@ -113,15 +115,15 @@ def main() -> None:
     parser.add_argument("--shards", type=Path, default=None, help="training shards, for the ridge")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = load_model(arguments.weights or embedded_path("sync"), SyncModel, SyncConfig)
+    model = load_model(arguments.model or embedded_path("sync"), SyncModel, SyncConfig)
     points: Floats = model.held_points.numpy()
     clips = read_clips(arguments.clips, arguments.index, points)
-    judges: dict[str, Estimate] = {"model": lambda lips, sound: av_offset(model, lips, sound)}
+    estimates: dict[str, Estimate] = {"model": lambda lips, sound: av_offset(model, lips, sound)}
     if arguments.shards:
-        judges["ridge"] = ridge(arguments.shards, points)
+        estimates["ridge"] = ridge(arguments.shards, points)
     found = {
-        name: np.array([[judge(*shifted(clip, shift)).offset for shift in SHIFTS] for clip in clips])
-        for name, judge in judges.items()
+        name: np.array([[estimate(*shifted(clip, shift)).offset for shift in SHIFTS] for clip in clips])
+        for name, estimate in estimates.items()
     }
     shifts, lags = np.array(SHIFTS), np.array([clip.lag for clip in clips])[:, None]
     console = Console(width=140)
@@ -141,10 +143,10 @@ def main() -> None:
     rows = []
     for number, clip in enumerate(clips):
         row = []
-        for name, judge in judges.items():
+        for name, estimate in estimates.items():
             others = [other for other in clips if other.name[:6] != clip.name[:6]]
-            strange = [judge(*with_sound_of(clip, other)).correlation for other in others]
-            own = judge(clip.lips, clip.sound).correlation
+            strange = [estimate(*with_sound_of(clip, other)).correlation for other in others]
+            own = estimate(clip.lips, clip.sound).correlation
             row += [found[name][number, SHIFTS.index(0)], own, np.mean(strange), np.mean(own > np.array(strange))]
         rows.append(row)
         table.add_row(

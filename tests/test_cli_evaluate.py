@@ -7,11 +7,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from commands import refused
+from fakes import facemesh_space, fake_pipeline
 from recordings import tone, write_clip
 
-from kptalk.evaluate.metrics.jitter import Joins
-from kptalk.evaluate.run import Method
-from kptalk.evaluate.session import report
+from kptalk.motion.windows import WindowGrid
+from kptalk.pipeline import Pipeline
 
 RATE = 16_000
 
@@ -84,9 +84,9 @@ def test_a_report_is_not_overwritten_unasked(kptalk, folders, tmp_path):
         ((), "--real"),
         (("--real", "truth"), "--generated"),
         (("--generated", "one"), "--real"),
-        (("--method", "keypoint"), "--clips"),
-        (("--method", "keypoint", "--clips", "truth", "--real", "truth"), "neither"),
-        (("--method", "telepathy", "--clips", "truth"), "telepathy"),
+        (("--model", "embedded"), "--clips"),
+        (("--clips", "truth", "--real", "truth"), "neither"),
+        (("--clips", "truth", "--method", "keypoint"), "--method"),
         (("--real", "absent", "--generated", "one"), "absent"),
         (("--real", "truth", "--generated", "absent"), "absent"),
         (("--real", "truth", "--generated", "one", "--generated", "one"), "named"),
@@ -102,23 +102,15 @@ def test_what_makes_no_sense_is_one_line(kptalk, folders, tmp_path, monkeypatch,
     assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
 
 
-def test_a_run_cut_short_leaves_what_was_measured(folders, tmp_path):
-    truth, one, _ = folders
-
-    def stop(stage, done, total):
-        if stage == "judging one":
-            raise KeyboardInterrupt
-
-    clips = sorted(truth.glob("*.mp4"))
-    with pytest.raises(KeyboardInterrupt):
-        report(clips, [Method("one", one)], tmp_path, joins=Joins(), progress=stop)
-    rows = [json.loads(line) for line in (tmp_path / "unfinished.jsonl").read_text().splitlines()]
-    assert [(row["method"], row["clip"]) for row in rows] == [
-        ("real", "a.mp4"),
-        ("real", "b [1].mp4"),
-        ("one", "a.mp4"),
-    ]
-    assert rows[2]["psnr"] < rows[0]["psnr"]
+@pytest.mark.parametrize("joins", [WindowGrid(58, 44), WindowGrid(5, 3)])
+def test_seams_are_looked_for_where_the_generator_joins_its_windows(kptalk, folders, tmp_path, monkeypatch, joins):
+    truth, _, _ = folders
+    pipeline = fake_pipeline(facemesh_space())
+    monkeypatch.setattr(type(pipeline.method.generator), "grid", joins)
+    monkeypatch.setattr(Pipeline, "from_pretrained", lambda *_: pipeline)
+    assert kptalk("evaluate", "--clips", truth, "-o", tmp_path / "report", "--quiet") == (0, "", "")
+    (seams,) = (c for c in json.loads((tmp_path / "report/report.json").read_text())["columns"] if c["key"] == "seams")
+    assert f"join at frame {joins.first} and every {joins.stride} frames" in seams["about"]
 
 
 def test_generate_and_evaluate_in_one_go(kptalk, shared_data, tmp_path):
@@ -126,16 +118,16 @@ def test_generate_and_evaluate_in_one_go(kptalk, shared_data, tmp_path):
     clips.mkdir()
     (clips / "aoc_1.mp4").write_bytes((shared_data / "clips/val/aoc_1.mp4").read_bytes())
     out = tmp_path / "report"
-    command = ("evaluate", "--method", "keypoint", "--clips", clips, "-o", out, "--seconds", "2", "--seed", "3")
+    command = ("evaluate", "--clips", clips, "-o", out, "--seconds", "2", "--seed", "3")
     status, said, err = kptalk(*command)
     assert (status, err) == (0, "")
-    assert "keypoint embedded" in said
+    assert "embedded" in said
     assert (out / "generated" / "aoc_1.mp4").is_file()
     rows = {row["method"]: row for row in csv.DictReader((out / "report.csv").open())}
-    assert float(rows["keypoint embedded"]["fps"]) > 1
+    assert float(rows["embedded"]["fps"]) > 1
     assert rows["real"]["fps"] == ""
-    assert rows["keypoint embedded"]["frames"] == "50"
-    assert float(rows["keypoint embedded"]["lip_r"]) < float(rows["real"]["lip_r"]) == 1
+    assert rows["embedded"]["frames"] == "50"
+    assert float(rows["embedded"]["lip_r"]) < float(rows["real"]["lip_r"]) == 1
     written = json.loads((out / "report.json").read_text())
     assert written["seed"] == 3
 
@@ -148,7 +140,7 @@ def test_what_was_generated_is_an_input_like_any_other(kptalk, folders, tmp_path
     status, _, err = kptalk("evaluate", "--real", truth, "--generated", out / "generated", "-o", out, "--overwrite")
     assert (status, err) == (0, "")
     assert len(list((out / "generated").iterdir())) == 2
-    command = ("evaluate", "--method", "keypoint", "--clips", out / "generated", "-o", out, "--overwrite")
+    command = ("evaluate", "--clips", out / "generated", "-o", out, "--overwrite")
     assert refused(kptalk(*command), "replace the real ones")
     assert len(list((out / "generated").iterdir())) == 2
 

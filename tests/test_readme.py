@@ -38,7 +38,7 @@ CHEAPER = {
     "kptalk train audio": "--steps 2",
     "kptalk train lips": "--steps 2",
     "kptalk train motion": "--steps 2",
-    "kptalk evaluate --method": "--seconds 1",
+    "kptalk evaluate --clips": "--seconds 1",
     "-o paper.mp4": "--steps 2 --fps 2",
     "-o paper-driven.mp4": "--fps 5",
     "benchmarks/memory.py": "--minutes 0.02",

@@ -4,17 +4,17 @@ The network of these tests is a few bytes of ONNX that averages the aligned face
 but enough to tell two people's pictures apart.
 """
 
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from measuring import measure
 
-from kptalk.errors import MissingExtra, WeightsError
-from kptalk.evaluate.metric import Sight
-from kptalk.evaluate.metrics.csim import EVERY, FIVE_POINTS, TEMPLATE, CsimJudge, aligned_face, similarity
+from kptalk.errors import WeightsError
+from kptalk.evaluate.metric import EVERY, FrameSample
+from kptalk.evaluate.metrics.csim import FIVE_POINTS, TEMPLATE, CsimMetric, aligned_face, similarity
 
 CLIP, OTHER = "mead_W040_1", "aoc_1"
 
@@ -52,10 +52,10 @@ def onnx_bytes(cell=14, side=112):
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory):
+def metric(tmp_path_factory):
     path = tmp_path_factory.mktemp("csim") / "cells.onnx"
     path.write_bytes(onnx_bytes())
-    return CsimJudge(path)
+    return CsimMetric(path)
 
 
 @given(st.floats(0.1, 5), st.floats(-3, 3), st.floats(-200, 200), st.floats(-200, 200))
@@ -67,8 +67,8 @@ def test_a_similarity_is_found_again(scale, angle, x, y):
 
 def test_the_five_points_come_to_lie_on_the_template(seen):
     for clip in (CLIP, OTHER):
-        sights, _ = seen(clip)
-        image, mesh = sights[0].image, sights[0].mesh
+        samples, _ = seen(clip)
+        image, mesh = samples[0].image, samples[0].mesh
         matrix = similarity(mesh[FIVE_POINTS, :2].astype(float), TEMPLATE)
         found = mesh[FIVE_POINTS, :2] @ matrix[:, :2].T + matrix[:, 2]
         assert np.linalg.norm(found - TEMPLATE, axis=1).max() < 8
@@ -82,75 +82,66 @@ def test_the_five_points_come_to_lie_on_the_template(seen):
             assert np.ptp(face[v, u].astype(int)) > 150
 
 
-def test_the_network_gets_rgb_from_minus_one_to_one(judge, seen):
-    sights, _ = seen(CLIP)
-    orange = Sight(np.full((256, 256, 3), (255, 150, 0), np.uint8), sights[0].mesh)
-    colours = judge.embedding(orange).reshape(3, 8, 8)[:, 4, 4]
+def test_the_network_gets_rgb_from_minus_one_to_one(metric, seen):
+    samples, _ = seen(CLIP)
+    orange = FrameSample(np.full((256, 256, 3), (255, 150, 0), np.uint8), samples[0].mesh)
+    colours = metric.embedding(orange).reshape(3, 8, 8)[:, 4, 4]
     assert colours / colours[0] == pytest.approx([1, 22.5 / 127.5, -1], abs=1e-4)
 
 
-def test_the_source_itself_is_at_one(judge, measure, seen):
-    sights, _ = seen(CLIP)
-    assert measure(judge, [sights[0]] * 6, sights)["csim"] == pytest.approx(1)
-    assert 0.5 < measure(judge, sights, sights)["csim"] < 1
+def test_the_source_itself_is_at_one(metric, seen):
+    samples, _ = seen(CLIP)
+    assert measure(metric, [samples[0]] * 6, samples)["csim"] == pytest.approx(1)
+    assert 0.5 < measure(metric, samples, samples)["csim"] < 1
 
 
-def test_another_face_lowers_it_in_order(judge, measure, seen):
-    sights, _ = seen(CLIP)
+def test_another_face_lowers_it_in_order(metric, seen):
+    samples, _ = seen(CLIP)
     others, _ = seen(OTHER)
 
     def becoming(frame):
-        return sights[:frame] + others[frame:]
+        return samples[:frame] + others[frame:]
 
-    numbers = [measure(judge, becoming(frame), sights)["csim"] for frame in (100, 66, 33, 0)]
+    numbers = [measure(metric, becoming(frame), samples)["csim"] for frame in (100, 66, 33, 0)]
     assert np.all(np.diff(numbers) < -0.01)
 
 
-def test_a_face_mixed_with_another_one_lowers_it_in_order(judge, measure, seen):
+def test_a_face_mixed_with_another_one_lowers_it_in_order(metric, seen):
     portrait, stranger = seen(CLIP)[0][0], seen(OTHER)[0][0]
     mixtures = [
         replace(portrait, image=(portrait.image * (1 - share) + stranger.image * share).astype(np.uint8))
         for share in (0, 0.3, 0.6, 1)
     ]
-    numbers = [measure(judge, [mixture], [portrait])["csim"] for mixture in mixtures]
+    numbers = [measure(metric, [mixture], [portrait])["csim"] for mixture in mixtures]
     assert np.all(np.diff(numbers) < -0.01)
 
 
-def test_faceless_frames_do_not_count_and_no_face_is_no_number(judge, measure, seen):
-    sights, _ = seen(CLIP)
-    blind = [replace(sight, mesh=None) for sight in sights]
-    half = [b if k >= 2 * EVERY else s for k, (s, b) in enumerate(zip(sights, blind, strict=True))]
-    assert measure(judge, half, sights) == pytest.approx(measure(judge, sights[: 2 * EVERY], sights))
-    assert np.isnan(measure(judge, blind, sights)["csim"])
-    assert np.isnan(measure(judge, sights, blind)["csim"])
+def test_faceless_frames_do_not_count_and_no_face_is_no_number(metric, seen):
+    samples, _ = seen(CLIP)
+    blind = [replace(sample, mesh=None) for sample in samples]
+    half = [b if k >= 2 * EVERY else s for k, (s, b) in enumerate(zip(samples, blind, strict=True))]
+    assert measure(metric, half, samples) == pytest.approx(measure(metric, samples[: 2 * EVERY], samples))
+    assert np.isnan(measure(metric, blind, samples)["csim"])
+    assert np.isnan(measure(metric, samples, blind)["csim"])
     # The source is the first real frame with a face.
-    late = blind[:3] + sights[3:4] + blind[4:]
-    assert measure(judge, [sights[3]] * 6, late)["csim"] == pytest.approx(1)
+    late = blind[:3] + samples[3:4] + blind[4:]
+    assert measure(metric, [samples[3]] * 6, late)["csim"] == pytest.approx(1)
 
 
-def test_without_a_network_there_is_no_csim(tmp_path, monkeypatch):
-    monkeypatch.setenv("KPTALK_HOME", str(tmp_path))
-    with pytest.raises(WeightsError, match="kptalk weights pull arcface"):
-        CsimJudge()
+def test_an_absent_file_is_said(tmp_path):
     with pytest.raises(WeightsError, match="does not exist"):
-        CsimJudge(tmp_path / "absent.onnx")
+        CsimMetric(tmp_path / "absent.onnx")
 
 
 def test_other_files_and_other_networks_are_one_line(tmp_path):
     junk, other = tmp_path / "junk.onnx", tmp_path / "other.onnx"
     junk.write_bytes(b"this is no network")
     other.write_bytes(onnx_bytes(side=224))
-    for path, message in ((junk, "no ONNX network"), (other, "needs one input")):
+    for path, message in ((junk, "as an ONNX model"), (other, "needs one input")):
         with pytest.raises(WeightsError, match=message) as caught:
-            CsimJudge(path)
+            CsimMetric(path)
         assert "\n" not in str(caught.value)
 
 
-def test_the_network_is_on_record(judge):
-    assert len(judge.weights()["arcface"]) == 64
-
-
-def test_a_missing_library_is_named_with_its_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'kptalk\[evaluate\]'"):
-        CsimJudge()
+def test_the_network_is_on_record(metric):
+    assert len(metric.weights["arcface"]) == 64

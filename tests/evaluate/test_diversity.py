@@ -1,43 +1,46 @@
 """Head-pose diversity: known rotations, the reference's numbers, and the two kinds of units told apart."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from degrade import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measuring import measure, with_network
 from parity_weights import weights
 
 from kptalk.errors import WeightsError
-from kptalk.evaluate.metric import Heard, Sight
+from kptalk.evaluate import head_pose
+from kptalk.evaluate.head_pose import POINTS, head_rotation, head_template
+from kptalk.evaluate.metric import FrameSample
 from kptalk.evaluate.metrics.diversity import (
-    HopenetJudge,
-    HopenetMeter,
-    PoseJudge,
+    HopenetMetric,
+    PoseMetric,
     dlib_box,
-    head_rotation,
     mean_std,
 )
-from kptalk.evaluate.sampling import watch
+from kptalk.evaluate.metrics.registry import open_metrics
+from kptalk.evaluate.sampling import sample_frames
+from kptalk.evaluate.tracks import TrackRecorder
 from kptalk.face.geometry import rotation_matrix
+from kptalk.files import sha256
 from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.motion.windows import WindowGrid
 from kptalk.networks.hopenet import Hopenet, HopenetConfig, degrees
 from kptalk.weights.store import embedded_path, save_model
 
-SILENCE = Heard(np.zeros(0, np.float32), np.zeros(0, np.float32))
 TEMPLATE = FaceMeshSpace.load(embedded_path("facemesh")).template
+TEMPLATE_SHA256 = "31a5314823c8e045a2b3511dd01d4a790117cc39604a602b602842814b2d0cdf"
 BLACK = np.zeros((200, 200, 3), np.uint8)
 
 
 def turned(yaw, pitch, roll):
-    mesh = 60 * TEMPLATE @ rotation_matrix(np.array([yaw, pitch, roll], float)) + [100, 90, 0]
+    mesh = TEMPLATE.copy()
+    mesh[POINTS] = head_template()
+    mesh = 60 * mesh @ rotation_matrix(np.array([yaw, pitch, roll], float)) + [100, 90, 0]
     return mesh.astype(np.float32)
-
-
-def measure(meter, sights):
-    for sight in sights:
-        meter.add(sight, Sight(BLACK, None))
-    return meter.result(SILENCE)
 
 
 class Level:
@@ -62,41 +65,63 @@ def test_rotation_of_a_turned_head(yaw, pitch, roll):
     np.testing.assert_allclose(head_rotation(turned(yaw, pitch, roll)), [yaw, pitch, roll], atol=1e-3)
 
 
+def test_the_yardstick_of_the_head_pose_is_fixed():
+    """It is a file of the evaluation: training another motion space moves no number."""
+    assert sha256(Path(head_pose.__file__).with_name("head_template.npy")) == TEMPLATE_SHA256
+    assert head_template().shape == (len(POINTS), 3) == (44, 3)
+
+
+def test_the_evaluation_does_without_the_trained_motion_space(monkeypatch):
+    def refuse(*_):
+        raise WeightsError("not readable")
+
+    monkeypatch.setattr(FaceMeshSpace, "load", refuse)
+    monkeypatch.setattr(FaceMeshSpace, "__init__", refuse)
+    metrics, unavailable = open_metrics(WindowGrid(58, 44))
+    assert not any("not readable" in reason for reason in unavailable.values())
+    frames = [FrameSample(BLACK, turned(k % 10, 0, 0)) for k in range(60)]
+    numbers = {key: value for metric in metrics for key, value in measure(metric, frames).items()}
+    assert numbers["yaw_std"] == pytest.approx(np.std(np.arange(60) % 10), rel=1e-3)
+    recorder = TrackRecorder()
+    recorder.update(frames[7])
+    np.testing.assert_allclose(recorder.compute().rotation, [[7, 0, 0]], atol=1e-3)
+
+
 def test_spread_of_known_angles():
     angles = np.random.default_rng(0).normal(0, [8, 4, 2], (50, 3))
-    values = measure(PoseJudge().start(), [Sight(BLACK, turned(*row)) for row in angles])
+    values = measure(PoseMetric(), [FrameSample(BLACK, turned(*row)) for row in angles])
     expected = angles.std(0)
-    assert list(values) == [column.key for column in PoseJudge.columns]
+    assert list(values) == [column.key for column in PoseMetric.columns]
     np.testing.assert_allclose(list(values.values()), [expected.mean(), *expected], rtol=1e-3)
 
 
 def test_frames_without_a_face_do_not_count():
-    faces = [Sight(BLACK, turned(k, 0, 0)) for k in range(10)]
-    gaps = [sight for face in faces for sight in (face, Sight(BLACK, None))]
-    assert measure(PoseJudge().start(), gaps) == measure(PoseJudge().start(), faces)
+    faces = [FrameSample(BLACK, turned(k, 0, 0)) for k in range(10)]
+    gaps = [sample for face in faces for sample in (face, FrameSample(BLACK, None))]
+    assert measure(PoseMetric(), gaps) == measure(PoseMetric(), faces)
 
 
 @pytest.mark.parametrize("faces", [0, 1])
 def test_too_few_faces_give_nan(faces):
-    sights = [Sight(BLACK, turned(5, 0, 0))] * faces + [Sight(BLACK, None)] * 3
-    for meter in (PoseJudge().start(), HopenetMeter(Level())):
-        assert np.isnan(list(measure(meter, sights).values())).all()
+    samples = [FrameSample(BLACK, turned(5, 0, 0))] * faces + [FrameSample(BLACK, None)] * 3
+    for metric in (PoseMetric(), with_network(HopenetMetric, Level())):
+        assert np.isnan(list(measure(metric, samples).values())).all()
 
 
 def test_a_frozen_clip_is_less_diverse_than_the_real_one(shared_data):
-    sights = list(watch(shared_data / "clips" / "val" / "aoc_3.mp4", 2))
-    moving = measure(PoseJudge().start(), sights)
-    frozen = measure(PoseJudge().start(), sights[:1] * len(sights))
+    samples = list(sample_frames(shared_data / "clips" / "val" / "aoc_3.mp4", 2))
+    moving = measure(PoseMetric(), samples)
+    frozen = measure(PoseMetric(), samples[:1] * len(samples))
     assert moving["pose_std"] > 0.5
     assert frozen["pose_std"] < 1e-6
 
 
 def test_freezing_lowers_every_diversity_in_order():
     """A head that turns steadily, in light that grows."""
-    sights = [Sight(np.full_like(BLACK, 4 * k), turned(k / 2, k / 4, k / 8)) for k in range(60)]
-    stuck = [frozen(sights, k) for k in (60, 30, 10, 0)]
-    for start in (PoseJudge().start, lambda: HopenetMeter(Level())):
-        results = [measure(start(), video) for video in stuck]
+    samples = [FrameSample(np.full_like(BLACK, 4 * k), turned(k / 2, k / 4, k / 8)) for k in range(60)]
+    stuck = [frozen(samples, k) for k in (60, 30, 10, 0)]
+    for metric in (PoseMetric(), with_network(HopenetMetric, Level())):
+        results = [measure(metric, video) for video in stuck]
         for key in set(results[0]) - {"diversity_hopenet"}:  # equal bins are no angle
             assert np.all(np.diff([result[key] for result in results]) < 0)
             assert results[-1][key] == pytest.approx(0, abs=1e-5)
@@ -120,10 +145,10 @@ def test_only_the_first_200_frames_count():
     rng = np.random.default_rng(0)
     levels = rng.integers(0, 256, 230)
     mesh = turned(0, 0, 0)
-    sights = [
-        Sight(np.full((200, 200, 3), level, np.uint8), mesh if k % 10 else None) for k, level in enumerate(levels)
+    samples = [
+        FrameSample(np.full((200, 200, 3), level, np.uint8), mesh if k % 10 else None) for k, level in enumerate(levels)
     ]
-    values = measure(HopenetMeter(network), sights)
+    values = measure(with_network(HopenetMetric, network), samples)
     assert network.seen == 180
     used = [level for k, level in enumerate(levels[:200]) if k % 10]
     assert values["diversity_logits"] == pytest.approx(np.std(used) / 255 / 0.229, rel=1e-4)
@@ -132,7 +157,7 @@ def test_only_the_first_200_frames_count():
 def test_faces_outside_the_picture_are_passed_over():
     network = Level()
     away = turned(0, 0, 0) + np.float32([1000, 1000, 0])
-    assert np.isnan(measure(HopenetMeter(network), [Sight(BLACK, away)] * 5)["diversity_logits"])
+    assert np.isnan(measure(with_network(HopenetMetric, network), [FrameSample(BLACK, away)] * 5)["diversity_logits"])
     assert network.seen == 0
 
 
@@ -149,18 +174,11 @@ def test_judge_on_a_real_clip(parity, shared_data, tmp_path):
     network.load_state_dict(weights(parity, "hopenet"))
     path = tmp_path / "hopenet.safetensors"
     save_model(path, network, HopenetConfig())
-    judge = HopenetJudge(path)
-    assert len(judge.weights()["hopenet"]) == 64
-    sights = list(watch(shared_data / "clips" / "val" / "aoc_3.mp4", 0.4))
-    values = measure(judge.start(), sights)
-    assert list(values) == [column.key for column in judge.columns]
+    metric = HopenetMetric(path)
+    assert len(metric.weights["hopenet"]) == 64
+    samples = list(sample_frames(shared_data / "clips" / "val" / "aoc_3.mp4", 0.4))
+    values = measure(metric, samples)
+    assert list(values) == [column.key for column in metric.columns]
     assert all(value > 0 for value in values.values())
-    frozen = measure(judge.start(), sights[:1] * 3)
+    frozen = measure(metric, samples[:1] * 3)
     assert max(frozen.values()) < 1e-3
-    assert judge.summary() == {}
-
-
-def test_missing_weights_say_how_to_get_them(tmp_path, monkeypatch):
-    monkeypatch.setenv("KPTALK_HOME", str(tmp_path))
-    with pytest.raises(WeightsError, match="kptalk weights pull hopenet"):
-        HopenetJudge()

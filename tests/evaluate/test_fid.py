@@ -13,12 +13,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measuring import measure
 from scipy.linalg import sqrtm
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from kptalk.errors import WeightsError
+from kptalk.evaluate.metric import EVERY
 from kptalk.evaluate.metrics import fid
-from kptalk.evaluate.metrics.fid import EVERY, FEWEST, FidJudge, Gaussian, frechet_distance
+from kptalk.evaluate.metrics.fid import MIN_FRAMES, FidMetric, Gaussian, frechet_distance
 from kptalk.networks.inception import Inception, InceptionConfig
 from kptalk.weights.store import load_model, save_model
 
@@ -130,8 +132,8 @@ def test_moments_do_not_depend_on_the_batches_and_memory_does_not_grow(sizes):
 
 
 def test_blur_and_noise_raise_it_in_order(seen, network):
-    sights, _ = seen("aoc_1")
-    frames = np.stack([sight.image for sight in sights[::40]])
+    samples, _ = seen("aoc_1")
+    frames = np.stack([sample.image for sample in samples[::40]])
     rng = np.random.default_rng(0)
 
     def features(images):
@@ -149,47 +151,41 @@ def test_blur_and_noise_raise_it_in_order(seen, network):
 
 
 def test_another_face_raises_it_in_order(seen, network):
-    (sights, _), (others, _) = seen("aoc_1"), seen("mead_W040_1")
+    (samples, _), (others, _) = seen("aoc_1"), seen("mead_W040_1")
 
     def features(own):
-        images = np.stack([s.image for s in sights[: 30 * own : 30] + others[30 * own : 90 : 30]])
+        images = np.stack([s.image for s in samples[: 30 * own : 30] + others[30 * own : 90 : 30]])
         return summed(network(torch.from_numpy(images).permute(0, 3, 1, 2)))
 
     real = features(3)
     assert np.all(np.diff([frechet_distance(features(own), real) for own in (3, 2, 1, 0)]) > 0)
 
 
-def test_all_clips_together_give_one_number_and_are_then_forgotten(seen, measure, weights, network, monkeypatch):
-    monkeypatch.setattr(fid, "FEWEST", 4)
-    sights, _ = seen("aoc_1")
-    dark = [replace(sight, image=sight.image // 2) for sight in sights]
-    judge = FidJudge(weights)
+def test_all_clips_together_give_one_number_and_are_then_forgotten(seen, weights, network, monkeypatch):
+    monkeypatch.setattr(fid, "MIN_FRAMES", 4)
+    samples, _ = seen("aoc_1")
+    dark = [replace(sample, image=sample.image // 2) for sample in samples]
+    metric = FidMetric(weights)
     for first in (0, 2 * EVERY):
         clip = slice(first, first + EVERY + 1)
-        assert np.isnan(measure(judge, dark[clip], sights[clip])["fid"])
+        assert np.isnan(measure(metric, dark[clip], samples[clip])["fid"])
     # The distance from the same four frames of either video, by the parts.
-    shown = [np.stack([video[k].image for k in range(0, 4 * EVERY, EVERY)]) for video in (dark, sights)]
+    shown = [np.stack([video[k].image for k in range(0, 4 * EVERY, EVERY)]) for video in (dark, samples)]
     ours, theirs = (summed(network(torch.from_numpy(x).permute(0, 3, 1, 2))) for x in shown)
-    assert judge.summary()["fid"] == pytest.approx(frechet_distance(ours, theirs), rel=1e-4)
-    assert np.isnan(judge.summary()["fid"])
-    measure(judge, sights[: 3 * EVERY + 1], sights)
-    assert judge.summary()["fid"] == pytest.approx(0, abs=1e-6)
-    assert set(judge.weights()) == {"inception"}
-    assert len(judge.weights()["inception"]) == 64
+    assert metric.compute_overall()["fid"] == pytest.approx(frechet_distance(ours, theirs), rel=1e-4)
+    assert np.isnan(metric.compute_overall()["fid"])
+    measure(metric, samples[: 3 * EVERY + 1], samples)
+    assert metric.compute_overall()["fid"] == pytest.approx(0, abs=1e-6)
+    assert set(metric.weights) == {"inception"}
+    assert len(metric.weights["inception"]) == 64
 
 
-def test_too_few_frames_are_no_number(seen, measure, weights):
-    assert FEWEST >= 50
-    sights, _ = seen("aoc_1")
-    judge = FidJudge(weights)
-    measure(judge, sights[:7], sights[:7])
-    assert np.isnan(judge.summary()["fid"])
-
-
-def test_without_weights_there_is_no_fid(tmp_path, monkeypatch):
-    monkeypatch.setenv("KPTALK_HOME", str(tmp_path))
-    with pytest.raises(WeightsError, match="kptalk weights pull inception"):
-        FidJudge()
+def test_too_few_frames_are_no_number(seen, weights):
+    assert MIN_FRAMES >= 50
+    samples, _ = seen("aoc_1")
+    metric = FidMetric(weights)
+    measure(metric, samples[:7], samples[:7])
+    assert np.isnan(metric.compute_overall()["fid"])
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights at all"])
@@ -197,5 +193,5 @@ def test_other_files_are_one_line(tmp_path, content):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"weights\.safetensors are damaged") as caught:
-        FidJudge(path)
+        FidMetric(path)
     assert "\n" not in str(caught.value)

@@ -1,13 +1,20 @@
 """Jerk and seams: zero for even motion, and larger the more a clip trembles or jumps at its joins."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from degrade import frozen, trembling
+from measuring import measure
 
-from kptalk.evaluate.metric import Sight
-from kptalk.evaluate.metrics.jitter import JitterJudge, Joins, landmark_jerk, seams
+from kptalk.evaluate.metric import FrameSample
+from kptalk.evaluate.metrics.jitter import JitterMetric, landmark_jerk, window_seams
+from kptalk.motion.facemesh.generator import FaceMeshGenerator
+from kptalk.motion.liveportrait.generator import KDTalkerGenerator
+from kptalk.motion.windows import WindowGrid
 
 CLIP = "aoc_1"
+JOINS = WindowGrid(64, 64)
 
 
 def test_even_motion_has_no_jerk():
@@ -21,42 +28,50 @@ def test_a_single_jump_has_the_jerk_of_its_third_differences():
     assert landmark_jerk(step) == pytest.approx([0, 0, 5, 10, 5, 0, 0])
 
 
-def test_trembling_shows_in_order(seen, measure):
-    sights, _ = seen(CLIP)
-    jerks = [measure(JitterJudge(Joins()), trembling(sights, p), sights)["jerk"] for p in (0, 0.3, 1, 3)]
+def test_trembling_shows_in_order(seen):
+    samples, _ = seen(CLIP)
+    jerks = [measure(JitterMetric(JOINS), trembling(samples, p), samples)["jerk"] for p in (0, 0.3, 1, 3)]
     assert np.all(np.diff(jerks) > 0)
 
 
-def test_freezing_lowers_it_in_order(seen, measure):
-    sights, _ = seen(CLIP)
-    jerks = [measure(JitterJudge(Joins()), frozen(sights, k), sights)["jerk"] for k in (100, 66, 33, 0)]
+def test_freezing_lowers_it_in_order(seen):
+    samples, _ = seen(CLIP)
+    jerks = [measure(JitterMetric(JOINS), frozen(samples, k), samples)["jerk"] for k in (100, 66, 33, 0)]
     assert np.all(np.diff(jerks) < 0)
     assert jerks[-1] == 0
 
 
-def test_jumps_at_the_joins_show_in_order_and_jumps_elsewhere_do_not(seen, measure):
-    sights, _ = seen(CLIP)
+def test_jumps_at_the_joins_show_in_order_and_jumps_elsewhere_do_not(seen):
+    samples, _ = seen(CLIP)
 
-    def jumping(pixels, frames):
-        late = {k for frame in frames for k in range(frame, frame + 1)}
-        return [Sight(s.image, s.mesh + np.float32([pixels, 0, 0])) if k in late else s for k, s in enumerate(sights)]
+    def seams(pixels, frames):
+        jumping = list(samples)
+        for k in frames:
+            jumping[k] = replace(samples[k], mesh=samples[k].mesh + np.float32([pixels, 0, 0]))
+        return measure(JitterMetric(WindowGrid(20, 20)), jumping, samples)["seams"]
 
-    ratio = [measure(JitterJudge(Joins(20, 20)), jumping(p, (20, 40, 60, 80)), sights)["seams"] for p in (0, 4, 12)]
-    assert ratio[0] < 1.5 < ratio[1] < ratio[2]
-    assert measure(JitterJudge(Joins(20, 20)), jumping(12, (30, 50, 70)), sights)["seams"] < ratio[0]
+    none, small, large = (seams(pixels, (20, 40, 60, 80)) for pixels in (0, 4, 12))
+    assert none < 1.5 < small < large
+    assert seams(12, (30, 50, 70)) < none
+
+
+def test_generators_say_where_their_windows_meet():
+    """KDTalker's windows follow one another; those of facemesh overlap by 14 frames and are blended over 6."""
+    assert KDTalkerGenerator.grid == WindowGrid(64, 64)
+    assert FaceMeshGenerator.grid == WindowGrid(58, 44)
 
 
 def test_the_report_says_where_joins_were_looked_for():
-    assert "frame 58 and every 44 frames" in JitterJudge(Joins(58, 44)).columns[1].about
+    assert "frame 58 and every 44 frames" in JitterMetric(WindowGrid(58, 44)).columns[1].about
 
 
 def test_a_clip_without_a_join_has_no_seams():
-    assert np.isnan(seams(np.ones(50), Joins(64, 64)))
-    assert seams(np.ones(70), Joins(64, 64)) == 1
+    assert np.isnan(window_seams(np.ones(50), JOINS))
+    assert window_seams(np.ones(70), JOINS) == 1
 
 
-def test_no_face_is_no_number(seen, measure):
-    sights, _ = seen(CLIP)
-    blind = [Sight(sight.image, None) for sight in sights]
-    assert all(np.isnan(value) for value in measure(JitterJudge(Joins()), blind, blind).values())
-    assert all(np.isnan(value) for value in measure(JitterJudge(Joins()), [], []).values())
+def test_no_face_is_no_number(seen):
+    samples, _ = seen(CLIP)
+    blind = [FrameSample(sample.image, None) for sample in samples]
+    assert all(np.isnan(value) for value in measure(JitterMetric(JOINS), blind, blind).values())
+    assert all(np.isnan(value) for value in measure(JitterMetric(JOINS), [], []).values())

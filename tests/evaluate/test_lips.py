@@ -5,16 +5,17 @@ import pytest
 from degrade import faceless, frozen, shifted, trembling
 from hypothesis import given
 from hypothesis import strategies as st
+from measuring import measure
 
-from kptalk.evaluate.metric import Heard, Sight
-from kptalk.evaluate.metrics.lips import LipJudge, best_lag, closures, correlation, landmark_distance, speaking
+from kptalk.evaluate.metric import AudioPair, FrameSample
+from kptalk.evaluate.metrics.lips import LipMetric, best_lag, closures, correlation, landmark_distance, speaking
 
 CLIP, OTHER = "aoc_1", "katiehill_1"
 
 
-def test_the_real_video_against_itself_is_perfect(seen, measure):
-    sights, sound = seen(CLIP)
-    values = measure(LipJudge(), sights, sights, Heard(sound, sound))
+def test_the_real_video_against_itself_is_perfect(seen):
+    samples, sound = seen(CLIP)
+    values = measure(LipMetric(), samples, samples, AudioPair(sound, sound))
     assert values["lip_r"] == pytest.approx(1)
     assert values["lip_width_r"] == pytest.approx(1)
     assert values["lip_amplitude"] == pytest.approx(1)
@@ -23,34 +24,35 @@ def test_the_real_video_against_itself_is_perfect(seen, measure):
     assert values["closure_recall"] == values["closure_precision"] == 1
 
 
-def test_lips_that_come_late_correlate_less_and_the_lag_says_by_how_much(seen, measure):
-    sights, sound = seen(CLIP)
-    late = [measure(LipJudge(), shifted(sights, k), sights, Heard(sound, sound)) for k in (0, 1, 2, 4)]
+def test_lips_that_come_late_correlate_less_and_the_lag_says_by_how_much(seen):
+    samples, sound = seen(CLIP)
+    late = [measure(LipMetric(), shifted(samples, k), samples, AudioPair(sound, sound)) for k in (0, 1, 2, 4)]
     assert [values["lip_lag"] for values in late] == [0, 1, 2, 4]
     assert np.all(np.diff([values["lip_r"] for values in late]) < 0)
     assert np.all(np.diff([values["lmd"] for values in late]) > 0)
 
 
-def test_frozen_lips_have_no_correlation_no_amplitude_and_a_distance(seen, measure):
-    sights, sound = seen(CLIP)
-    values = measure(LipJudge(), [sights[0]] * len(sights), sights, Heard(sound, sound))
+def test_frozen_lips_have_no_correlation_no_amplitude_and_a_distance(seen):
+    samples, sound = seen(CLIP)
+    values = measure(LipMetric(), [samples[0]] * len(samples), samples, AudioPair(sound, sound))
     assert values["lip_r"] == values["lip_amplitude"] == 0
     assert values["lmd"] > 0.5
     assert np.isnan(values["lip_lag"])
 
 
-def test_freezing_costs_correlation_amplitude_closures_and_distance_in_order(seen, measure):
-    sights, sound = seen(CLIP)
-    stuck = [measure(LipJudge(), frozen(sights, k), sights, Heard(sound, sound)) for k in (100, 66, 33, 0)]
+def test_freezing_costs_correlation_amplitude_closures_and_distance_in_order(seen):
+    samples, sound = seen(CLIP)
+    stuck = [measure(LipMetric(), frozen(samples, k), samples, AudioPair(sound, sound)) for k in (100, 66, 33, 0)]
     for key in ("lip_r", "lip_width_r", "lip_amplitude"):
         assert np.all(np.diff([values[key] for values in stuck]) < 0)
     assert np.all(np.diff([values["lmd"] for values in stuck]) > 0)
 
 
-def test_another_face_costs_correlation_and_in_order_distance(seen, measure):
-    (others, _), (sights, sound) = seen(OTHER), seen(CLIP)
+def test_another_face_costs_correlation_and_in_order_distance(seen):
+    (others, _), (samples, sound) = seen(OTHER), seen(CLIP)
     mixed = [
-        measure(LipJudge(), sights[:k] + others[k:], sights, Heard(sound, sound)) for k in (len(sights), 66, 33, 0)
+        measure(LipMetric(), samples[:k] + others[k:], samples, AudioPair(sound, sound))
+        for k in (len(samples), 66, 33, 0)
     ]
     for key in ("lip_r", "lip_width_r"):
         assert max(values[key] for values in mixed[1:]) < 0.8
@@ -65,33 +67,33 @@ def test_lips_that_close_less_have_less_recall_in_order():
     assert [closures(lips, real, np.ones(80, bool))[0] for lips in spoilt] == [1, 0.75, 0.5, 0.25, 0]
 
 
-def test_other_words_are_no_match(seen, measure):
+def test_other_words_are_no_match(seen):
     (ours, _), (theirs, sound) = seen(OTHER), seen(CLIP)
-    assert measure(LipJudge(), ours, theirs, Heard(sound, sound))["lip_r"] < 0.4
+    assert measure(LipMetric(), ours, theirs, AudioPair(sound, sound))["lip_r"] < 0.4
 
 
-def test_noise_in_the_landmarks_costs_correlation_and_distance_in_order(seen, measure):
-    sights, sound = seen(CLIP)
-    noisy = [measure(LipJudge(), trembling(sights, p), sights, Heard(sound, sound)) for p in (0.2, 0.6, 1.5)]
+def test_noise_in_the_landmarks_costs_correlation_and_distance_in_order(seen):
+    samples, sound = seen(CLIP)
+    noisy = [measure(LipMetric(), trembling(samples, p), samples, AudioPair(sound, sound)) for p in (0.2, 0.6, 1.5)]
     assert np.all(np.diff([values["lip_r"] for values in noisy]) < 0)
     assert np.all(np.diff([values["lmd"] for values in noisy]) > 0)
 
 
-def test_the_head_s_pose_is_no_lip_distance(seen, measure):
+def test_the_head_s_pose_is_no_lip_distance(seen):
     """The same face turned, moved and enlarged as a rigid body."""
-    sights, _ = seen(CLIP)
+    samples, _ = seen(CLIP)
     angle = np.radians(12)
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]], np.float32)
-    moved = [Sight(sight.image, 1.3 * (sight.mesh @ turn) + np.float32([20, -10, 5])) for sight in sights]
-    assert measure(LipJudge(), moved, sights)["lmd"] == pytest.approx(0, abs=1e-3)
+    moved = [FrameSample(sample.image, 1.3 * (sample.mesh @ turn) + np.float32([20, -10, 5])) for sample in samples]
+    assert measure(LipMetric(), moved, samples)["lmd"] == pytest.approx(0, abs=1e-3)
 
 
-def test_frames_without_a_face_are_left_out_and_too_few_give_nothing(seen, measure):
-    sights, sound = seen(CLIP)
-    heard = Heard(sound, sound)
-    assert measure(LipJudge(), faceless(sights, range(20, 50)), sights, heard)["lip_r"] == pytest.approx(1)
-    assert all(np.isnan(v) for v in measure(LipJudge(), faceless(sights, range(0, 80)), sights, heard).values())
-    assert all(np.isnan(v) for v in measure(LipJudge(), [], [], heard).values())
+def test_frames_without_a_face_are_left_out_and_too_few_give_nothing(seen):
+    samples, sound = seen(CLIP)
+    audio = AudioPair(sound, sound)
+    assert measure(LipMetric(), faceless(samples, range(20, 50)), samples, audio)["lip_r"] == pytest.approx(1)
+    assert all(np.isnan(v) for v in measure(LipMetric(), faceless(samples, range(0, 80)), samples, audio).values())
+    assert all(np.isnan(v) for v in measure(LipMetric(), [], [], audio).values())
 
 
 def test_closures_are_found_missed_and_invented():
@@ -135,10 +137,10 @@ def test_correlation_does_not_mind_scale_and_offset(scale, offset, seed):
 
 
 def test_lip_distance_counts_in_percent_of_the_face_s_width(seen):
-    sights, _ = seen(CLIP)
+    samples, _ = seen(CLIP)
     from kptalk.evaluate.metrics import lips
 
-    points = np.array([sight.mesh[lips._KEPT] for sight in sights[:5]], np.float64)
+    points = np.array([sample.mesh[lips._KEPT] for sample in samples[:5]], np.float64)
     stable = list(lips.STABLE)
     width = np.linalg.norm(points[0, 40 + stable.index(234)] - points[0, 40 + stable.index(454)])
     lowered = points.copy()

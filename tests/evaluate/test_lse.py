@@ -5,14 +5,14 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from measuring import measure, with_network
 from parity_weights import weights
 from scipy.signal import medfilt
 
-from kptalk.errors import WeightsError
-from kptalk.evaluate.metric import Heard, Sight
-from kptalk.evaluate.metrics.lse import FaceCrops, SyncNetJudge, SyncNetMeter, crop_face, detector_box, sync_score
+from kptalk.evaluate.metric import AudioPair, FrameSample
+from kptalk.evaluate.metrics.lse import FaceCrops, SyncNetMetric, crop_face, detector_box, sync_score
 from kptalk.evaluate.metrics.mfcc import mfcc
-from kptalk.evaluate.sampling import listen, watch
+from kptalk.evaluate.sampling import read_audio, sample_frames
 from kptalk.networks.syncnet import SyncNet, SyncNetConfig
 from kptalk.weights.store import save_model
 
@@ -35,16 +35,13 @@ def network(parity):
 @pytest.fixture(scope="module")
 def val_clip(shared_data):
     path = shared_data / "clips" / "val" / "aoc_3.mp4"
-    sights = list(watch(path, 1))
-    assert len(sights) == 25
-    return sights, listen(path, 25)
+    frames = list(sample_frames(path, 1))
+    assert len(frames) == 25
+    return frames, read_audio(path, 25)
 
 
-def run(network, sights, sound):
-    meter = SyncNetMeter(network)
-    for sight in sights:
-        meter.add(sight, sight)
-    return meter.result(Heard(sound, sound))
+def run(network, frames, sound):
+    return measure(with_network(SyncNetMetric, network), frames, audio=AudioPair(sound, sound))
 
 
 def faces(count, size=120, seed=0):
@@ -54,7 +51,7 @@ def faces(count, size=120, seed=0):
     levels = rng.integers(0, 256, count)
     walks = rng.normal(0, 1, (count, 1, 3)).cumsum(0)
     return [
-        Sight(np.full((size, size, 3), level, np.uint8), (mesh + walk).astype(np.float32))
+        FrameSample(np.full((size, size, 3), level, np.uint8), (mesh + walk).astype(np.float32))
         for level, walk in zip(levels, walks, strict=True)
     ]
 
@@ -98,8 +95,8 @@ def test_whole_meter_equals_the_reference(fixture, network, monkeypatch):
     base = fixture["lip_base_u8"]
     frames = [base[:, t : t + 28].repeat(8, 0).repeat(8, 1)[..., ::-1] for t in range(30)]  # stored as BGR
     monkeypatch.setattr("kptalk.evaluate.metrics.lse.crop_face", lambda image, x, y, half: image)
-    sights = [Sight(frame, np.zeros((478, 3), np.float32)) for frame in frames]
-    values = run(network, sights, fixture["wav_int16_3s"].astype(np.float32) / 32768)
+    frames = [FrameSample(frame, np.zeros((478, 3), np.float32)) for frame in frames]
+    values = run(network, frames, fixture["wav_int16_3s"].astype(np.float32) / 32768)
     expected = [fixture[f"net_{name}"] for name in ("confidence_LSE_C", "min_dist_LSE_D", "offset")]
     np.testing.assert_allclose([values[key] for key in KEYS], expected, atol=1e-4, rtol=1e-5)
 
@@ -125,13 +122,13 @@ def test_crop_beyond_the_picture_is_grey():
 def test_boxes_are_smoothed_as_by_medfilt(monkeypatch):
     seen = []
     monkeypatch.setattr("kptalk.evaluate.metrics.lse.crop_face", lambda image, *box: seen.append(box) or image)
-    sights = faces(40)
+    frames = faces(40)
     crops = FaceCrops()
-    given = [crops.push(sight) for sight in sights]
+    given = [crops.push(frame) for frame in frames]
     assert [crop is None for crop in given] == [True] * 6 + [False] * 34
     given = given[6:] + crops.finish()
-    assert all(crop is sight.image for crop, sight in zip(given, sights, strict=True))
-    boxes = np.array([detector_box(sight.mesh) for sight in sights])
+    assert all(crop is frame.image for crop, frame in zip(given, frames, strict=True))
+    boxes = np.array([detector_box(frame.mesh) for frame in frames])
     x, y = (boxes[:, :2] + boxes[:, 2:]).T / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(1) / 2
     np.testing.assert_allclose(seen, np.stack([medfilt(values, 13) for values in (x, y, half)], 1), rtol=1e-6)
@@ -139,9 +136,9 @@ def test_boxes_are_smoothed_as_by_medfilt(monkeypatch):
 
 @pytest.mark.parametrize("late", [-4, 0, 3])
 def test_finds_known_offsets(late):
-    sights = faces(60)
-    levels = np.array([sight.image[0, 0, 0] for sight in sights], float)
-    values = run(Brightness(), sights, loudness(np.roll(levels, -late)))
+    frames = faces(60)
+    levels = np.array([frame.image[0, 0, 0] for frame in frames], float)
+    values = run(Brightness(), frames, loudness(np.roll(levels, -late)))
     assert values["syncnet_offset"] == late
 
 
@@ -170,31 +167,31 @@ def test_lips_that_fit_less_score_worse_in_order(other):
 
 
 def test_another_clips_sound_scores_worse():
-    sights = faces(60)
+    frames = faces(60)
     levels, others = (np.array([s.image[0, 0, 0] for s in faces(60, seed=k)], float) for k in (0, 5))
-    own, foreign = run(Brightness(), sights, loudness(levels)), run(Brightness(), sights, loudness(others))
+    own, foreign = run(Brightness(), frames, loudness(levels)), run(Brightness(), frames, loudness(others))
     assert own["lse_c"] > 2 * foreign["lse_c"]
     assert own["lse_d"] < 0.5 * foreign["lse_d"]
 
 
 def test_sound_begins_with_the_first_face():
-    sights = faces(60)
-    levels = np.array([sight.image[0, 0, 0] for sight in sights], float)
-    sights[:7] = [Sight(sight.image, None) for sight in sights[:7]]
+    frames = faces(60)
+    levels = np.array([frame.image[0, 0, 0] for frame in frames], float)
+    frames[:7] = [FrameSample(frame.image, None) for frame in frames[:7]]
     sound = loudness(levels)
-    values = run(Brightness(), sights, sound)
+    values = run(Brightness(), frames, sound)
     assert values["syncnet_offset"] == 0
-    assert values == run(Brightness(), sights[7:], sound[7 * 640 :])
+    assert values == run(Brightness(), frames[7:], sound[7 * 640 :])
 
 
 def test_frames_without_a_face_have_the_box_of_the_frame_before():
-    sights = faces(40)
-    held = [Sight(sight.image, sights[19].mesh) if 20 <= k < 30 else sight for k, sight in enumerate(sights)]
-    blind = [Sight(sight.image, None) if 20 <= k < 30 else sight for k, sight in enumerate(sights)]
+    frames = faces(40)
+    held = [FrameSample(frame.image, frames[19].mesh) if 20 <= k < 30 else frame for k, frame in enumerate(frames)]
+    blind = [FrameSample(frame.image, None) if 20 <= k < 30 else frame for k, frame in enumerate(frames)]
     crops = []
     for version in (held, blind):
         cutter = FaceCrops()
-        pushed = [cutter.push(sight) for sight in version][6:] + cutter.finish()
+        pushed = [cutter.push(frame) for frame in version][6:] + cutter.finish()
         crops.append(np.stack(pushed))
     assert np.array_equal(*crops)
 
@@ -207,14 +204,14 @@ def test_short_clips_give_nan(frames):
 
 
 def test_nothing_without_a_face_or_sound():
-    blind = [Sight(sight.image, None) for sight in faces(30)]
+    blind = [FrameSample(frame.image, None) for frame in faces(30)]
     assert np.isnan(list(run(Brightness(), blind, np.zeros(30 * 640, np.float32)).values())).all()
     assert np.isnan(list(run(Brightness(), faces(30), np.zeros(0, np.float32)).values())).all()
 
 
 def test_seven_frames_are_enough():
-    sights = faces(7)
-    assert np.isfinite(list(run(Brightness(), sights, np.zeros(7 * 640, np.float32)).values())).all()
+    frames = faces(7)
+    assert np.isfinite(list(run(Brightness(), frames, np.zeros(7 * 640, np.float32)).values())).all()
 
 
 def test_frames_are_let_go(monkeypatch):
@@ -227,12 +224,12 @@ def test_frames_are_let_go(monkeypatch):
         return cut
 
     monkeypatch.setattr("kptalk.evaluate.metrics.lse.crop_face", crop)
-    meter = SyncNetMeter(Brightness())
+    metric = with_network(SyncNetMetric, Brightness())
     mesh = faces(1)[0].mesh
     for level in range(200):
         image = np.full((120, 120, 3), level, np.uint8)
         pictures.append(weakref.ref(image))
-        meter.add(Sight(image, mesh), Sight(image, mesh))
+        metric.update(FrameSample(image, mesh), FrameSample(image, mesh))
         del image
     assert sum(picture() is not None for picture in pictures) == 6
     assert len(crops) == 194
@@ -240,10 +237,10 @@ def test_frames_are_let_go(monkeypatch):
 
 
 def test_streaming_equals_one_piece(network, val_clip):
-    sights, sound = val_clip
-    values = run(network, sights, sound)
+    frames, sound = val_clip
+    values = run(network, frames, sound)
     crops = FaceCrops()
-    pictures = [crop for sight in sights if (crop := crops.push(sight)) is not None] + crops.finish()
+    pictures = [crop for frame in frames if (crop := crops.push(frame)) is not None] + crops.finish()
     assert len(pictures) == 25
     cepstra = mfcc(np.rint(sound * 32768).astype(np.int16))
     with torch.inference_mode():
@@ -257,23 +254,15 @@ def test_streaming_equals_one_piece(network, val_clip):
 def test_judge_loads_a_file_and_names_it(tmp_path, network):
     path = tmp_path / "syncnet.safetensors"
     save_model(path, network, SyncNetConfig())
-    judge = SyncNetJudge(path)
-    assert [column.key for column in judge.columns] == KEYS
-    assert len(judge.weights()["syncnet"]) == 64
-    assert judge.summary() == {}
-    assert np.isnan(judge.start().result(Heard(np.zeros(0, np.float32), np.zeros(0, np.float32)))["lse_c"])
-
-
-def test_missing_weights_say_how_to_get_them(tmp_path, monkeypatch):
-    monkeypatch.setenv("KPTALK_HOME", str(tmp_path))
-    with pytest.raises(WeightsError, match="kptalk weights pull syncnet"):
-        SyncNetJudge()
+    metric = SyncNetMetric(path)
+    assert [column.key for column in metric.columns] == KEYS
+    assert len(metric.weights["syncnet"]) == 64
 
 
 def test_detector_box_lies_at_the_top_of_a_lrs3_crop(shared_data):
     """LRS3's clips were cut by the geometry that is imitated: the box found in them should be that of the cut."""
     path = shared_data / "clips" / "val" / "lrs3_JSSc7hYKstI_1.mp4"
-    boxes = [detector_box(sight.mesh) for sight in watch(path, 1.0) if sight.mesh is not None]
+    boxes = [detector_box(frame.mesh) for frame in sample_frames(path, 1.0) if frame.mesh is not None]
     x0, y0, x1, y1 = np.median(boxes, axis=0) / 256
     assert abs(y0) < 0.05
     assert abs(y1 - 1 / 1.4) < 0.04

@@ -17,12 +17,13 @@ from PIL import Image
 from rich.console import Console
 
 from kptalk.errors import MissingExtra, OutputError
-from kptalk.evaluate.metric import Column
+from kptalk.evaluate.metric import MetricSpec
 from kptalk.evaluate.report import plots
-from kptalk.evaluate.report.files import write_csv, write_json
+from kptalk.evaluate.report.files import csv_report, json_report
+from kptalk.evaluate.report.folder import REPORTS, write_report
 from kptalk.evaluate.report.numbers import shown, worded
-from kptalk.evaluate.report.page import write_html
-from kptalk.evaluate.report.paired import paired
+from kptalk.evaluate.report.page import html_report
+from kptalk.evaluate.report.paired import all_pairs, paired
 from kptalk.evaluate.report.table import notes, paired_table, table
 from kptalk.evaluate.result import REAL, Clip, ClipResult, Evaluation, MethodResult, Tracks
 from kptalk.evaluate.statistics import Mean, bootstrap_mean
@@ -30,13 +31,13 @@ from kptalk.evaluate.statistics import Mean, bootstrap_mean
 NAN = math.nan
 PULL = "kptalk weights pull syncnet"
 COLUMNS = (
-    Column("lse_c", "LSE-C", "", "higher", "Confidence of SyncNet."),
-    Column("lse_d", "LSE-D", "", "lower", "Distance of SyncNet."),
-    Column("up", "Correlation", "", "higher", "More is better."),
-    Column("down", "LMD", "% of face", "lower", "Less is better."),
-    Column("pose_std", "Diversity", "degrees", "real", "Standard deviation of the head's angles."),
-    Column("fid", "FID", "", "lower", "Over all clips."),
-    Column("fps", "FPS", "frames/s", "higher", "Frames a second."),
+    MetricSpec("lse_c", "LSE-C", "", "higher", "Confidence of SyncNet."),
+    MetricSpec("lse_d", "LSE-D", "", "lower", "Distance of SyncNet."),
+    MetricSpec("up", "Correlation", "", "higher", "More is better."),
+    MetricSpec("down", "LMD", "% of face", "lower", "Less is better."),
+    MetricSpec("pose_std", "Diversity", "degrees", "real", "Standard deviation of the head's angles."),
+    MetricSpec("fid", "FID", "", "lower", "Over all clips."),
+    MetricSpec("fps", "FPS", "frames/s", "higher", "Frames a second."),
 )
 ODD = (
     '<script src="http://x.y/z.js">',
@@ -203,7 +204,7 @@ def test_paired_counts_which_is_better_in_the_metrics_own_direction():
         values["p", clip] = {"up": p, "down": p, "pose_std": p}
         values["q", clip] = {"up": q, "down": q, "pose_std": q}
         values[REAL, clip] = {"pose_std": 4.9}
-    found = {pair.column.key: pair.result for pair in paired(evaluation(names, clips, values))}
+    found = {column.key: pairs["p", "q"] for column, pairs in paired(evaluation(names, clips, values)).items()}
     assert (found["up"].wins, found["up"].losses, found["up"].ties) == (2, 1, 1)
     assert (found["down"].wins, found["down"].losses, found["down"].ties) == (1, 2, 1)
     # distances from 4.9: p 0.1 0.1 1.9 4.1, q 0.9 0.1 1.1 3.9
@@ -216,32 +217,30 @@ def test_paired_counts_which_is_better_in_the_metrics_own_direction():
 def test_paired_matches_clips_by_name_and_leaves_missing_ones_out():
     whole = evaluation((REAL, "p", "q"))
     whole = with_method(whole, 1, clips=whole.methods[1].clips[1:], missing={"a.mp4": "no such file"})
-    count = next(pair.result for pair in paired(whole) if pair.column.key == "up")
+    count = next(pairs["p", "q"] for column, pairs in paired(whole).items() if column.key == "up")
     assert (count.wins, count.losses, count.ties) == (2, 0, 0)
 
 
 def test_pairs_need_two_generated_methods():
-    assert paired(evaluation()) == ()
+    assert paired(evaluation()) == {}
     assert paired_table(evaluation()) is None
     three = paired(evaluation((REAL, "p", "q", "r")))
-    assert {(pair.first, pair.second) for pair in three} == {("p", "q"), ("p", "r"), ("q", "r")}
+    assert all_pairs(three) == [("p", "q"), ("p", "r"), ("q", "r")]
     assert "3-0-0 p=0.25" in drawn(paired_table(evaluation((REAL, "p", "q"))))
 
 
 # files
 
 
-def read_csv(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def read_csv(whole):
+    return list(csv.DictReader(StringIO(csv_report(whole), newline="")))
 
 
-def test_csv_has_a_row_for_every_clip_and_method(tmp_path):
+def test_csv_has_a_row_for_every_clip_and_method():
     whole = evaluation(clips=ODD, values={("ours", ODD[0]): {"up": 1 / 3, "down": NAN}})
     whole = with_method(whole, 1, clips=whole.methods[1].clips[:-1], missing={ODD[-1]: "cannot be decoded"})
     whole = with_clip(whole, 1, 0, notes=("short", "silent, too"), faceless=4)
-    write_csv(whole, tmp_path / "report.csv")
-    rows = read_csv(tmp_path / "report.csv")
+    rows = read_csv(whole)
     keys = [column.key for column in COLUMNS]
     assert list(rows[0]) == ["clip", "method", "sha256", "frames", "faceless", *keys, "notes"]
     assert [(row["method"], row["clip"]) for row in rows] == [(m, shown(c)) for m in (REAL, "ours") for c in ODD]
@@ -253,18 +252,17 @@ def test_csv_has_a_row_for_every_clip_and_method(tmp_path):
     assert rows[-1]["up"] == ""
 
 
-def strict_json(path):
+def strict_json(text):
     def refuse(name):
         raise AssertionError(f"{name} is no JSON")
 
-    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    return json.loads(text, parse_constant=refuse)
 
 
-def test_json_holds_all_but_the_tracks(tmp_path):
+def test_json_holds_all_but_the_tracks():
     whole = evaluation((REAL, "p", "q"), values={("p", "a.mp4"): {"up": NAN, "down": math.inf}})
     whole = with_method(whole, 2, clips=whole.methods[2].clips[:2], missing={"c.mp4": "no such file"})
-    write_json(whole, tmp_path / "report.json")
-    content = strict_json(tmp_path / "report.json")
+    content = strict_json(json_report(whole))
     assert content["command"] == whole.command
     assert content["seed"] == 7
     assert content["versions"] == {"kptalk": "1.2.3"}
@@ -283,33 +281,21 @@ def test_json_holds_all_but_the_tracks(tmp_path):
     assert (up["first"], up["second"], up["wins"], up["losses"], up["ties"]) == ("p", "q", 1, 0, 0)
 
 
-@pytest.mark.parametrize("write", [write_csv, write_json, write_html])
-def test_nothing_half_written_stays(write, tmp_path, monkeypatch):
-    path = tmp_path / "report"
-    path.write_text("before")
+def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    whole = evaluation(clips=("a.mp4",))
+    write_report(whole, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(REPORTS)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    whole = evaluation(clips=("a.mp4",))
-    with monkeypatch.context() as patch:
-        patch.setattr("os.replace", fail)
-        with pytest.raises(OutputError, match="report: No space left on device"):
-            write(whole, path)
-    assert [file.name for file in tmp_path.iterdir()] == ["report"]
-    assert path.read_text() == "before"
-    write(whole, path)
-    assert [file.name for file in tmp_path.iterdir()] == ["report"]
-    assert path.read_text() != "before"
-
-
-@pytest.mark.parametrize("write", [write_csv, write_json, write_html])
-def test_places_that_cannot_be_written_to_are_one_line(write, tmp_path):
-    (tmp_path / "folder").mkdir()
-    for place in (tmp_path / "absent" / "report", tmp_path / "folder"):
-        with pytest.raises(OutputError, match="cannot write") as caught:
-            write(evaluation(clips=("a.mp4",)), place)
-        assert "\n" not in str(caught.value)
+    monkeypatch.setattr("pathlib.Path.replace", fail)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_report(evaluation(), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    with pytest.raises(OutputError, match="cannot write"):
+        write_report(whole, tmp_path / "absent")
 
 
 # the page
@@ -320,10 +306,10 @@ class Page(HTMLParser):
 
     VOID = frozenset({"meta", "img", "path", "circle"})
 
-    def __init__(self, path):
+    def __init__(self, source):
         super().__init__()
         self.open, self.tags, self.texts, self.links, self.images = [], [], [], [], []
-        self.source = path.read_text(encoding="utf-8")
+        self.source = source
         self.feed(self.source)
         self.close()
         self.text = " ".join(self.texts)
@@ -348,9 +334,8 @@ class Page(HTMLParser):
             self.texts.append(data)
 
 
-def page(whole, tmp_path):
-    write_html(whole, tmp_path / "page.html")
-    parsed = Page(tmp_path / "page.html")
+def page(whole):
+    parsed = Page(html_report(whole))
     assert parsed.open == []
     return parsed
 
@@ -368,8 +353,8 @@ def two_methods():
 
 
 @pytest.fixture(scope="module")
-def two_methods_page(two_methods, tmp_path_factory):
-    return page(two_methods, tmp_path_factory.mktemp("page"))
+def two_methods_page(two_methods):
+    return page(two_methods)
 
 
 def test_page_opens_offline(two_methods_page):
@@ -404,8 +389,8 @@ def test_page_shows_what_the_terminal_shows(two_methods, two_methods_page):
         assert column.about in seen.text
 
 
-def test_odd_names_are_text(tmp_path):
-    seen = page(evaluation((REAL, *ODD), (ODD[0], ODD[-1])), tmp_path)
+def test_odd_names_are_text():
+    seen = page(evaluation((REAL, *ODD), (ODD[0], ODD[-1])))
     assert "script" not in seen.tags
     assert all(link.startswith("data:image/") for link in seen.links)
     for name in ODD:
@@ -423,48 +408,48 @@ def test_each_clip_has_tracks_heat_maps_and_stills(two_methods_page):
     assert stills.size == (8 * 128, 128)
 
 
-def test_real_video_alone_makes_a_page(tmp_path):
-    seen = page(evaluation((REAL,)), tmp_path)
+def test_real_video_alone_makes_a_page():
+    seen = page(evaluation((REAL,)))
     assert "Clip by clip" not in seen.text
     assert "Speed against diversity" not in seen.text
     assert "0.910" in seen.text
 
 
-def test_videos_without_faces_or_frames_make_a_page(tmp_path):
+def test_videos_without_faces_or_frames_make_a_page():
     whole = with_clip(evaluation(), 1, 0, tracks=tracks(gap=60), faceless=60, values={})
     nothing = Tracks(*(np.zeros(s, np.float32) for s in ((0,), (0, 3), (64, 64))), np.zeros((0, 128, 128, 3), np.uint8))
     whole = with_clip(whole, 1, 1, tracks=nothing, frames=0, values={})
-    seen = page(whole, tmp_path)
+    seen = page(whole)
     assert "60 of 60 frames without a face" in seen.text
 
 
-def test_a_method_with_no_clip_at_all_makes_a_page(tmp_path):
-    whole = with_method(evaluation(), 1, clips=(), summary={}, missing=dict.fromkeys(("a.mp4", "b.mp4", "c.mp4"), "no"))
-    assert "no usable video for 3 of 3 clips" in page(whole, tmp_path).text
+def test_a_method_with_no_clip_at_all_makes_a_page():
+    whole = with_method(evaluation(), 1, clips=(), overall={}, missing=dict.fromkeys(("a.mp4", "b.mp4", "c.mp4"), "no"))
+    assert "no usable video for 3 of 3 clips" in page(whole).text
 
 
-def test_equal_evaluations_give_equal_pages_whatever_matplotlib_is_set_to(tmp_path):
+def test_equal_evaluations_give_equal_pages_whatever_matplotlib_is_set_to():
     whole = evaluation(clips=("a.mp4",))
-    write_html(whole, tmp_path / "a")
+    first = html_report(whole)
     with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "svg.fonttype": "path"}):
         before = dict(matplotlib.rcParams)
-        write_html(whole, tmp_path / "b")
+        assert html_report(whole) == first
         assert dict(matplotlib.rcParams) == before
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_large_page_stays_light(tmp_path):
+def test_a_large_page_stays_light():
     """25 clips, with stills and tracks of noise, which compress worst: with real ones the page is less than half."""
-    one = page(evaluation((REAL, "p", "q"), ("a",), frames=200), tmp_path).source
-    two = page(evaluation((REAL, "p", "q"), ("a", "b"), frames=200), tmp_path).source
+    one = page(evaluation((REAL, "p", "q"), ("a",), frames=200)).source
+    two = page(evaluation((REAL, "p", "q"), ("a", "b"), frames=200)).source
     assert 25 * (len(two) - len(one)) < 16e6
 
 
-def test_without_matplotlib_the_line_to_install_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'kptalk\[evaluate\]'"):
-        write_html(evaluation(), tmp_path / "page.html")
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
+def test_without_the_extra_the_line_to_install_it_and_the_other_reports(tmp_path, monkeypatch, library):
+    monkeypatch.setitem(__import__("sys").modules, library, None)
+    with pytest.raises(MissingExtra, match=rf"{library}: pip install 'kptalk\[evaluate\]'"):
+        write_report(evaluation(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clips.csv", "report.csv", "report.json"]
 
 
 # pictures

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kptalk.errors import DatasetError, OutputError
-from kptalk.evaluate.report.clip_list import read_clip_list, write_clip_list
+from kptalk.errors import DatasetError
+from kptalk.evaluate.report.clip_list import clip_list, read_clip_list
 from kptalk.evaluate.result import Clip
 
 SHA = "0123456789abcdef" * 4
@@ -20,7 +20,7 @@ def test_a_list_comes_back(tmp_path_factory, clips):
     clips = [Clip("".join("\udcff" if "\ud800" <= c <= "\udfff" else c for c in clip.name), SHA, 1) for clip in clips]
     clips = list({clip.name: clip for clip in clips}.values())
     path = tmp_path_factory.mktemp("list") / "clips.csv"
-    write_clip_list(clips, path)
+    path.write_bytes(clip_list(clips).encode("utf-8", "surrogateescape"))
     assert read_clip_list(path) == tuple(clips)
 
 
@@ -59,5 +59,3 @@ def test_absent_lists_and_folders_are_one_line(tmp_path):
     for path in (tmp_path / "absent.csv", tmp_path):
         with pytest.raises(DatasetError, match="cannot read clip list"):
             read_clip_list(path)
-    with pytest.raises(OutputError, match="cannot write"):
-        write_clip_list([Clip("a", SHA, 1)], tmp_path / "absent" / "clips.csv")

@@ -1,5 +1,6 @@
-"""The evaluation itself: what is shown to the judges, what is missing, what is odd; nothing stops the rest."""
+"""The evaluation itself: what is shown to the metrics, what is missing, what is odd; nothing stops the rest."""
 
+import json
 from fractions import Fraction
 
 import av
@@ -8,51 +9,43 @@ import pytest
 from recordings import tone, write_clip
 
 from kptalk.errors import DatasetError
-from kptalk.evaluate.metric import Column
-from kptalk.evaluate.names import method_names
+from kptalk.evaluate.clips import VideoFolder, find_clips, method_names, select_listed
+from kptalk.evaluate.metric import Metric, MetricSpec
 from kptalk.evaluate.result import REAL, Clip
-from kptalk.evaluate.run import Method, check_clips, evaluate, find_clips
-from kptalk.evaluate.sampling import listen, watch
+from kptalk.evaluate.run import evaluate
+from kptalk.evaluate.sampling import read_audio, sample_frames
 from kptalk.evaluate.speed import Timing, write_timings
 from kptalk.files import sha256
 
 RATE = 16_000
 
 
-class Brightness:
-    """A judge whose numbers are known: mean brightness, distance from the real one, loudness, and clips in all."""
+class Brightness(Metric):
+    """A metric whose numbers are known: mean brightness, distance from the real one, loudness, and clips in all."""
 
     columns = tuple(
-        Column(key, key, "", "higher", "for tests") for key in ("bright", "distance", "loud", "loud_real", "clips")
+        MetricSpec(key, key, "", "higher", "for tests") for key in ("bright", "distance", "loud", "loud_real", "clips")
     )
 
     def __init__(self):
-        self.clips = 0
+        self.clips, self.weights = 0, {"eye": "abc"}
 
-    def start(self):
-        self.clips += 1
-        return BrightnessMeter()
-
-    def summary(self):
-        counted, self.clips = self.clips, 0
-        return {"clips": float(counted)}
-
-    def weights(self):
-        return {"eye": "abc"}
-
-
-class BrightnessMeter:
-    def __init__(self):
+    def reset(self):
         self.pairs = []
 
-    def add(self, generated, real):
+    def update(self, generated, real):
         self.pairs.append((generated.image.mean(), real.image.mean()))
 
-    def result(self, heard):
-        assert len(heard.generated) == len(heard.real) == 640 * len(self.pairs)
+    def compute(self, audio):
+        self.clips += 1
+        assert len(audio.generated) == len(audio.real) == 640 * len(self.pairs)
         ours, theirs = np.array(self.pairs).T
-        loud = [np.sqrt(np.mean(sound**2)) for sound in (heard.generated, heard.real)]
+        loud = [np.sqrt(np.mean(sound**2)) for sound in (audio.generated, audio.real)]
         return {"bright": ours.mean(), "distance": abs(ours - theirs).mean(), "loud": loud[0], "loud_real": loud[1]}
+
+    def compute_overall(self):
+        counted, self.clips = self.clips, 0
+        return {"clips": float(counted)}
 
 
 def film(path, level, frames=20, fps=25, side=64, sound=0.5):
@@ -72,21 +65,21 @@ def folders(tmp_path):
     return real, ours
 
 
-def judged(folders, **options):
+def evaluated(folders, **options):
     real, ours = folders
-    return evaluate(find_clips(real), [Method("ours", ours)], [Brightness()], **options)
+    return evaluate(find_clips(real), [VideoFolder("ours", ours)], [Brightness()], **options)
 
 
 def test_the_real_videos_come_first_and_are_their_own_pair(folders):
     film(folders[1] / "a.mp4", 110)
     film(folders[1] / "b.mp4", 90)
-    result = judged(folders, command="kptalk evaluate", seed=3)
+    result = evaluated(folders, command="kptalk evaluate", seed=3)
     real, ours = result.methods
     assert (real.name, ours.name) == (REAL, "ours")
     assert [clip.values["bright"] for clip in real.clips] == pytest.approx([100, 60], abs=2)
     assert [clip.values["distance"] for clip in real.clips] == [0, 0]
     assert [clip.values["distance"] for clip in ours.clips] == pytest.approx([10, 30], abs=2)
-    assert real.summary == ours.summary == {"clips": 2}
+    assert real.overall == ours.overall == {"clips": 2}
     assert result.clips == (
         Clip("a.mp4", sha256(folders[0] / "a.mp4"), 20),
         Clip("b.mp4", sha256(folders[0] / "b.mp4"), 20),
@@ -97,7 +90,7 @@ def test_the_real_videos_come_first_and_are_their_own_pair(folders):
 
 def test_frames_without_a_face_are_counted(folders):
     film(folders[1] / "a.mp4", 110)
-    clip = judged(folders).methods[1].clips[0]
+    clip = evaluated(folders).methods[1].clips[0]
     assert (clip.faceless, clip.frames) == (20, 20)
     assert np.isnan(clip.tracks.opening).all()
     assert clip.tracks.rotation.shape == (20, 3)
@@ -106,7 +99,7 @@ def test_frames_without_a_face_are_counted(folders):
 def test_a_missing_or_broken_video_is_named_and_stops_nothing(folders):
     film(folders[1] / "a.mp4", 110)
     (folders[1] / "b.mp4").write_bytes(b"no video")
-    ours = judged(folders).methods[1]
+    ours = evaluated(folders).methods[1]
     assert [clip.clip for clip in ours.clips] == ["a.mp4"]
     assert list(ours.missing) == ["b.mp4"]
     assert "b.mp4" in ours.missing["b.mp4"]
@@ -115,7 +108,7 @@ def test_a_missing_or_broken_video_is_named_and_stops_nothing(folders):
 def test_a_video_that_could_not_be_made_says_why(folders):
     film(folders[1] / "a.mp4", 110)
     film(folders[1] / "b.mp4", 110)  # of an earlier run
-    method = Method("ours", folders[1], {"b.mp4": "no face"})
+    method = VideoFolder("ours", folders[1], {"b.mp4": "no face"})
     result = evaluate(find_clips(folders[0]), [method], [Brightness()])
     assert result.methods[1].missing == {"b.mp4": "no face"}
 
@@ -123,7 +116,7 @@ def test_a_video_that_could_not_be_made_says_why(folders):
 def test_shorter_longer_smaller_and_silent_videos_are_noted(folders):
     film(folders[1] / "a.mp4", 110, frames=12, side=32, sound=None)
     film(folders[1] / "b.mp4", 90, frames=30)
-    first, second = judged(folders).methods[1].clips
+    first, second = evaluated(folders).methods[1].clips
     assert (first.frames, second.frames) == (12, 20)
     assert [word in "; ".join(first.notes) for word in ("32x32", "shorter", "12 frames", "no sound")] == [True] * 4
     assert "longer" in "; ".join(second.notes)
@@ -133,13 +126,13 @@ def test_shorter_longer_smaller_and_silent_videos_are_noted(folders):
 def test_another_frame_rate_is_compared_at_25(folders):
     film(folders[1] / "a.mp4", 110, frames=40, fps=50)
     film(folders[1] / "b.mp4", 110, frames=24, fps=30)
-    assert [clip.frames for clip in judged(folders).methods[1].clips] == [20, 20]
+    assert [clip.frames for clip in evaluated(folders).methods[1].clips] == [20, 20]
 
 
 def test_only_the_beginning_is_compared_where_that_is_asked(folders):
     film(folders[1] / "a.mp4", 110)
     film(folders[1] / "b.mp4", 110)
-    result = judged(folders, seconds=0.4)
+    result = evaluated(folders, seconds=0.4)
     assert {clip.frames for method in result.methods for clip in method.clips} == {10}
 
 
@@ -148,7 +141,7 @@ def test_timings_beside_the_videos_become_columns(folders):
     film(folders[1] / "b.mp4", 110)
     timing = Timing(20, 0.8, 0.4, 0.1, 300.0, {"motion": 0.2})
     write_timings(folders[1], {"a.mp4": timing})
-    result = judged(folders)
+    result = evaluated(folders)
     first, second = result.methods[1].clips
     assert first.values["fps"] == pytest.approx(50)
     assert first.values["real_time_factor"] == pytest.approx(0.5)
@@ -159,28 +152,34 @@ def test_timings_beside_the_videos_become_columns(folders):
 
 def test_unavailable_columns_stay_in_the_table_with_the_reason(folders):
     film(folders[1] / "a.mp4", 110)
-    column = Column("fid", "FID", "", "lower", "for tests")
-    result = judged(folders, unavailable={column: "kptalk weights pull inception"})
+    column = MetricSpec("fid", "FID", "", "lower", "for tests")
+    result = evaluated(folders, unavailable={column: "kptalk weights pull inception"})
     assert column in result.columns
     assert result.unavailable == {"fid": "kptalk weights pull inception"}
 
 
-def test_every_result_is_handed_over_at_once(folders):
+def test_a_run_cut_short_leaves_what_was_measured(folders, tmp_path):
     film(folders[1] / "a.mp4", 110)
-    kept, told = [], []
-    judged(folders, finished=lambda *args: kept.append(args), on_progress=lambda *args: told.append(args))
-    assert [(method, result.clip) for method, result in kept] == [
-        ("real", "a.mp4"),
-        ("real", "b.mp4"),
-        ("ours", "a.mp4"),
-    ]
-    assert told[-1] == ("judging ours", 2, 2)
+    film(folders[1] / "b.mp4", 110)
+    told = []
+
+    def stop(*progress):
+        told.append(progress)
+        if progress[0] == "measuring ours":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(folders, on_progress=stop, journal=tmp_path / "unfinished.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "unfinished.jsonl").read_text().splitlines()]
+    assert [(row["method"], row["clip"]) for row in rows] == [("real", "a.mp4"), ("real", "b.mp4"), ("ours", "a.mp4")]
+    assert rows[2]["distance"] > rows[0]["distance"] == 0
+    assert told == [("measuring real", 1, 2), ("measuring real", 2, 2), ("measuring ours", 1, 2)]
 
 
 def test_real_videos_must_be_usable(folders):
     (folders[0] / "c.mp4").write_bytes(b"nothing")
     with pytest.raises(DatasetError, match=r"c\.mp4"):
-        judged(folders)
+        evaluated(folders)
 
 
 def test_real_videos_must_have_sound(folders):
@@ -188,14 +187,14 @@ def test_real_videos_must_have_sound(folders):
     film(folders[0] / "b.mp4", 100, sound=None)
     told = []
     with pytest.raises(DatasetError, match=r"b\.mp4 has no sound"):
-        judged(folders, on_progress=lambda *args: told.append(args))
+        evaluated(folders, on_progress=lambda *args: told.append(args))
     assert not told
 
 
 def test_methods_have_names_of_their_own(folders):
     for names in (("x", "x"), ("real",)):
         with pytest.raises(DatasetError, match="named"):
-            evaluate(find_clips(folders[0]), [Method(name, folders[1]) for name in names], [])
+            evaluate(find_clips(folders[0]), [VideoFolder(name, folders[1]) for name in names], [])
 
 
 def test_a_folder_without_videos(tmp_path):
@@ -209,35 +208,35 @@ def test_a_folder_without_videos(tmp_path):
 def test_the_frozen_list_is_kept_to(folders):
     clips = find_clips(folders[0])
     listed = [Clip(path.name, sha256(path), 20) for path in reversed(clips)]
-    assert check_clips(clips, listed) == clips[::-1]
-    assert check_clips(clips, listed[:1]) == clips[1:]
+    assert select_listed(clips, listed) == clips[::-1]
+    assert select_listed(clips, listed[:1]) == clips[1:]
     with pytest.raises(DatasetError, match="sha256"):
-        check_clips(clips, [Clip("a.mp4", "0" * 64, 20)])
+        select_listed(clips, [Clip("a.mp4", "0" * 64, 20)])
     with pytest.raises(DatasetError, match="not there"):
-        check_clips(clips, [Clip("z.mp4", "0" * 64, 20)])
+        select_listed(clips, [Clip("z.mp4", "0" * 64, 20)])
 
 
 def test_a_real_clip_is_seen_with_its_face_and_sound(shared_data):
     path = shared_data / "clips/val/aoc_1.mp4"
-    sights = list(watch(path, 1))
-    assert len(sights) == 25
-    assert all(sight.mesh.shape == (478, 3) for sight in sights)
-    assert len(listen(path, 25)) == 16_000
-    assert np.abs(listen(path, 25)).max() > 0.01
+    frames = list(sample_frames(path, 1))
+    assert len(frames) == 25
+    assert all(frame.mesh.shape == (478, 3) for frame in frames)
+    assert len(read_audio(path, 25)) == 16_000
+    assert np.abs(read_audio(path, 25)).max() > 0.01
 
 
 def test_sound_ends_where_it_ends(folders):
     path = film(folders[0] / "a.mp4", 100, frames=10)
-    assert len(listen(path, 10)) == 10 * 640
-    assert 10 * 640 <= len(listen(path, 20)) < 15 * 640
-    assert listen(film(folders[0] / "mute.mp4", 100, sound=None), 10) is None
+    assert len(read_audio(path, 10)) == 10 * 640
+    assert 10 * 640 <= len(read_audio(path, 20)) < 15 * 640
+    assert read_audio(film(folders[0] / "mute.mp4", 100, sound=None), 10) is None
 
 
 @pytest.mark.parametrize("delay", [-8, 0, 8])
 def test_sound_that_begins_before_or_after_the_pictures_is_heard_in_its_place(shared_data, tmp_path, delay):
     """The same pictures and sound as Matroska, the one or the other late by 8 frames."""
     path = shared_data / "clips/val/grid_flbbc_1.mp4"
-    sound = listen(path, 70)
+    sound = read_audio(path, 70)
     with av.open(tmp_path / "clip.mkv", "w") as container:
         video, audio = container.add_stream("ffv1", rate=25), container.add_stream("pcm_s16le", rate=RATE)
         video.width, video.height, video.pix_fmt, audio.layout = 64, 64, "yuv420p", "mono"
@@ -250,7 +249,7 @@ def test_sound_that_begins_before_or_after_the_pictures_is_heard_in_its_place(sh
             samples.rate, samples.pts, samples.time_base = RATE, 640 * (k + max(delay, 0)), Fraction(1, RATE)
             container.mux(audio.encode(samples))
         container.mux(video.encode(None))
-    heard = listen(tmp_path / "clip.mkv", 70)
+    heard = read_audio(tmp_path / "clip.mkv", 70)
     expected = np.concatenate([np.zeros(640 * max(delay, 0)), sound[640 * max(-delay, 0) :]])[: 640 * 70]
     assert len(heard) == len(expected)
     np.testing.assert_allclose(heard, expected, atol=1e-4)
@@ -270,5 +269,5 @@ def test_stages_of_all_methods_have_columns(folders):
     for folder, stages in ((folders[1], {"motion": 0.2}), (other, {})):
         film(folder / "a.mp4", 110)
         write_timings(folder, {"a.mp4": Timing(20, 0.8, 0.4, 0.1, 300.0, stages)})
-    methods = [Method("ours", folders[1]), Method("other", other)]
+    methods = [VideoFolder("ours", folders[1]), VideoFolder("other", other)]
     assert "stage_motion" in {column.key for column in evaluate(find_clips(folders[0]), methods, []).columns}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.evaluate.studies import write_methods, write_video
+from studies import write_methods, write_video
 
 from kptalk.errors import InputError, OptionError, OutputError
 from kptalk.evaluate.study.build import build_study

@@ -8,7 +8,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from tests.evaluate.studies import video_of, write_methods
+from studies import video_of, write_methods
 
 from kptalk.evaluate.study.build import build_study
 from kptalk.evaluate.study.tally import tally

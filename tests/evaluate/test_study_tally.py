@@ -6,7 +6,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.evaluate.studies import ballot, write_methods
+from studies import ballot, write_methods
 
 from kptalk.errors import InputError
 from kptalk.evaluate.study.build import QUESTIONS, build_study

@@ -4,25 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from kptalk.evaluate.metric import Sight
+from kptalk.evaluate.metric import FrameSample
 
 
-def shifted(sights, frames):
+def shifted(samples, frames):
     """The same video, late by so many frames; it starts with its first frame."""
-    return [sights[0]] * frames + sights[: len(sights) - frames]
+    return [samples[0]] * frames + samples[: len(samples) - frames]
 
 
-def frozen(sights, moving):
+def frozen(samples, moving):
     """The same video, stuck after so many frames."""
-    return [sights[min(k, moving)] for k in range(len(sights))]
+    return [samples[min(k, moving)] for k in range(len(samples))]
 
 
-def faceless(sights, which):
+def faceless(samples, which):
     """Without landmarks in the frames named."""
-    return [replace(sight, mesh=None) if k in which else sight for k, sight in enumerate(sights)]
+    return [replace(sample, mesh=None) if k in which else sample for k, sample in enumerate(samples)]
 
 
-def trembling(sights, pixels, seed=0):
+def trembling(samples, pixels, seed=0):
     """Every landmark off by noise."""
     rng = np.random.default_rng(seed)
-    return [Sight(s.image, s.mesh + rng.normal(0, pixels, s.mesh.shape).astype(np.float32)) for s in sights]
+    return [FrameSample(s.image, s.mesh + rng.normal(0, pixels, s.mesh.shape).astype(np.float32)) for s in samples]

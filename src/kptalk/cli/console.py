@@ -49,6 +49,18 @@ def interruptible(video: Path) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+def load_pipeline(model: str, device: str, precision: str, on_progress: OnProgress) -> Pipeline:
+    """Load a model, with as many threads of torch as suit a program that is alone in its process."""
+    on_progress(LOADING, 0, 1)
+    from kptalk.device import set_threads
+    from kptalk.pipeline import Pipeline
+
+    set_threads()
+    pipeline = Pipeline.from_pretrained(model, device, precision)  # type: ignore[arg-type]  # it checks
+    on_progress(LOADING, 1, 1)
+    return pipeline
+
+
 @dataclass(frozen=True)
 class Command:
     """What every command that makes a video was told: which model, where to, how loud."""
@@ -65,13 +77,7 @@ class Command:
         """Load the model, let ``make`` begin the video, write it, and print what took how long."""
         started = time.perf_counter()
         with interruptible(self.output), progress_bars(self.quiet) as on_progress:
-            on_progress(LOADING, 0, 1)
-            from kptalk.device import set_threads
-            from kptalk.pipeline import Pipeline
-
-            set_threads()  # this program is alone in its process
-            pipeline = Pipeline.from_pretrained(self.model, self.device, self.precision)  # type: ignore[arg-type]
-            on_progress(LOADING, 1, 1)
+            pipeline = load_pipeline(self.model, self.device, self.precision, on_progress)
             loaded = time.perf_counter() - started
             animation = make(pipeline, on_progress)
             animation.save(self.output, overwrite=self.overwrite, save_motion=self.save_motion, on_progress=on_progress)

@@ -9,62 +9,55 @@ from typing import Annotated
 
 import typer
 
-from kptalk.cli import console as cli
-from kptalk.cli import options as flags
+from kptalk.cli import console, options
 from kptalk.errors import OptionError
 
 study = typer.Typer(no_args_is_help=True, help="A blind side-by-side study with people.")
+KDTALKER_WINDOW = 64  # frames, of other systems' videos too unless something else is said
 
 
 def evaluate(
-    output: Annotated[Path, typer.Option("--output-file", "-o", help="Folder for the reports.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the reports.")],
     real: Annotated[Path | None, typer.Option(help="Folder of real videos.")] = None,
     generated: Annotated[
         list[Path] | None, typer.Option(help="Folder of generated videos, named as the real ones; may be repeated.")
     ] = None,
-    method: Annotated[
-        str | None, typer.Option(help="Generate first, with this method: 'keypoint'; needs --clips.")
-    ] = None,
     clips: Annotated[
-        Path | None, typer.Option(help="Folder of real videos whose first frames speak with their sound.")
+        Path | None, typer.Option(help="Folder of real videos: first generate from their first frames and sound.")
     ] = None,
-    weights: Annotated[
-        str, typer.Option(help="'embedded', 'official', or a folder that 'kptalk train' filled.")
-    ] = "embedded",
-    steps: Annotated[int | None, typer.Option(help="Denoising steps; the weights know a good number.")] = None,
-    seed: Annotated[int, typer.Option(help="Fixes the head's motion.")] = 0,
+    model: options.Model = "embedded",
+    steps: options.Steps = None,
+    seed: options.Seed = 0,
     seconds: Annotated[
-        float | None, typer.Option(help="Of every video's beginning; 0: all. With --method 8, else all.")
+        float | None, typer.Option(help="Of every video's beginning; 0: all. With --clips 8, else all.")
     ] = None,
     clip_list: Annotated[
         Path | None, typer.Option(help="A report's clips.csv: the same clips of the same content, or an error.")
     ] = None,
-    window: Annotated[int, typer.Option(help="Frames between the joins of the given videos' windows.")] = 64,
+    window: Annotated[int, typer.Option(help="Frames between the window joins of given videos.")] = KDTALKER_WINDOW,
     arcface: Annotated[Path | None, typer.Option(help="ONNX file of a face-recognition model, for CSIM.")] = None,
     device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps', to generate on.")] = "auto",
+    precision: options.Precision = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
-    quiet: flags.Quiet = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Judge videos by the papers' metrics, real video beside every number."""
+    """Measure videos by the papers' metrics, real video beside every number."""
+    from kptalk.evaluate.clips import VideoFolder, find_clips, method_names, require_speech, select_listed
     from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos
-    from kptalk.evaluate.metrics.jitter import Joins
-    from kptalk.evaluate.names import method_names
+    from kptalk.evaluate.metrics.registry import open_metrics
     from kptalk.evaluate.report.clip_list import read_clip_list
+    from kptalk.evaluate.report.folder import GENERATED, open_report, write_report
     from kptalk.evaluate.report.table import notes, paired_table, table
     from kptalk.evaluate.result import REAL
-    from kptalk.evaluate.run import Method, check_clips, find_clips, require_speech
-    from kptalk.evaluate.session import GENERATED, OUR_JOINS, open_report, report
+    from kptalk.evaluate.run import evaluate as run
+    from kptalk.motion.windows import WindowGrid
     from kptalk.options import Options
-    from kptalk.pipeline import Pipeline
 
     given = generated or []
-    if method is None:
-        if real is None or not given or clips is not None:
-            raise OptionError("give --real and --generated folders, or --method with --clips")
-    elif method != "keypoint":
-        raise OptionError(f"method is {method!r}: give keypoint")
-    elif clips is None or real is not None or given:
-        raise OptionError("--method generates from the videos of --clips: give that and neither --real nor --generated")
+    if clips is None and (real is None or not given):
+        raise OptionError("give --real and --generated folders, or --clips to generate from")
+    if clips is not None and (real is not None or given):
+        raise OptionError("--clips generates from its videos: give neither --real nor --generated with it")
     if seconds is not None and not 0 <= seconds < 1e6:
         raise OptionError(f"seconds is {seconds:g}: give 0 for all, or more")
     if window < 2:
@@ -72,45 +65,45 @@ def evaluate(
     truth = find_clips(real or clips or Path())
     listed = read_clip_list(clip_list) if clip_list else None
     if listed:
-        truth = check_clips(truth, listed)
-    methods = [Method(name, folder) for name, folder in zip(method_names(given, [REAL]), given, strict=True)]
+        truth = select_listed(truth, listed)
+    methods = [VideoFolder(name, folder) for name, folder in zip(method_names(given, [REAL]), given, strict=True)]
     for folder in given:
         find_clips(folder)
     require_speech(truth)
-    options = Options(seed=seed, steps=steps)
-    limit = (PROTOCOL_SECONDS if method else None) if seconds is None else seconds or None
-    pipeline = Pipeline.from_pretrained(weights, device) if method else None
-    open_report(output, overwrite)
-    with cli.progress_bars(quiet) as tell:
+    how = Options(seed=seed, steps=steps)
+    limit = (PROTOCOL_SECONDS if clips else None) if seconds is None else seconds or None
+    with console.progress_bars(quiet) as on_progress:
+        pipeline = console.load_pipeline(model, device, precision, on_progress) if clips else None
+        journal = open_report(output, overwrite)
         if pipeline:
-            name = f"{method} {Path(weights).resolve().name}"
-            made = generate_videos(
-                pipeline, truth, output / GENERATED, name=name, options=options, seconds=limit, progress=tell
-            )
-            methods = [made]
-        result = report(
+            name, made = Path(model).resolve().name, output / GENERATED
+            methods = [
+                generate_videos(pipeline, truth, made, name=name, options=how, seconds=limit, on_progress=on_progress)
+            ]
+        metrics, unavailable = open_metrics(pipeline.joins if pipeline else WindowGrid(window, window), arcface)
+        result = run(
             truth,
             methods,
-            output,
-            joins=OUR_JOINS if pipeline else Joins(window, window),
+            metrics,
             seconds=limit,
-            arcface=arcface,
+            unavailable=unavailable,
             command=shlex.join(["kptalk", *sys.argv[1:]]),
             seed=seed if pipeline else None,
-            progress=tell,
+            on_progress=on_progress,
+            journal=journal,
         )
+        write_report(result, output)
     changed = [clip.name for clip in result.clips if listed and clip not in listed]
     if changed:
-        cli.say("warning", f"compared up to another frame than in {clip_list}: {', '.join(changed)}")
+        console.say("warning", f"compared up to another frame than in {clip_list}: {', '.join(changed)}")
     if quiet:
         return
-    cli.output.print(table(result))
-    duel = paired_table(result)
-    if duel:
-        cli.output.print(duel)
+    console.output.print(table(result))
+    if (comparisons := paired_table(result)) is not None:
+        console.output.print(comparisons)
     for note in notes(result):
-        cli.output.print(note)
-    cli.output.print(f"{output / 'report.html'}")
+        console.output.print(note)
+    console.output.print(f"{output / 'report.html'}")
 
 
 @study.command("build")
@@ -118,7 +111,7 @@ def build(
     folders: Annotated[
         list[Path], typer.Argument(metavar="FOLDER FOLDER...", help="Videos of one method each; same name, same clip.")
     ],
-    output: Annotated[Path, typer.Option("--output-file", "-o", help="Folder for the page.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the page.")],
     title: Annotated[str | None, typer.Option(help="Heading that participants see.")] = None,
     seed: Annotated[int, typer.Option(help="Of the names that hide the methods.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing study.")] = False,
@@ -128,9 +121,9 @@ def build(
 
     made = build_study(folders, output, seed, TITLE if title is None else title, overwrite)
     for note in made.notes:
-        cli.say("warning", note)
-    cli.output.print(f"{made.clips} clips, {len(made.methods)} methods: give {made.page} to the participants")
-    cli.output.print(f"keep {made.key}: it says which video is whose")
+        console.say("warning", note)
+    console.output.print(f"{made.clips} clips, {len(made.methods)} methods: give {made.page} to the participants")
+    console.output.print(f"keep {made.key}: it says which video is whose")
 
 
 @study.command("tally")
@@ -145,12 +138,12 @@ def tally(
 
     result = count(key, votes)
     for line in result.refused:
-        cli.say("warning", line)
+        console.say("warning", line)
     shares = Table("question", "method", "votes", "percent", "95 % interval", title=result.title)
     for question, methods in result.shares.items():
         for share in methods:
             interval = f"{share.low:.1f} to {share.high:.1f}"
             shares.add_row(question, share.method, str(share.votes), f"{share.percent:.1f}", interval)
         shares.add_section()
-    cli.output.print(shares)
-    cli.output.print(f"{result.participants} participants, {result.clips} clips; intervals over {result.resampled}")
+    console.output.print(shares)
+    console.output.print(f"{result.participants} participants, {result.clips} clips; intervals over {result.resampled}")

@@ -1,18 +1,19 @@
-"""Videos to judge, by the papers' protocol: each clip's first frame as portrait, its own sound, its first 8 seconds."""
+"""Videos by the papers' protocol: each clip's first frame as portrait, its own sound, its first 8 seconds."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kptalk.errors import AudioError, InputError, OptionError, OutputError
+from kptalk.evaluate.clips import VideoFolder
 from kptalk.evaluate.metric import FPS, RATE
-from kptalk.evaluate.run import Method
-from kptalk.evaluate.sampling import listen
+from kptalk.evaluate.sampling import read_audio
 from kptalk.evaluate.speed import Timing, write_timings
+from kptalk.job import Progress
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
 from kptalk.options import Options
@@ -29,21 +30,21 @@ def generate_videos(
     name: str,
     options: Options | None = None,
     seconds: float | None = PROTOCOL_SECONDS,
-    progress: Callable[[str, int, int | None], None] | None = None,
-) -> Method:
-    """Let every clip's first frame say what the clip says, and measure how long that takes.
+    on_progress: Progress | None = None,
+) -> VideoFolder:
+    """Animate every clip's first frame with the clip's own sound, and measure how long that takes.
 
     A clip from which no video can be made, for example without a face in its first frame, is named in
-    ``Method.failures`` and does not stop the others.
+    ``VideoFolder.failures`` and does not stop the others.
 
     Args:
         pipeline: the models.
         clips: real videos with sound.
         folder: where the videos go, under the clips' names, with ``timing.json``. What is there is replaced.
-        name: of the method.
+        name: of the method, for the report.
         options: how videos are made; the frame rate is always 25.
         seconds: of every clip; None for all.
-        progress: told after every clip.
+        on_progress: called after every clip.
 
     Raises:
         OptionError: the clips themselves are in the folder.
@@ -66,9 +67,9 @@ def generate_videos(
             failures[clip.name] = str(error)
         else:
             write_timings(folder, timings)
-        if progress:
-            progress("generating", number + 1, len(clips))
-    return Method(name, folder, failures)
+        if on_progress:
+            on_progress("generating", number + 1, len(clips))
+    return VideoFolder(name, folder, failures)
 
 
 def _generate(pipeline: Pipeline, clip: Path, path: Path, options: Options, seconds: float | None) -> Timing:
@@ -76,7 +77,7 @@ def _generate(pipeline: Pipeline, clip: Path, path: Path, options: Options, seco
     first_drawn: list[float] = []
     encoded = 0
 
-    def tell(stage: str, done: int, total: int | None) -> None:
+    def note_progress(stage: str, done: int, total: int | None) -> None:
         nonlocal encoded
         if stage == "drawing" and not first_drawn:
             first_drawn.append(time.perf_counter() - begun)
@@ -86,12 +87,12 @@ def _generate(pipeline: Pipeline, clip: Path, path: Path, options: Options, seco
     portrait = next(read_frames(clip, FPS))
     # Sound codecs pad: what a file's sound has more than its pictures is not part of the clip.
     lengths = [float(length) for length in (seconds, probe(clip).duration) if length is not None]
-    speech = _beginning(clip, round(min(lengths) * FPS)) if lengths else Speech.open(clip)
+    speech = _first_frames(clip, max(round(min(lengths) * FPS), 1)) if lengths else Speech.open(clip)
     opened = time.perf_counter() - begun
     animation = pipeline.animate(portrait, speech, options=options)
     # A file of another container than ours keeps its name, so that the pairs of videos are found by it.
     written = animation.save(
-        path if path.suffix == ".mp4" else path.with_name(f"{path.name}.mp4"), overwrite=True, on_progress=tell
+        path if path.suffix == ".mp4" else path.with_name(f"{path.name}.mp4"), overwrite=True, on_progress=note_progress
     )
     if written != path:
         written.replace(path)
@@ -105,12 +106,12 @@ def _generate(pipeline: Pipeline, clip: Path, path: Path, options: Options, seco
     )
 
 
-def _beginning(clip: Path, frames: int) -> Speech:
-    """A clip's sound for its first frames."""
-    sound = listen(clip, max(frames, 1))
-    if sound is None or not len(sound):
+def _first_frames(clip: Path, frames: int) -> Speech:
+    """The sound of a clip's first frames."""
+    audio = read_audio(clip, frames)
+    if audio is None or not len(audio):
         raise AudioError(f"{clip} has no sound in its first {frames / FPS:.2f} s")
-    return Speech.from_samples(sound, RATE)
+    return Speech.from_samples(audio, RATE)
 
 
 def _peak_memory() -> float:

@@ -1,52 +1,51 @@
-"""What every metric is made of: columns, a judge that holds the models, and one meter for each clip.
+"""The interface of a metric, as in torchmetrics: ``update`` for every frame, ``compute`` for every clip, ``reset``.
 
-A judge is opened once and holds what is expensive (networks); for every clip it starts a meter, which is shown the
-clip's frames one by one, generated and real side by side, and then asked for its numbers. Nothing holds frames longer
-than it must, so an evaluation's memory does not grow with the length of the videos.
+A metric is opened once and holds what is expensive (networks). It sees the frames of a clip one by one, generated and
+real side by side, and keeps no more of them than it must, so that memory does not grow with the length of the videos.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, Protocol
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kptalk.errors import MissingExtra
+from kptalk.files import sha256
+from kptalk.weights.registry import official_path
+
 Image = NDArray[np.uint8]
 
-FPS = Fraction(25)  # every video is shown to the meters at this rate, by nearest frame
-RATE = 16_000  # Hz, of every sound
+FPS = Fraction(25)  # every video is sampled at this rate, by nearest frame
+RATE = 16_000  # Hz, of all audio
+EVERY = 5  # frames: costly metrics look at the first frame of a clip and every fifth one after it
 
 
 @dataclass(frozen=True)
-class Column:
-    """One number of a report.
+class MetricSpec:
+    """One column of a report; ``columns.csv`` is the table of all of them."""
 
-    Attributes:
-        key: short name without spaces, the column of the CSV file, for example ``lse_c``.
-        title: what tables print, for example ``LSE-C``.
-        unit: for example ``degrees``; empty where the number has none.
-        better: ``higher``, ``lower``, or ``real``: the nearer to the real video's number the better.
-        about: one sentence: what is measured, and where the definition comes from.
-    """
-
-    key: str
-    title: str
-    unit: str
-    better: Literal["higher", "lower", "real"]
-    about: str
+    key: str  # short name without spaces, the column of the CSV file, for example ``lse_c``
+    title: str  # what tables print, for example ``LSE-C``
+    unit: str  # for example ``degrees``; empty where the number has none
+    better: Literal["higher", "lower", "real"]  # real: the nearer to the real video's number the better
+    about: str  # one sentence: what is measured, and where the definition comes from
 
 
 @dataclass(frozen=True)
-class Sight:
-    """One frame of a video as the meters see it.
+class FrameSample:
+    """One frame of a video: ``image`` (H, W, 3) uint8 RGB, and the FaceMesh landmarks of its largest face.
 
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        mesh: (478, 3) float32 FaceMesh landmarks of the largest face, in pixels of ``image``; None without a face.
+    ``mesh`` is (478, 3) float32 in pixels of ``image``; None without a face.
     """
 
     image: Image
@@ -54,46 +53,107 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """The sounds of a clip, mono float32 at 16 kHz, from the first frame to the last compared, or as far as they go.
+class AudioPair:
+    """The audio of a clip, mono float32 at 16 kHz, from the first frame to the last compared, or as far as it goes.
 
-    Attributes:
-        generated: of the generated file; the real file's where the generated one has none.
-        real: of the real file.
+    ``generated`` is the generated file's, or the real file's where the generated one has none; ``real`` the real one's.
     """
 
     generated: NDArray[np.float32]
     real: NDArray[np.float32]
 
 
-class Meter(Protocol):
-    """Collects what one metric needs of one clip."""
-
-    def add(self, generated: Sight, real: Sight) -> None:
-        """Look at the next frame; both videos' frame k belongs to the time k / 25 s."""
-
-    def result(self, heard: Heard) -> Mapping[str, float]:
-        """The clip's number for every column of the judge; NaN where it could not be measured. Called once, last."""
-
-
-class Judge(Protocol):
+class Metric(ABC):
     """One metric, or a family that shares its work.
 
-    Constructors raise ``WeightsError`` or ``MissingExtra`` (with the one command that mends it in the message) where
-    the metric cannot be had; the evaluation then goes on without it.
+    Constructors raise ``WeightsError`` or ``MissingExtra`` (with the command that mends it in the message) where the
+    metric is not available, and the evaluation goes on without it.
+
+    Attributes:
+        columns: what is measured.
+        requires: a module of the extra ``evaluate``, and what needs it; None where nothing is needed.
+        weights: sha256 of every weights file that was loaded, by name; FaceMesh's is fixed by its package's version.
     """
 
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """What it measures."""
+    columns: tuple[MetricSpec, ...]
+    requires: tuple[str, str] | None = None
+    weights: Mapping[str, str] = {}
 
-    def start(self) -> Meter:
-        """A meter for the next clip."""
+    def __init__(self) -> None:
+        if self.requires:
+            require_extra(*self.requires)
+        self.reset()
 
-    def summary(self) -> Mapping[str, float]:
-        """Numbers of all clips together that are no means over clips, such as FID, by column; then forget the clips."""
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget the frames of the last clip."""
+
+    @abstractmethod
+    def update(self, generated: FrameSample, real: FrameSample) -> None:
+        """Take the clip's next frame; frame k of either video belongs to the time k / 25 s."""
+
+    @abstractmethod
+    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+        """The clip's number for every column, NaN where it could not be measured; once a clip, after its last frame."""
+
+    def compute_overall(self) -> Mapping[str, float]:
+        """Numbers of all clips together that are no means over clips, such as FID, by column; forgets the clips."""
         return {}
 
-    def weights(self) -> Mapping[str, str]:
-        """sha256 of every weights file that was loaded, by name; FaceMesh's is fixed by its package's version."""
-        return {}
+    def no_result(self) -> dict[str, float]:
+        """NaN for every column."""
+        return dict.fromkeys((column.key for column in self.columns), float("nan"))
+
+
+class NetworkMetric(Metric):
+    """A metric by a network whose published weights are pulled.
+
+    Args:
+        path: of the weights; None: those that were pulled.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another network.
+    """
+
+    network: str  # its name in ``kptalk weights pull``
+
+    def __init__(self, path: Path | None = None) -> None:
+        super().__init__()
+        path = path or official_path(self.network)
+        self._network = self.load(path)
+        self.weights = {self.network: sha256(path)}
+
+    @abstractmethod
+    def load(self, path: Path) -> Any:
+        """The network from its file."""
+
+
+def specs(*keys: str) -> tuple[MetricSpec, ...]:
+    """The columns with these keys."""
+    return tuple(_all_specs()[key] for key in keys)
+
+
+@cache
+def _all_specs() -> dict[str, MetricSpec]:
+    with Path(__file__).with_name("columns.csv").open(encoding="utf-8", newline="") as file:
+        rows: Any = csv.DictReader(file)
+        return {row["key"]: MetricSpec(**row) for row in rows}
+
+
+def mean_or_nan(values: Iterable[Any]) -> float:
+    """Mean of any number of numbers; NaN of none."""
+    numbers = list(values)
+    return float(np.mean(numbers)) if numbers else float("nan")
+
+
+def require_extra(module: str, purpose: str) -> Any:
+    """Import a module of the extra ``evaluate``; ``purpose`` begins the message where it is not installed.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = {"skimage": "scikit-image"}.get(name := module.split(".")[0], name)
+        raise MissingExtra(f"{purpose} needs {package}: pip install 'kptalk[evaluate]'") from error

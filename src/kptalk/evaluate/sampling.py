@@ -1,4 +1,4 @@
-"""A video and its sound as the meters get them: 25 frames a second with landmarks, 16 kHz mono."""
+"""Videos and their audio as the metrics get them: 25 frames per second with landmarks, 16 kHz mono."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptalk.errors import AudioError
-from kptalk.evaluate.metric import FPS, RATE, Sight
+from kptalk.evaluate.metric import FPS, RATE, FrameSample
 from kptalk.face.landmarks import FaceMesh
 from kptalk.media.audio import Speech
 from kptalk.media.clip import read_frames
 from kptalk.media.container import decode, open_stream
 
 
-def watch(path: Path, seconds: float | None) -> Iterator[Sight]:
+def sample_frames(path: Path, seconds: float | None) -> Iterator[FrameSample]:
     """A video's frames at 25 fps with the landmarks of its largest face, one after the other.
 
     Args:
@@ -31,18 +31,18 @@ def watch(path: Path, seconds: float | None) -> Iterator[Sight]:
     with FaceMesh(video=True) as mesh:
         for image in read_frames(path, FPS, end=seconds):
             face = mesh(image)
-            yield Sight(image, face.landmarks if face else None)
+            yield FrameSample(image, face.landmarks if face else None)
 
 
-def listen(path: Path, frames: int) -> NDArray[np.float32] | None:
-    """The sound of a video from its first frame on, for so many frames at 25 fps, mono float32 at 16 kHz.
+def read_audio(path: Path, frames: int) -> NDArray[np.float32] | None:
+    """The audio of a video from its first frame on, for so many frames at 25 fps, mono float32 at 16 kHz.
 
-    Timestamps count: sound that begins before the pictures is cut, and sound that begins later has silence before it.
-    Sound that ends before the pictures do makes it shorter; None where the video has none.
+    Timestamps count: audio that begins before the pictures is cut, and audio that begins later has silence before it.
+    Audio that ends before the pictures do makes it shorter; None where the video has none.
     """
     wanted = int(frames * RATE / FPS)
     try:
-        late = round(_sound_delay(path) * RATE)
+        late = round(_audio_delay(path) * RATE)
         parts, early = [np.zeros(min(max(late, 0), wanted), np.float32)], max(-late, 0)
         known = len(parts[0])
         for chunk in Speech.open(path).chunks():
@@ -56,8 +56,8 @@ def listen(path: Path, frames: int) -> NDArray[np.float32] | None:
     return np.concatenate(parts)
 
 
-def _sound_delay(path: Path) -> Fraction:
-    """Seconds from the first picture to the first sample; < 0: the sound begins first."""
+def _audio_delay(path: Path) -> Fraction:
+    """Seconds from the first picture to the first audio sample; < 0: the audio begins first."""
     kinds: tuple[Literal["video", "audio"], ...] = ("video", "audio")
     begins = []
     for kind in kinds:

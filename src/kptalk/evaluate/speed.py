@@ -14,41 +14,27 @@ from pathlib import Path
 import numpy as np
 
 from kptalk.errors import DatasetError
-from kptalk.evaluate.metric import Column
-from kptalk.evaluate.report.files import write_whole
+from kptalk.evaluate.metric import MetricSpec, specs
+from kptalk.files import write_bytes
 
 TIMING = "timing.json"
-
-COLUMNS = (
-    Column("fps", "speed", "frames/s", "higher", "frames a second of wall clock, decoding and encoding included"),
-    Column("real_time_factor", "real-time factor", "", "lower", "seconds of wall clock for a second of video"),
-    Column("first_frame", "first frame after", "s", "lower", "wall clock until the first frame is drawn"),
-    Column("peak_memory", "peak memory", "MB", "lower", "most that the process held in memory until the clip was done"),
-)
+COLUMNS = specs("fps", "real_time_factor", "first_frame", "peak_memory")
+ABOUT_STAGES = "wall clock of this stage per second of video; stages run side by side"
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How one video was made: frames, seconds of wall clock in all and until the first frame, memory, stages.
+    """How one video was made."""
 
-    Attributes:
-        frames: in the video.
-        duration: of the video in seconds.
-        seconds: of wall clock.
-        first_frame: seconds until the first frame was drawn.
-        peak_memory: of the process, in MB; NaN where the system does not tell.
-        stages: seconds by stage; stages run side by side, so they may exceed ``seconds``.
-    """
-
-    frames: int
-    duration: float
-    seconds: float
-    first_frame: float
-    peak_memory: float
-    stages: Mapping[str, float] = field(default_factory=dict)
+    frames: int  # in the video
+    duration: float  # of the video in seconds
+    seconds: float  # of wall clock
+    first_frame: float  # seconds until the first frame was drawn
+    peak_memory: float  # of the process, in MB; NaN where the system does not tell
+    stages: Mapping[str, float] = field(default_factory=dict)  # seconds by stage; they run side by side
 
     def values(self) -> dict[str, float]:
-        """By column key; ``stage_...`` for the stages, seconds for a second of video."""
+        """By column key; ``stage_...`` for the stages, seconds per second of video."""
         return {
             "fps": self.frames / self.seconds,
             "real_time_factor": self.seconds / self.duration,
@@ -58,11 +44,10 @@ class Timing:
         }
 
 
-def stage_columns(timings: Iterable[Timing]) -> tuple[Column, ...]:
+def stage_columns(timings: Iterable[Timing]) -> tuple[MetricSpec, ...]:
     """A column for every stage that any of the timings names."""
     names = dict.fromkeys(name for timing in timings for name in timing.stages)
-    about = "wall clock of this stage for a second of video; stages run side by side"
-    return tuple(Column(f"stage_{name}", f"stage {name}", "s/s", "lower", about) for name in names)
+    return tuple(MetricSpec(f"stage_{name}", f"stage {name}", "s/s", "lower", ABOUT_STAGES) for name in names)
 
 
 def write_timings(folder: Path, timings: Mapping[str, Timing]) -> None:
@@ -71,7 +56,8 @@ def write_timings(folder: Path, timings: Mapping[str, Timing]) -> None:
     Raises:
         OutputError: it cannot be written there.
     """
-    write_whole(folder / TIMING, json.dumps({name: asdict(timing) for name, timing in timings.items()}, indent=1))
+    content = {name: asdict(timing) for name, timing in timings.items()}
+    write_bytes(folder / TIMING, json.dumps(content, indent=1).encode())
 
 
 def read_timings(folder: Path) -> dict[str, Timing]:

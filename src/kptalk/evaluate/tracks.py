@@ -6,17 +6,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.metric import Sight
-from kptalk.evaluate.metrics.diversity import head_rotation
+from kptalk.evaluate.head_pose import head_rotation
+from kptalk.evaluate.metric import FrameSample
 from kptalk.evaluate.result import Tracks
 from kptalk.face.measures import lip_opening
 
 HEAT_SIDE = 64
 STILL_SIDE = 128
-MOST_STILLS = 16
+MAX_STILLS = 16
 
 
-class TrackMeter:
+class TrackRecorder:
     """Collects the tracks of one video; at most 16 stills are held, at even distances, however long it is."""
 
     def __init__(self) -> None:
@@ -27,24 +27,24 @@ class TrackMeter:
         self._stills: list[NDArray[np.uint8]] = []
         self._every = 1
 
-    def add(self, sight: Sight) -> None:
-        """Look at the next frame."""
+    def update(self, frame: FrameSample) -> None:
+        """Take the next frame."""
         if len(self._openings) % self._every == 0:
-            self._stills.append(_small(sight.image, STILL_SIDE))
-            if len(self._stills) > MOST_STILLS:
+            self._stills.append(_small(frame.image, STILL_SIDE))
+            if len(self._stills) > MAX_STILLS:
                 self._stills = self._stills[::2]
                 self._every *= 2
-        grey = cv2.cvtColor(_small(sight.image, HEAT_SIDE), cv2.COLOR_RGB2GRAY).astype(np.float32)
+        grey = cv2.cvtColor(_small(frame.image, HEAT_SIDE), cv2.COLOR_RGB2GRAY).astype(np.float32)
         if self._before is not None:
             self._heat += np.abs(grey - self._before)
         self._before = grey
-        mesh = sight.mesh
+        mesh = frame.mesh
         height = np.nan if mesh is None else np.linalg.norm(mesh[10] - mesh[152])
         self._openings.append(np.nan if mesh is None else float(lip_opening(mesh) / height))
         self._rotations.append(np.full(3, np.nan, np.float32) if mesh is None else head_rotation(mesh))
 
-    def result(self) -> Tracks:
-        """The tracks; call it once, last."""
+    def compute(self) -> Tracks:
+        """The tracks; once, after the last frame."""
         return Tracks(
             opening=np.array(self._openings, np.float32),
             rotation=np.array(self._rotations, np.float32).reshape(-1, 3),

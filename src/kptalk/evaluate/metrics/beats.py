@@ -21,15 +21,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import argrelmin, resample_poly
 
-from kptalk.errors import MissingExtra
-from kptalk.evaluate.metric import FPS, RATE, Column, Heard, Judge, Sight
+from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, Metric, require_extra, specs
 
 Floats = NDArray[np.float64]
 
 SIGMA = 0.1  # s
 SMOOTHING = 5  # frames
 BEAT_RATE = 22_050  # Hz, librosa's
-LEAST_SOUND = 0.5  # s, below which no beat is looked for; the tracker's windows are 0.1 s long
+MIN_AUDIO = 0.5  # s, below which no beat is looked for; the tracker's windows are 0.1 s long
 LANDMARKS = np.array(
     [127, 234, 93, 132, 58, 172, 136, 149, 152, 378, 365, 397, 288, 361, 323, 454, 356]  # jaw, left to right
     + [70, 63, 105, 66, 107, 336, 296, 334, 293, 300]  # brows
@@ -47,19 +46,16 @@ def motion_beats(landmarks: NDArray[np.float32]) -> NDArray[np.int64]:
     return beats
 
 
-def audio_beats(sound: NDArray[np.float32]) -> Floats:
-    """Beats of mono 16 kHz sound in seconds; none where it is shorter than half a second.
+def audio_beats(audio: NDArray[np.float32]) -> Floats:
+    """Beats of mono 16 kHz audio in seconds; none where it is shorter than half a second.
 
     Raises:
         MissingExtra: librosa is not installed.
     """
-    if len(sound) < LEAST_SOUND * RATE:
+    if len(audio) < MIN_AUDIO * RATE:
         return np.zeros(0)
-    try:
-        from librosa.beat import beat_track
-    except ImportError as error:
-        raise MissingExtra("beat alignment needs librosa: pip install 'kptalk[evaluate]'") from error
-    resampled = resample_poly(sound, BEAT_RATE // 50, RATE // 50)
+    beat_track = require_extra("librosa.beat", "beat alignment").beat_track
+    resampled = resample_poly(audio, BEAT_RATE // 50, RATE // 50)
     return np.asarray(beat_track(y=resampled, sr=BEAT_RATE, units="time")[1], np.float64)
 
 
@@ -71,54 +67,28 @@ def alignment(beats: Floats, others: Floats) -> float:
     return float(np.exp(-(apart**2) / (2 * SIGMA**2)).mean())
 
 
-class BeatsJudge(Judge):
-    """Beat alignment of the generated video with the generated file's own sound, both directions."""
+class BeatsMetric(Metric):
+    """Beat alignment of the generated video with the generated file's own audio, both directions.
 
-    columns = (
-        Column(
-            "beat_align",
-            "beat align",
-            "",
-            "higher",
-            "nearness of motion beats to their nearest audio beats, 0 to 1, mean over motion beats (AIST++)",
-        ),
-        Column(
-            "beat_align_reference",
-            "beat align (KDTalker)",
-            "",
-            "higher",
-            "nearness of audio beats to their nearest motion beats, 0 to 1, mean over audio beats (KDTalker's script)",
-        ),
-    )
+    NaN where the motion or the audio has no beat, or fewer than two frames have a face. Keeps 68 landmarks of every
+    frame (800 bytes a frame).
+    """
 
-    def __init__(self) -> None:
-        try:
-            import librosa  # noqa: F401
-        except ImportError as error:
-            raise MissingExtra("beat alignment needs librosa: pip install 'kptalk[evaluate]'") from error
+    requires = ("librosa", "beat alignment")
+    columns = specs("beat_align", "beat_align_reference")
 
-    def start(self) -> BeatsMeter:
-        """A meter for the next clip."""
-        return BeatsMeter()
-
-
-class BeatsMeter:
-    """Keeps 68 landmarks of every frame of one clip (800 bytes a frame)."""
-
-    def __init__(self) -> None:
+    def reset(self) -> None:
         self._frames = 0
         self._seen: list[int] = []
         self._points: list[NDArray[np.float32]] = []
 
-    def add(self, generated: Sight, real: Sight) -> None:
-        """Look at the next frame."""
+    def update(self, generated: FrameSample, real: FrameSample) -> None:
         if generated.mesh is not None:
             self._seen.append(self._frames)
             self._points.append(generated.mesh[LANDMARKS])
         self._frames += 1
 
-    def result(self, heard: Heard) -> Mapping[str, float]:
-        """Both numbers; NaN where the motion or the sound has no beat, or fewer than two frames have a face."""
+    def compute(self, audio: AudioPair) -> Mapping[str, float]:
         motion = np.zeros(0)
         if len(self._points) > 1:
             # From the first face to the last: beyond them there is nothing to go by.
@@ -126,5 +96,5 @@ class BeatsMeter:
             flat = np.stack(self._points).reshape(len(self._points), -1)
             track = np.stack([np.interp(moments, self._seen, values) for values in flat.T], -1)
             motion = (self._seen[0] + motion_beats(track.reshape(len(moments), -1, 3))) / float(FPS)
-        audio = audio_beats(heard.generated)
-        return {"beat_align": alignment(motion, audio), "beat_align_reference": alignment(audio, motion)}
+        beats = audio_beats(audio.generated)
+        return {"beat_align": alignment(motion, beats), "beat_align_reference": alignment(beats, motion)}

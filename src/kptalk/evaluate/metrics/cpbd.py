@@ -19,20 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
-from kptalk.errors import MissingExtra
-from kptalk.evaluate.metric import Column, Heard, Judge, Sight
+from kptalk.evaluate.metric import EVERY, AudioPair, FrameSample, Metric, mean_or_nan, require_extra, specs
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-EVERY = 5  # frames, from the first one on: sharpness hardly changes within 0.2 s
 BLOCK = 64  # pixels a side; what is left over at the right and below does not count
-LEAST_EDGES = 0.002 * BLOCK**2  # a block with no more Canny edge pixels than this is smooth, and not looked at
+MIN_EDGES = 0.002 * BLOCK**2  # a block with no more Canny edge pixels than this is smooth, and not looked at
 LOW_CONTRAST = 50  # grey levels between a block's darkest and brightest pixel
 JNB_LOW, JNB_HIGH = 5, 3  # pixels: just noticeable width up to that contrast, and above it
 BETA = 3.6
 PERCENT_JNB = 63
-LONGEST_SIDE = 101  # pixels an edge may reach to either side
+MAX_REACH = 101  # pixels an edge may reach to either side
 
 
 def cpbd(grey: NDArray[np.uint8]) -> float:
@@ -48,7 +46,7 @@ def cpbd(grey: NDArray[np.uint8]) -> float:
     for y in range(0, grey.shape[0] - BLOCK + 1, BLOCK):
         for x in range(0, grey.shape[1] - BLOCK + 1, BLOCK):
             block = slice(y, y + BLOCK), slice(x, x + BLOCK)
-            if np.count_nonzero(canny[block]) > LEAST_EDGES:
+            if np.count_nonzero(canny[block]) > MIN_EDGES:
                 noticeable = JNB_LOW if np.ptp(grey[block]) <= LOW_CONTRAST else JNB_HIGH
                 wide = widths[block][widths[block] > 0]
                 percents.append(np.rint(100 * (1 - np.exp(-((wide / noticeable) ** BETA)))))
@@ -58,11 +56,7 @@ def cpbd(grey: NDArray[np.uint8]) -> float:
 
 def canny_edges(grey: NDArray[np.uint8]) -> Bools:
     """Edges that tell which blocks count, (H, W) bool from (H, W) uint8."""
-    try:
-        from skimage.feature import canny
-    except ImportError as error:
-        raise MissingExtra("CPBD needs scikit-image: pip install 'kptalk[evaluate]'") from error
-    edges: Bools = canny(grey.astype(np.float64))
+    edges: Bools = require_extra("skimage.feature", "CPBD").canny(grey.astype(np.float64))
     return edges
 
 
@@ -109,46 +103,28 @@ def _reach(goes: Bools) -> NDArray[np.int64]:
     # The two steps that touch the pixel itself count without being looked at.
     reach = np.zeros((height, steps + 1), np.int64)
     reach[:, 1:-1] = 2
-    reach[:, 2:] += np.minimum(left[:, :-1], LONGEST_SIDE - 1)
-    reach[:, :-2] += np.minimum(right[:, 1:], LONGEST_SIDE - 1)
+    reach[:, 2:] += np.minimum(left[:, :-1], MAX_REACH - 1)
+    reach[:, :-2] += np.minimum(right[:, 1:], MAX_REACH - 1)
     return reach
 
 
-class CpbdJudge(Judge):
-    """CPBD of the generated frames' luminance, whole frames as the papers take them."""
+class CpbdMetric(Metric):
+    """CPBD of the generated frames' luminance, whole frames as the papers take them.
 
-    columns = (
-        Column(
-            "cpbd",
-            "CPBD",
-            "",
-            "higher",
-            "sharpness of the whole frame, 0 to 1: cumulative probability of blur detection (Narvekar and Karam 2011, "
-            f"numbers of the package cpbd 1.0.7), mean over every {EVERY}th frame",
-        ),
-    )
+    Only every fifth frame is measured: sharpness hardly changes within 0.2 s.
+    """
 
-    def __init__(self) -> None:
-        canny_edges(np.zeros((8, 8), np.uint8))  # says at once if scikit-image is missing
+    requires = ("skimage.feature", "CPBD")
+    columns = specs("cpbd")
 
-    def start(self) -> CpbdMeter:
-        """A meter for the next clip."""
-        return CpbdMeter()
-
-
-class CpbdMeter:
-    """Mean CPBD of one clip."""
-
-    def __init__(self) -> None:
+    def reset(self) -> None:
         self._frames = 0
         self._scores: list[float] = []
 
-    def add(self, generated: Sight, real: Sight) -> None:
-        """Look at the next frame; only every fifth one is measured."""
+    def update(self, generated: FrameSample, real: FrameSample) -> None:
         if self._frames % EVERY == 0:
             self._scores.append(cpbd(cv2.cvtColor(generated.image, cv2.COLOR_RGB2GRAY)))
         self._frames += 1
 
-    def result(self, heard: Heard) -> Mapping[str, float]:
-        """``cpbd``, NaN without a frame."""
-        return {"cpbd": float(np.mean(self._scores)) if self._scores else float("nan")}
+    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+        return {"cpbd": mean_or_nan(self._scores)}

@@ -20,15 +20,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.errors import MissingExtra, WeightsError
-from kptalk.evaluate.metric import Column, Heard, Image, Judge, Sight
+from kptalk.errors import WeightsError
+from kptalk.evaluate.metric import (
+    EVERY,
+    AudioPair,
+    FrameSample,
+    Image,
+    NetworkMetric,
+    require_extra,
+    specs,
+)
+from kptalk.face.geometry import align
 from kptalk.face.topology import IRISES, MOUTH_CORNERS
-from kptalk.files import sha256
-from kptalk.weights.registry import official_path
 
 Floats = NDArray[np.float32]
 
-EVERY = 5  # frames, from the first one on
 SIDE = 112  # pixels of the aligned face
 # Eyes, nose tip, mouth corners in the aligned face; left and right are those of the picture.
 TEMPLATE = np.array(
@@ -47,95 +53,60 @@ def aligned_face(image: Image, mesh: Floats) -> Image:
 
 def similarity(points: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotation, one scale and shift, as (2, 3), that bring ``points`` (N, 2) nearest to ``targets`` (N, 2)."""
-    centre, goal = points.mean(0), targets.mean(0)
-    # As complex numbers a similarity is one factor, found by linear least squares.
-    z, w = ((values - middle) @ (1, 1j) for values, middle in ((points, centre), (targets, goal)))
-    factor = np.vdot(z, w) / np.vdot(z, z).real
-    turn = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
-    return np.column_stack([turn, goal - turn @ centre])
+    flat, flat_targets = (np.pad(values, ((0, 0), (0, 1))) for values in (points, targets))  # on the plane z = 0
+    scale, rotation, shift = align(flat_targets[None], flat, np.ones(len(points)))
+    return np.column_stack([scale * rotation[0, :2, :2].T, shift[0, :2]])
 
 
-class CsimJudge(Judge):
-    """Identity similarity by a face-recognition network.
+class CsimMetric(NetworkMetric):
+    """Identity similarity by a face-recognition network, an ONNX file as the module describes.
 
-    Args:
-        path: an ONNX file as the module describes; None: the one that ``kptalk weights pull arcface`` got.
-
-    Raises:
-        MissingExtra: onnxruntime is not installed.
-        WeightsError: the file is missing, damaged, or no network of that kind; or arcface has not been pulled.
+    Only every fifth generated frame is measured; frames without a face do not count. NaN where the real video, or no
+    measured frame of the generated one, has a face.
     """
 
-    columns = (
-        Column(
-            "csim",
-            "CSIM",
-            "",
-            "higher",
-            "cosine similarity of face embeddings, generated frame against the source (first real frame with a face), "
-            f"mean over every {EVERY}th frame",
-        ),
-    )
+    network, requires = "arcface", ("onnxruntime", "CSIM")
+    columns = specs("csim")
 
-    def __init__(self, path: Path | None = None) -> None:
-        try:
-            from onnxruntime import InferenceSession
-        except ImportError as error:
-            raise MissingExtra("CSIM needs onnxruntime: pip install 'kptalk[evaluate]'") from error
-        path = official_path("arcface") if path is None else path
+    def load(self, path: Path) -> Any:
         if not path.is_file():
             raise WeightsError(f"face-recognition network {path} does not exist: give an ONNX file")
         try:
-            self._session: Any = InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own errors share no base class
-            reason = str(error).splitlines()[0]
-            raise WeightsError(f"{path} is no ONNX network that onnxruntime can open: {reason}") from error
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or list(inputs[0].shape[1:]) != [3, SIDE, SIDE] or len(outputs[0].shape) != 2:
-            seen = "; ".join(f"{port.name} {port.shape}" for port in (*inputs, *outputs))
-            raise WeightsError(
-                f"{path} has {seen}; CSIM needs one input (N, 3, {SIDE}, {SIDE}) and an output (N, D), as ArcFace has"
+            session = require_extra("onnxruntime", "CSIM").InferenceSession(
+                str(path), providers=["CPUExecutionProvider"]
             )
-        self._sha256 = sha256(path)
+        except Exception as error:  # onnxruntime's own errors share no base class
+            raise WeightsError(f"cannot load {path} as an ONNX model: {str(error).splitlines()[0]}") from error
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        if len(inputs) != 1 or list(inputs[0].shape[1:]) != [3, SIDE, SIDE] or len(outputs[0].shape) != 2:
+            found = "; ".join(f"{port.name} {port.shape}" for port in (*inputs, *outputs))
+            raise WeightsError(
+                f"{path} has {found}; CSIM needs one input (N, 3, {SIDE}, {SIDE}) and an output (N, D), as ArcFace has"
+            )
+        return session
 
-    def start(self) -> CsimMeter:
-        """A meter for the next clip."""
-        return CsimMeter(self)
-
-    def weights(self) -> Mapping[str, str]:
-        """The network's sha256."""
-        return {"arcface": self._sha256}
-
-    def embedding(self, sight: Sight) -> Floats | None:
-        """The face's embedding (D,) of length 1; None without a face."""
-        if sight.mesh is None:
-            return None
-        pixels = aligned_face(sight.image, sight.mesh).transpose(2, 0, 1)[None].astype(np.float32)
-        feed = {self._session.get_inputs()[0].name: (pixels - 127.5) / 127.5}
-        vector: Floats = self._session.run(None, feed)[0][0]
-        vector /= np.maximum(np.linalg.norm(vector), np.float32(1e-12))
-        return vector
-
-
-class CsimMeter:
-    """Embeddings of one clip; frames without a face do not count."""
-
-    def __init__(self, judge: CsimJudge) -> None:
-        self._judge = judge
+    def reset(self) -> None:
         self._source: Floats | None = None
         self._embeddings: list[Floats] = []
         self._frames = 0
 
-    def add(self, generated: Sight, real: Sight) -> None:
-        """Look at the next frame; only every fifth one is measured, but each real one until a face is seen."""
+    def update(self, generated: FrameSample, real: FrameSample) -> None:
         if self._source is None:
-            self._source = self._judge.embedding(real)
-        if self._frames % EVERY == 0 and (found := self._judge.embedding(generated)) is not None:
+            self._source = self.embedding(real)
+        if self._frames % EVERY == 0 and (found := self.embedding(generated)) is not None:
             self._embeddings.append(found)
         self._frames += 1
 
-    def result(self, heard: Heard) -> Mapping[str, float]:
-        """``csim``; NaN where the real video, or no measured frame of the generated one, has a face."""
+    def compute(self, audio: AudioPair) -> Mapping[str, float]:
         if self._source is None or not self._embeddings:
-            return {"csim": float("nan")}
+            return self.no_result()
         return {"csim": float(np.mean(np.stack(self._embeddings) @ self._source))}
+
+    def embedding(self, frame: FrameSample) -> Floats | None:
+        """The face's embedding (D,) of length 1; None without a face."""
+        if frame.mesh is None:
+            return None
+        pixels = aligned_face(frame.image, frame.mesh).transpose(2, 0, 1)[None].astype(np.float32)
+        vector: Floats = self._network.run(None, {self._network.get_inputs()[0].name: (pixels - 127.5) / 127.5})[0][0]
+        vector /= np.maximum(np.linalg.norm(vector), np.float32(1e-12))
+        return vector

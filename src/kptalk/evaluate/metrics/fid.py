@@ -12,7 +12,7 @@ also for fewer frames than features. FID falls with the number of frames: compar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import is_
 from pathlib import Path
 
@@ -20,14 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kptalk.evaluate.metric import Column, Heard, Image, Judge, Sight
-from kptalk.files import sha256
+from kptalk.evaluate.metric import EVERY, AudioPair, FrameSample, Image, NetworkMetric, specs
 from kptalk.networks.inception import FEATURES, Inception, InceptionConfig
-from kptalk.weights.registry import official_path
 from kptalk.weights.store import load_model
 
-EVERY = 5  # frames, from each clip's first one on: neighbours are nearly the same picture
-FEWEST = 50  # frames measured, over all clips, below which the number means nothing
+MIN_FRAMES = 50  # frames measured, over all clips, below which the number means nothing
 BATCH = 8  # pictures
 
 
@@ -73,88 +70,59 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     return max(0.0, float(distance))
 
 
-class FidJudge(Judge):
-    """FID of all clips, by Inception weights from a local file.
+class FidMetric(NetworkMetric):
+    """FID of all clips, by the Inception network of torch-fidelity.
 
-    Args:
-        path: the converted file; None: the one that ``kptalk weights pull inception`` made.
-
-    Raises:
-        WeightsError: the file is missing, damaged or of another network.
+    NaN with fewer than 50 measured frames. Every fifth frame is measured: neighbours are nearly the same picture.
     """
 
-    columns = (
-        Column(
-            "fid",
-            "FID",
-            "",
-            "lower",
-            "Frechet distance of Inception features, generated against real frames, all clips together "
-            f"(Heusel et al. 2017), every {EVERY}th frame, {FEWEST} at least",
-        ),
-    )
+    network = "inception"
+    columns = specs("fid")
 
     def __init__(self, path: Path | None = None) -> None:
-        path = official_path("inception") if path is None else path
-        self._network = load_model(path, Inception, InceptionConfig)
-        self._sha256 = sha256(path)
-        self._forget()
+        super().__init__(path)
+        self._forget_clips()
 
-    def start(self) -> FidMeter:
-        """A meter for the next clip; what it sees is added to all clips' sums."""
-        return FidMeter(self)
+    def load(self, path: Path) -> Inception:
+        return load_model(path, Inception, InceptionConfig)
 
-    def summary(self) -> Mapping[str, float]:
-        """``fid`` of all clips since the last call; NaN with fewer than 50 measured frames."""
-        enough = min(self._real.count, self._generated.count) >= FEWEST
+    def reset(self) -> None:
+        self._frames = 0
+        self._waiting: list[tuple[Image, Image]] = []
+
+    def update(self, generated: FrameSample, real: FrameSample) -> None:
+        if self._frames % EVERY == 0:
+            self._waiting.append((generated.image, real.image))
+            if len(self._waiting) == BATCH:
+                self._run_network()
+        self._frames += 1
+
+    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+        """NaN for a single clip; see ``compute_overall``."""
+        self._run_network()
+        return self.no_result()
+
+    def compute_overall(self) -> Mapping[str, float]:
+        enough = min(self._real.count, self._generated.count) >= MIN_FRAMES
         distance = frechet_distance(self._generated, self._real) if enough else float("nan")
-        self._forget()
+        self._forget_clips()
         return {"fid": distance}
 
-    def weights(self) -> Mapping[str, str]:
-        """The network's sha256."""
-        return {"inception": self._sha256}
+    def _run_network(self) -> None:
+        """Add the waiting frames, all of one size on either side, to the sums of all clips."""
+        if self._waiting:
+            generated, real = zip(*self._waiting, strict=True)
+            features = self._features(real)
+            self._real.add(features)
+            # The real videos are measured as a method too: what was seen already is not looked at again.
+            self._generated.add(features if all(map(is_, generated, real)) else self._features(generated))
+            self._waiting.clear()
 
-    def collect(self, generated: list[Image], real: list[Image]) -> None:
-        """Take in pictures (H, W, 3) uint8 RGB, all of one size on either side."""
-        features = self._features(real)
-        self._real.add(features)
-        # The real videos are judged as a method too: what was seen already is not looked at again.
-        self._generated.add(features if all(map(is_, generated, real)) else self._features(generated))
-
-    def _features(self, images: list[Image]) -> Tensor:
+    def _features(self, images: Sequence[Image]) -> Tensor:
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         with torch.inference_mode():
             features: Tensor = self._network(batch)
         return features
 
-    def _forget(self) -> None:
+    def _forget_clips(self) -> None:
         self._generated, self._real = Gaussian(FEATURES), Gaussian(FEATURES)
-
-
-class FidMeter:
-    """Hands every fifth frame of one clip to the judge, in batches."""
-
-    def __init__(self, judge: FidJudge) -> None:
-        self._judge = judge
-        self._frames = 0
-        self._waiting: list[tuple[Image, Image]] = []
-
-    def add(self, generated: Sight, real: Sight) -> None:
-        """Look at the next frame."""
-        if self._frames % EVERY == 0:
-            self._waiting.append((generated.image, real.image))
-            if len(self._waiting) == BATCH:
-                self._flush()
-        self._frames += 1
-
-    def result(self, heard: Heard) -> Mapping[str, float]:
-        """``fid`` is NaN for a single clip; see the judge's summary."""
-        self._flush()
-        return {"fid": float("nan")}
-
-    def _flush(self) -> None:
-        if self._waiting:
-            generated, real = zip(*self._waiting, strict=True)
-            self._judge.collect(list(generated), list(real))
-            self._waiting.clear()

@@ -15,10 +15,17 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from kptalk.errors import MissingExtra
-from kptalk.evaluate.metric import Column, Heard, Image, Judge, Sight
+from kptalk.evaluate.metric import (
+    EVERY,
+    AudioPair,
+    FrameSample,
+    Image,
+    Metric,
+    mean_or_nan,
+    require_extra,
+    specs,
+)
 
-EVERY = 5  # frames, from the first one on, for SSIM, which costs ten times as much as PSNR
 WINDOW = 11  # pixels a side, of SSIM
 CAP = 100.0  # dB; equal frames would have infinitely many, and one of them would make a clip's mean infinite
 
@@ -35,13 +42,10 @@ def ssim(generated: Image, real: Image) -> float:
     Raises:
         MissingExtra: scikit-image is not installed.
     """
-    try:
-        from skimage.metrics import structural_similarity
-    except ImportError as error:
-        raise MissingExtra("SSIM needs scikit-image: pip install 'kptalk[evaluate]'") from error
     if min(real.shape[:2]) < WINDOW:
         return float("nan")
     x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (generated, real))
+    structural_similarity = require_extra("skimage.metrics", "SSIM").structural_similarity
     return float(
         structural_similarity(x, y, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
     )
@@ -57,53 +61,21 @@ def resized(image: Image, like: Image) -> Image:
     return out
 
 
-class FidelityJudge(Judge):
-    """PSNR and SSIM against the real frames."""
+class FidelityMetric(Metric):
+    """PSNR and SSIM against the real frames; SSIM, which costs ten times as much, only at every fifth one."""
 
-    columns = (
-        Column(
-            "psnr",
-            "PSNR",
-            "dB",
-            "higher",
-            f"peak signal-to-noise ratio against the real frame, whole, RGB; at most {CAP:.0f} dB, mean over frames",
-        ),
-        Column(
-            "ssim",
-            "SSIM",
-            "",
-            "higher",
-            "structural similarity to the real frame, whole frame, luminance (Wang et al. 2004); "
-            f"mean over every {EVERY}th frame",
-        ),
-    )
+    requires = ("skimage.metrics", "SSIM")
+    columns = specs("psnr", "ssim")
 
-    def __init__(self) -> None:
-        flat = np.zeros((16, 16, 3), np.uint8)
-        ssim(flat, flat)  # says at once if scikit-image is missing
-
-    def start(self) -> FidelityMeter:
-        """A meter for the next clip."""
-        return FidelityMeter()
-
-
-class FidelityMeter:
-    """Mean PSNR and SSIM of one clip."""
-
-    def __init__(self) -> None:
+    def reset(self) -> None:
         self._psnr: list[float] = []
         self._ssim: list[float] = []
 
-    def add(self, generated: Sight, real: Sight) -> None:
-        """Compare the next frames; SSIM only at every fifth one."""
+    def update(self, generated: FrameSample, real: FrameSample) -> None:
         image = resized(generated.image, real.image)
         if len(self._psnr) % EVERY == 0:
             self._ssim.append(ssim(image, real.image))
         self._psnr.append(psnr(image, real.image))
 
-    def result(self, heard: Heard) -> Mapping[str, float]:
-        """``psnr`` and ``ssim``, NaN without a frame."""
-        return {
-            key: float(np.mean(values)) if values else float("nan")
-            for key, values in (("psnr", self._psnr), ("ssim", self._ssim))
-        }
+    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+        return {"psnr": mean_or_nan(self._psnr), "ssim": mean_or_nan(self._ssim)}

@@ -19,44 +19,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.metric import Column, Heard, Judge, Sight
+from kptalk.evaluate.metric import AudioPair, FrameSample, Metric, mean_or_nan, specs
 
 CELLS = 64  # a side, whatever the frame's shape
 
 
-class FlickerJudge(Judge):
-    """Flicker of the generated video, whole frame."""
+class FlickerMetric(Metric):
+    """Flicker of the generated video, whole frame; NaN with fewer than three frames."""
 
-    columns = (
-        Column(
-            "flicker",
-            "flicker",
-            "grey levels",
-            "real",
-            f"mean absolute second difference in time of the luminance (0 to 255) in {CELLS} x {CELLS} cells",
-        ),
-    )
+    columns = specs("flicker")
 
-    def start(self) -> FlickerMeter:
-        """A meter for the next clip."""
-        return FlickerMeter()
-
-
-class FlickerMeter:
-    """Flicker of one clip."""
-
-    def __init__(self) -> None:
+    def reset(self) -> None:
         self._last: deque[NDArray[np.float32]] = deque(maxlen=3)
         self._changes: list[float] = []
 
-    def add(self, generated: Sight, real: Sight) -> None:
-        """Look at the next frame."""
+    def update(self, generated: FrameSample, real: FrameSample) -> None:
         luminance = cv2.cvtColor(generated.image, cv2.COLOR_RGB2GRAY).astype(np.float32)
         self._last.append(cv2.resize(luminance, (CELLS, CELLS), interpolation=cv2.INTER_AREA).astype(np.float32))
         if len(self._last) == 3:
             before, now, after = self._last
             self._changes.append(float(np.abs(before - 2 * now + after).mean()))
 
-    def result(self, heard: Heard) -> Mapping[str, float]:
-        """``flicker``, NaN with fewer than three frames."""
-        return {"flicker": float(np.mean(self._changes)) if self._changes else float("nan")}
+    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+        return {"flicker": mean_or_nan(self._changes)}

@@ -3,74 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.evaluate.metric import Column, Heard, Judge, Sight
+from kptalk.evaluate.metric import AudioPair, FrameSample, Metric, specs
+from kptalk.motion.windows import WindowGrid
 
 EVERY = 8  # landmarks, of 478
 NEAR = 2  # frames on either side of a join
 
 
-@dataclass(frozen=True)
-class Joins:
-    """Where a method's windows meet: at frame ``first`` and every ``stride`` frames after it.
+class JitterMetric(Metric):
+    """Mean landmark jerk of the generated video, and its 95th percentile at window joins over that inside windows.
 
-    KDTalker's windows meet every 64 frames.
+    NaN without a face; ``seams`` also where the clip has no join. Keeps 60 landmarks of every frame.
+
+    Args:
+        joins: where the method's windows meet.
     """
 
-    first: int = 64
-    stride: int = 64
+    columns = specs("jerk", "seams")
 
-
-class JitterJudge(Judge):
-    """Mean landmark jerk, and its 95th percentile at window joins over that inside windows."""
-
-    columns = (
-        Column("jerk", "landmark jerk", "% of face height", "real", "mean third difference in time of the landmarks"),
-        Column(
-            "seams",
-            "window seams",
-            "",
-            "real",
-            f"95th percentile of the jerk within {NEAR} frames of a join of windows over that elsewhere; 1: no seam",
-        ),
-    )
-
-    def __init__(self, joins: Joins) -> None:
+    def __init__(self, joins: WindowGrid) -> None:
         self._joins = joins
         jerk, seams = self.columns
         where = f"; windows taken to join at frame {joins.first} and every {joins.stride} frames"
         self.columns = (jerk, replace(seams, about=seams.about + where))
+        self.reset()
 
-    def start(self) -> JitterMeter:
-        """A meter for the next clip."""
-        return JitterMeter(self._joins)
-
-
-class JitterMeter:
-    """Keeps 60 landmarks of every frame of the judged video."""
-
-    def __init__(self, joins: Joins) -> None:
-        self._joins = joins
+    def reset(self) -> None:
         self._points: list[NDArray[np.float32]] = []
         self._heights: list[float] = []
 
-    def add(self, generated: Sight, real: Sight) -> None:
-        """Look at the next frame."""
+    def update(self, generated: FrameSample, real: FrameSample) -> None:
         mesh = generated.mesh if generated.mesh is not None else np.full((478, 3), np.nan, np.float32)
         self._points.append(mesh[::EVERY, :2])
         self._heights.append(float(np.linalg.norm(mesh[10] - mesh[152])))
 
-    def result(self, heard: Heard) -> Mapping[str, float]:
-        """Jerk in percent of the face's height; seams is NaN where the clip has no join."""
+    def compute(self, audio: AudioPair) -> Mapping[str, float]:
         jerk = landmark_jerk(np.array(self._points)) if self._points else np.empty(0)
         if not np.isfinite(jerk).any():
-            return {"jerk": np.nan, "seams": np.nan}
+            return self.no_result()
         jerk *= 100 / np.nanmean(self._heights)
-        return {"jerk": float(np.nanmean(jerk)), "seams": seams(jerk, self._joins)}
+        return {"jerk": float(np.nanmean(jerk)), "seams": window_seams(jerk, self._joins)}
 
 
 def landmark_jerk(points: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -79,7 +56,7 @@ def landmark_jerk(points: NDArray[np.float32]) -> NDArray[np.float64]:
     return jerk
 
 
-def seams(jerk: NDArray[np.float64], joins: Joins) -> float:
+def window_seams(jerk: NDArray[np.float64], joins: WindowGrid) -> float:
     """95th percentile of the jerk (T - 3,) within two frames of a join over that of the rest; NaN without joins."""
     frames = np.arange(len(jerk)) + 1.5  # a third difference is centred between the second and the third of its frames
     meetings = np.arange(joins.first, len(jerk) + 3, joins.stride) - 0.5  # between the last old and the first new frame

@@ -5,21 +5,23 @@ The real video must show the same person saying the same words, frame by frame: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects, label, maximum_filter1d
 
-from kptalk.evaluate.metric import FPS, RATE, Column, Heard, Judge, Sight
+from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, Metric, mean_or_nan, specs
 from kptalk.face.geometry import align
 from kptalk.face.measures import lip_opening
 from kptalk.face.topology import LIPS_INNER, LIPS_OUTER, MOUTH_CORNERS, STABLE
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+_Lips = tuple[NDArray[np.float32], float, float, float]
 
-SHORTEST = 25  # frames that both videos must show a face in: one second
+MIN_FRAMES = 25  # frames that both videos must show a face in: one second
 MAX_LAG = 10  # frames
 CLOSED = 0.2  # of the way from the real clip's 5th to its 95th percentile of the opening
 CLOSURE = 2  # frames that a closure lasts at least
@@ -31,111 +33,56 @@ _LIPS = np.concatenate([LIPS_OUTER, LIPS_INNER])
 _KEPT = np.concatenate([_LIPS, STABLE])
 
 
-class LipJudge(Judge):
-    """Lip-opening correlation and lag, mouth width, amplitude, landmark distance and closures."""
+class LipMetric(Metric):
+    """Lip-opening correlation and lag, mouth width, amplitude, landmark distance and closures.
 
-    columns = (
-        Column("lip_r", "lip opening r", "", "higher", "Pearson correlation of the inner-lip opening at lag 0"),
-        Column(
-            "lip_lag",
-            "lip lag",
-            "frames",
-            "real",
-            "by which the lips come later than the real ones; best of -10 to 10",
-        ),
-        Column(
-            "lip_width_r", "mouth width r", "", "higher", "Pearson correlation of the mouth's width, corner to corner"
-        ),
-        Column("lip_amplitude", "amplitude ratio", "", "real", "spread of the lip opening over the real video's"),
-        Column(
-            "lmd",
-            "LMD",
-            "% of face width",
-            "lower",
-            "mean distance of the 40 lip landmarks after the head's pose is taken off (Chen et al. 2018, adapted)",
-        ),
-        Column(
-            "closure_recall",
-            "closure recall",
-            "",
-            "higher",
-            "share of the real closures of 2 frames or more during speech that are met within 2 frames",
-        ),
-        Column(
-            "closure_precision",
-            "closure precision",
-            "",
-            "higher",
-            "share of the frames of such closures, during speech, that are within 2 frames of a real one; "
-            "a mouth that stays shut has recall, and not this",
-        ),
-    )
+    All NaN with fewer than 25 frames that show both faces. Keeps 79 landmarks, the opening and the face's height of
+    every frame of both videos.
+    """
 
-    def start(self) -> LipMeter:
-        """A meter for the next clip."""
-        return LipMeter()
+    columns = specs("lip_r", "lip_lag", "lip_width_r", "lip_amplitude", "lmd", "closure_recall", "closure_precision")
 
+    def reset(self) -> None:
+        self._generated: list[_Lips] = []
+        self._real: list[_Lips] = []
 
-class LipMeter:
-    """Keeps 79 landmarks, the opening and the face's height of every frame of both videos."""
+    def update(self, generated: FrameSample, real: FrameSample) -> None:
+        self._generated.append(_lips(generated.mesh))
+        self._real.append(_lips(real.mesh))
 
-    def __init__(self) -> None:
-        self._generated = _Face()
-        self._real = _Face()
-
-    def add(self, generated: Sight, real: Sight) -> None:
-        """Look at the next frame."""
-        self._generated.add(generated)
-        self._real.add(real)
-
-    def result(self, heard: Heard) -> Mapping[str, float]:
-        """The clip's numbers; all NaN with fewer than 25 frames that show both faces; no closures, no recall."""
-        names = [column.key for column in LipJudge.columns]
-        generated, real = self._generated.opening(), self._real.opening()
+    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+        if not self._real:
+            return self.no_result()
+        points, generated, width = _tracks(self._generated)
+        real_points, real, real_width = _tracks(self._real)
         seen = np.isfinite(generated) & np.isfinite(real)
-        if seen.sum() < SHORTEST:
-            return dict.fromkeys(names, np.nan)
+        if seen.sum() < MIN_FRAMES:
+            return self.no_result()
         spread = real[seen].std()
-        recall, precision = closures(generated, real, speaking(heard.real, len(real)))
+        recall, precision = closures(generated, real, speaking(audio.real, len(real)))
         return {
             "lip_r": correlation(generated, real),
             "lip_lag": best_lag(generated, real),
-            "lip_width_r": correlation(self._generated.width(), self._real.width()),
+            "lip_width_r": correlation(width, real_width),
             "lip_amplitude": float(generated[seen].std() / spread) if spread else np.nan,
-            "lmd": landmark_distance(self._generated.points()[seen], self._real.points()[seen]),
+            "lmd": landmark_distance(points[seen], real_points[seen]),
             "closure_recall": recall,
             "closure_precision": precision,
         }
 
 
-class _Face:
-    """One video's landmarks; NaN in frames without a face. Lengths are in units of the clip's mean face height."""
+def _lips(mesh: NDArray[np.float32] | None) -> _Lips:
+    """Of landmarks (478, 3): those kept (79, 3), lip opening, mouth width and face height; NaN without a face."""
+    mesh = np.full((478, 3), np.nan, np.float32) if mesh is None else mesh
+    width = np.linalg.norm(np.subtract(*mesh[MOUTH_CORNERS, :2]))
+    return mesh[_KEPT], float(lip_opening(mesh)), float(width), float(np.linalg.norm(mesh[10] - mesh[152]))
 
-    def __init__(self) -> None:
-        self._points: list[Array] = []
-        self._openings: list[float] = []
-        self._widths: list[float] = []
-        self._heights: list[float] = []
 
-    def add(self, sight: Sight) -> None:
-        mesh = sight.mesh if sight.mesh is not None else np.full((478, 3), np.nan, np.float32)
-        self._points.append(mesh[_KEPT])
-        self._openings.append(float(lip_opening(mesh)))
-        self._widths.append(float(np.linalg.norm(np.subtract(*mesh[MOUTH_CORNERS, :2]))))
-        self._heights.append(float(np.linalg.norm(mesh[10] - mesh[152])))
-
-    def points(self) -> Array:
-        return np.array(self._points)
-
-    def opening(self) -> Array:
-        return np.array(self._openings) / self._height()
-
-    def width(self) -> Array:
-        return np.array(self._widths) / self._height()
-
-    def _height(self) -> float:
-        heights = np.array(self._heights)
-        return float(np.nanmean(heights)) if np.isfinite(heights).any() else np.nan
+def _tracks(frames: Sequence[_Lips]) -> tuple[Array, Array, Array]:
+    """Landmarks (T, 79, 3) in pixels; opening and width (T,) in units of the clip's mean face height."""
+    points, opening, width, height = (np.array(values) for values in zip(*frames, strict=True))
+    unit = np.nanmean(height) if np.isfinite(height).any() else np.nan
+    return points, opening / unit, width / unit
 
 
 def correlation(a: Array, b: Array) -> float:
@@ -188,11 +135,11 @@ def landmark_distance(generated: Array, real: Array) -> float:
     return float(100 * np.linalg.norm((aligned[0] - aligned[1])[..., :2], axis=-1).mean() / width)
 
 
-def speaking(sound: NDArray[np.float32], frames: int) -> Flags:
-    """Which frames (T,) have speech within three frames: level above a tenth of the sound's 95th percentile."""
+def speaking(audio: NDArray[np.float32], frames: int) -> Flags:
+    """Which frames (T,) have speech within three frames: level above a tenth of the audio's 95th percentile."""
     step = RATE / FPS
     edges = [round(k * step) for k in range(frames + 1)]
-    levels = np.array([_level(sound[a:b]) for a, b in pairwise(edges)])
+    levels = np.array([_level(audio[a:b]) for a, b in pairwise(edges)])
     top = np.percentile(levels, 95) if frames else 0.0
     return _widen((levels > LOUD * top) & (top > 0), SPEECH_NEARBY)
 
@@ -209,21 +156,19 @@ def closures(generated: Array, real: Array, speech: Flags) -> tuple[float, float
     shut, truly = generated < limit, real < limit  # NaN is never closed
     ours, theirs = _runs(shut, speech), _runs(truly, speech)
     near, truly_near = _widen(shut, TOLERANCE), _widen(truly, TOLERANCE)
-    met = [near[a:b].any() for a, b in theirs]
-    right = [frame for a, b in ours for frame in truly_near[a:b][speech[a:b]]]
-    return (float(np.mean(met)) if met else np.nan, float(np.mean(right)) if right else np.nan)
+    met = [near[run].any() for run in theirs]
+    right = [frame for run in ours for frame in truly_near[run][speech[run]]]
+    return mean_or_nan(met), mean_or_nan(right)
 
 
-def _runs(flags: Flags, speech: Flags) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
-    return [
-        (int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= CLOSURE and speech[a:b].any()
-    ]
+def _runs(flags: Flags, speech: Flags) -> list[slice]:
+    """Where flags (T,) hold for at least two frames, during speech."""
+    runs = [run for (run,) in find_objects(label(flags)[0])]
+    return [run for run in runs if run.stop - run.start >= CLOSURE and speech[run].any()]
 
 
 def _widen(flags: Flags, radius: int) -> Flags:
-    padded = np.pad(flags, radius)
-    widened: Flags = np.any([padded[shift : shift + len(flags)] for shift in range(2 * radius + 1)], axis=0)
+    widened: Flags = maximum_filter1d(flags, 2 * radius + 1, mode="constant")
     return widened
 
 

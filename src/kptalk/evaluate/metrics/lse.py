@@ -1,4 +1,4 @@
-"""LSE-C, LSE-D and AV offset: how well lips and sound fit together, as SyncNet hears and sees it.
+"""LSE-C, LSE-D and AV offset: how well lips and audio fit together, by SyncNet.
 
 Windows and distances are those of ``SyncNetInstance.py`` (syncnet_python) and ``scores_LSE`` (Wav2Lip), which the
 papers use; the face is cropped by the geometry of their ``run_pipeline.py``. Two things differ, so that numbers come
@@ -22,11 +22,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from torch import Tensor
 
-from kptalk.evaluate.metric import FPS, RATE, Column, Heard, Image, Judge, Sight
+from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, Image, NetworkMetric, specs
 from kptalk.evaluate.metrics.mfcc import mfcc
-from kptalk.files import sha256
 from kptalk.networks.syncnet import CLIP, MFCCS, SIDE, SyncNet, SyncNetConfig
-from kptalk.weights.registry import official_path
 from kptalk.weights.store import load_model
 
 SHIFT = 15  # frames by which the sound is shifted, to either side
@@ -46,22 +44,17 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SyncScore:
-    """What the distances between lips and shifted sound tell.
+    """What the distances between lips and shifted audio tell.
 
-    Attributes:
-        distances: (N, 2 * shift + 1) float32, Euclidean, of the lips' window n and the sound's window n - shift + j;
-            there are vectors of zeros where the sound has no window.
-        lse_d: least mean distance (Wav2Lip's LSE-D).
-        lse_c: median over the shifts of the mean distance, less the least (LSE-C).
-        offset: frames by which the lips come late at the least distance; < 0: early.
-        framewise: (N,) float32, LSE-C of every window by itself: the median of the means, less its own distance at
-            the offset, median-filtered over 9 windows.
+    ``distances`` (N, 2 * shift + 1) float32 are Euclidean, of the lips' window n and the audio's window n - shift + j;
+    there are vectors of zeros where the audio has no window. ``framewise`` (N,) float32 is LSE-C of every window by
+    itself: the median of the means, less its own distance at the offset, median-filtered over 9 windows.
     """
 
     distances: Floats
-    lse_d: float
-    lse_c: float
-    offset: int
+    lse_d: float  # least mean distance
+    lse_c: float  # median over the shifts of the mean distance, less the least
+    offset: int  # frames by which the lips come later than the audio at the least distance; < 0: earlier
     framewise: Floats
 
 
@@ -122,15 +115,15 @@ class FaceCrops:
         self._waiting: deque[Image] = deque()  # whose boxes to come are not known: 6 at most
         self._box: NDArray[np.float64] | None = None
 
-    def push(self, sight: Sight) -> Image | None:
+    def push(self, frame: FrameSample) -> Image | None:
         """Take a frame; give the crop of the one six frames earlier, if that has one."""
-        if sight.mesh is not None:
-            x0, y0, x1, y1 = detector_box(sight.mesh)
+        if frame.mesh is not None:
+            x0, y0, x1, y1 = detector_box(frame.mesh)
             self._box = np.array([(x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0) / 2])
         if self._box is None:
             self.skipped += 1
             return None
-        self._waiting.append(sight.image)
+        self._waiting.append(frame.image)
         return self._next(self._box)
 
     def finish(self) -> list[Image]:
@@ -146,37 +139,44 @@ class FaceCrops:
         return crop_face(self._waiting.popleft(), x, y, half)
 
 
-class SyncNetMeter:
-    """Keeps the lips' embeddings of one clip, 4 KB a frame, and never more than a few frames."""
+class SyncNetMetric(NetworkMetric):
+    """LSE-C, LSE-D and offset by the official SyncNet.
 
-    def __init__(self, network: SyncNet) -> None:
-        self._network = network
+    NaN for less than seven frames with audio from the first face on. Keeps the lips' embeddings, 4 KB a frame, and
+    never more than a few frames.
+    """
+
+    network = "syncnet"
+    columns = specs("lse_c", "lse_d", "syncnet_offset")
+
+    def load(self, path: Path) -> SyncNet:
+        return load_model(path, SyncNet, SyncNetConfig)
+
+    def reset(self) -> None:
         self._crops = FaceCrops()
         self._frames: list[Image] = []  # crops that have not been embedded, and the four before them
         self._lips: list[Tensor] = []
         self._count = 0  # crops so far
 
-    def add(self, generated: Sight, real: Sight) -> None:
-        """Look at the next frame of the generated video."""
+    def update(self, generated: FrameSample, real: FrameSample) -> None:
         crop = self._crops.push(generated)
         if crop is not None:
-            self._see(crop)
+            self._add(crop)
 
-    def result(self, heard: Heard) -> Mapping[str, float]:
-        """LSE-C, LSE-D and offset; NaN for less than seven frames with sound from the first face on."""
+    def compute(self, audio: AudioPair) -> Mapping[str, float]:
         for crop in self._crops.finish():
-            self._see(crop)
+            self._add(crop)
         if len(self._frames) >= CLIP:
             self._embed()
-        samples = heard.generated[self._crops.skipped * SAMPLES :]
+        samples = audio.generated[self._crops.skipped * SAMPLES :]
         frames = min(self._count, len(samples) // SAMPLES)
         if frames <= MEDIAN // 2:  # the median filter would see more of its zeros than boxes
-            return dict.fromkeys((column.key for column in SyncNetJudge.columns), np.nan)
+            return self.no_result()
         windows = frames - CLIP  # one less than there could be, as in the reference
-        score = sync_score(torch.cat(self._lips)[:windows], self._sound(samples, windows))
+        score = sync_score(torch.cat(self._lips)[:windows], self._audio_embeddings(samples, windows))
         return {"lse_c": score.lse_c, "lse_d": score.lse_d, "syncnet_offset": float(score.offset)}
 
-    def _see(self, crop: Image) -> None:
+    def _add(self, crop: Image) -> None:
         self._count += 1
         self._frames.append(crop)
         if len(self._frames) == LIP_BATCH + CLIP - 1:
@@ -189,44 +189,8 @@ class SyncNetMeter:
         self._frames = self._frames[1 - CLIP :]
 
     @torch.inference_mode()
-    def _sound(self, samples: Floats, windows: int) -> Tensor:
+    def _audio_embeddings(self, samples: Floats, windows: int) -> Tensor:
         sixteen_bit = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
         cepstra = torch.from_numpy(mfcc(sixteen_bit)).float()
         every = cepstra.unfold(0, MFCCS, MFCC_RATE)[:windows]  # (windows, 13, 20)
         return torch.cat([self._network.sound(part) for part in torch.split(every, SOUND_BATCH)])
-
-
-class SyncNetJudge(Judge):
-    """LSE-C, LSE-D and offset by the official SyncNet."""
-
-    columns = (
-        Column("lse_c", "LSE-C", "", "higher", "sync confidence by SyncNet: median less minimum of the mean distances"),
-        Column("lse_d", "LSE-D", "", "lower", "least mean distance of lips and sound by SyncNet (Prajwal et al. 2020)"),
-        Column(
-            "syncnet_offset",
-            "AV offset (SyncNet)",
-            "frames",
-            "real",
-            "by which the lips come later than the sound; SyncNet's best of -15 to 15",
-        ),
-    )
-
-    def __init__(self, path: Path | None = None) -> None:
-        """Load the network.
-
-        Args:
-            path: safetensors that ``save_model`` wrote; None: the official file.
-
-        Raises:
-            WeightsError: it is not here, or does not fit.
-        """
-        self._path = path or official_path("syncnet")
-        self._network = load_model(self._path, SyncNet, SyncNetConfig)
-
-    def start(self) -> SyncNetMeter:
-        """A meter for the next clip."""
-        return SyncNetMeter(self._network)
-
-    def weights(self) -> Mapping[str, str]:
-        """sha256 of SyncNet's file."""
-        return {"syncnet": sha256(self._path)}

@@ -1,6 +1,6 @@
 """Mel-frequency cepstral coefficients, as the package python_speech_features 0.6 gives them by default.
 
-SyncNet (Chung and Zisserman, "Out of time", 2016) hears these: 13 numbers 100 times a second.
+SyncNet (Chung and Zisserman, "Out of time", 2016) takes these: 13 numbers 100 times a second.
 """
 
 from __future__ import annotations

@@ -10,27 +10,22 @@ from os import PathLike
 from pathlib import Path
 
 from kptalk.errors import DatasetError
-from kptalk.evaluate.report.files import write_whole
 from kptalk.evaluate.result import Clip
 
 HEADER = ["name", "sha256", "frames"]
 
 
-def write_clip_list(clips: Iterable[Clip], path: str | PathLike[str]) -> None:
-    """Write clips as CSV with the columns ``name, sha256, frames``.
-
-    Raises:
-        OutputError: it cannot be written there.
-    """
+def clip_list(clips: Iterable[Clip]) -> str:
+    """Clips as CSV with the columns ``name, sha256, frames``."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)  # otherwise a \r would stand bare
     rows.writerow(HEADER)
     rows.writerows([clip.name, clip.sha256, clip.frames] for clip in clips)
-    write_whole(path, text.getvalue())
+    return text.getvalue()
 
 
 def read_clip_list(path: str | PathLike[str]) -> tuple[Clip, ...]:
-    """Read what ``write_clip_list`` wrote, or what a spreadsheet made of it.
+    """Read what ``clip_list`` gave, or what a spreadsheet made of it.
 
     Raises:
         DatasetError: the file cannot be read, or is no such list; the message names the line.

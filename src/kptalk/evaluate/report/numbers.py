@@ -8,7 +8,7 @@ from math import floor, log10
 
 import numpy as np
 
-from kptalk.evaluate.metric import Column
+from kptalk.evaluate.metric import MetricSpec
 from kptalk.evaluate.result import ClipResult, Evaluation, MethodResult
 from kptalk.evaluate.statistics import Mean, bootstrap_mean
 
@@ -16,23 +16,24 @@ ABSENT = "—"
 ARROWS = {"higher": "↑", "lower": "↓", "real": "≈real"}
 DIGITS = 3  # significant ones of a row's largest number
 MAX_DECIMALS = 6
+SIGNIFICANT = 0.05  # p of the sign test
 
 
-def clip_value(result: ClipResult | None, column: Column) -> float:
+def clip_value(result: ClipResult | None, column: MetricSpec) -> float:
     """One clip's number; NaN where it was not measured or there is no such clip."""
     return float(result.values.get(column.key, np.nan)) if result else np.nan
 
 
-def method_mean(method: MethodResult, column: Column) -> Mean:
+def method_mean(method: MethodResult, column: MetricSpec) -> Mean:
     """Mean over clips with its 95 % interval; one clip, or a number of all clips together, has no interval."""
-    if column.key in method.summary:
-        number = float(method.summary[column.key])
+    if column.key in method.overall:
+        number = float(method.overall[column.key])
         return Mean(number, np.nan, np.nan, len(method.clips) if np.isfinite(number) else 0)
     mean = bootstrap_mean([clip_value(result, column) for result in method.clips])
     return mean if mean.n > 1 else replace(mean, low=np.nan, high=np.nan)
 
 
-def row(evaluation: Evaluation, column: Column) -> list[Mean]:
+def row(evaluation: Evaluation, column: MetricSpec) -> list[Mean]:
     """A metric's number for every method, in their order, real first."""
     return [method_mean(method, column) for method in evaluation.methods]
 
@@ -55,12 +56,12 @@ def worded(means: Sequence[Mean]) -> list[tuple[str, str]]:
     ]
 
 
-def labelled(column: Column) -> str:
+def labelled(column: MetricSpec) -> str:
     """Title and unit: ``LSE-C``, ``Diversity (degrees)``."""
     return f"{column.title} ({column.unit})" if column.unit else column.title
 
 
-def heading(column: Column) -> str:
+def heading(column: MetricSpec) -> str:
     """Title, unit and which way is better: ``LSE-C ↑``, ``Diversity (degrees) ≈real``."""
     return f"{labelled(column)} {ARROWS[column.better]}"
 
@@ -70,7 +71,6 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def some_names(names: Sequence[str], most: int = 4) -> str:
-    """The first few names, and how many more."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(shown(name) for name in names[:most]) + more
+def plural(count: int, noun: str) -> str:
+    """``1 clip``, ``2 clips``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -6,13 +6,13 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.errors import MissingExtra
-from kptalk.evaluate.metric import FPS
+from kptalk.evaluate.metric import FPS, require_extra
 from kptalk.evaluate.result import Tracks
 
 if TYPE_CHECKING:
@@ -24,31 +24,9 @@ Series = Sequence[tuple[str, NDArray[np.float32]]]  # colour and track of each m
 REAL_COLOUR = "#3d3d3d"
 # Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow.
 METHOD_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MOST_POINTS = 1500  # of a line: longer tracks are averaged over blocks
+MAX_POINTS = 1500  # of a line: longer tracks are averaged over blocks
 HEAT_MAP = "inferno"
 JPEG_QUALITY = 82
-INK, GRID = "#4a5058", "#e4e7eb"
-# Not the user's own settings; text stays text; equal figures give equal bytes.
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "kptalk",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["system-ui", "Helvetica Neue", "Arial", "DejaVu Sans"],
-    "font.size": 8,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "lines.solid_joinstyle": "round",
-}
 
 
 def colour(method: int) -> str:
@@ -127,7 +105,7 @@ def strip(stills: NDArray[np.uint8]) -> str:
 
 def thinned(track: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Seconds and values of a track (T,) in at most 1500 points: means over blocks, NaN where a block has none."""
-    block = -(-len(track) // MOST_POINTS) or 1
+    block = -(-len(track) // MAX_POINTS) or 1
     padded = np.pad(track, (0, -len(track) % block), constant_values=np.nan).reshape(-1, block)
     good = np.isfinite(padded)
     count = good.sum(1)
@@ -154,16 +132,11 @@ def _widen(axes: Axes, least: float) -> None:
 
 @contextmanager
 def _styled() -> Iterator[Any]:
-    """matplotlib with ``STYLE`` in place of whatever is set; everything is as before afterwards."""
-    try:
-        import matplotlib
-        import matplotlib.figure
-        import matplotlib.image
-    except ImportError as error:
-        raise MissingExtra("the HTML report needs matplotlib: pip install 'kptalk[evaluate]'") from error
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+    """matplotlib with ``page.mplstyle`` in place of whatever is set; everything is as before afterwards."""
+    for module in ("figure", "image", "style"):
+        require_extra(f"matplotlib.{module}", "the HTML report")
+    matplotlib = require_extra("matplotlib", "the HTML report")
+    with matplotlib.style.context(["default", Path(__file__).with_name("page.mplstyle")]):
         yield matplotlib
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
 from rich.table import Table
 from rich.text import Text
 
-from kptalk.evaluate.report.numbers import heading, method_mean, row, shown, some_names, worded
-from kptalk.evaluate.report.paired import paired
+from kptalk.evaluate.report.numbers import SIGNIFICANT, heading, method_mean, plural, row, shown, worded
+from kptalk.evaluate.report.paired import all_pairs, paired
 from kptalk.evaluate.result import Evaluation
 
+MAX_NAMES = 4  # of clips in a note
 Key = TypeVar("Key", bound=Hashable)
 
 
 def table(evaluation: Evaluation) -> Table:
     """One row a metric, one column a method, real video first: mean over clips, then its 95 % bootstrap interval."""
-    clips = len(evaluation.clips)
     result = Table(
-        title=f"{clips} {'clip' if clips == 1 else 'clips'}, mean and 95 % interval",
+        title=f"{plural(len(evaluation.clips), 'clip')}, mean and 95 % interval",
         caption="↑ higher is better, ↓ lower is better, ≈real: the nearer to real video the better",
     )
     result.add_column("Metric", overflow="fold")
@@ -36,24 +36,21 @@ def table(evaluation: Evaluation) -> Table:
 
 def paired_table(evaluation: Evaluation) -> Table | None:
     """Wins-losses-ties of each two generated methods and the sign test's p; None where there are no two."""
-    pairs = paired(evaluation)
-    if not pairs:
+    found = paired(evaluation)
+    if not found:
         return None
-    names = list(dict.fromkeys((pair.first, pair.second) for pair in pairs))
     result = Table(
         title="Clip by clip: wins-losses-ties of the first, p of the sign test",
-        caption="p is of each metric by itself: among 20 metrics one falls below 0.05 by chance",
+        caption=f"p is of each metric by itself: among 20 metrics one falls below {SIGNIFICANT} by chance",
     )
     result.add_column("Metric", overflow="fold")
-    for first, second in names:
+    for first, second in all_pairs(found):
         result.add_column(Text(f"{shown(first)} : {shown(second)}"), justify="right", overflow="fold")
-    cells = {(pair.column.key, pair.first, pair.second): pair.result for pair in pairs}
-    for column in dict.fromkeys(pair.column for pair in pairs):
+    for column, results in found.items():
         texts = []
-        for first, second in names:
-            count = cells.get((column.key, first, second))
+        for count in map(results.get, all_pairs(found)):
             text = f"{count.wins}-{count.losses}-{count.ties} p={count.p:.2g}" if count else ""
-            texts.append(Text(text, "bold" if count and count.p < 0.05 else ""))
+            texts.append(Text(text, "bold" if count and count.p < SIGNIFICANT else ""))
         result.add_row(Text(heading(column)), *texts)
     return result
 
@@ -64,16 +61,27 @@ def notes(evaluation: Evaluation) -> list[str]:
     Metrics that are not available with the command that gets them, frames without a face, clips that are missing and
     why, metrics that could not be measured on every clip, and what was unusual about a clip.
     """
-    general = (unavailable, _nowhere, _faceless, _missing, _partly)
-    return [line for part in general for line in part(evaluation)] + [
-        f"{method}: {note}: {some_names(clips)}"
-        for (method, note), clips in _grouped(
-            ((shown(method.name), shown(note)), result.clip)
-            for method in evaluation.methods
-            for result in method.clips
-            for note in result.notes
-        )
-    ]
+    clips, methods = evaluation.clips, evaluation.methods
+    lines = unavailable(evaluation)
+    for column in evaluation.columns:
+        if column.key not in evaluation.unavailable and not any(mean.n for mean in row(evaluation, column)):
+            lines.append(f"{column.title}: could be measured on no clip: {column.about}")
+    counts = []
+    for method in methods:
+        frames, faceless = sum(c.frames for c in method.clips), sum(c.faceless for c in method.clips)
+        among = sum(c.faceless > 0 for c in method.clips)
+        counts.append(f"{shown(method.name)} {faceless} of {frames}" + (f" (in {among} clips)" if among > 1 else ""))
+    lines.append(f"frames without a face: {', '.join(counts)}")
+    missing = [((m.name, reason), clip) for m in methods for clip, reason in m.missing.items()]
+    for (name, reason), names in _grouped(missing):
+        count = f"{len(names)} of {len(clips)} clips"
+        lines.append(f"{shown(name)}: no usable video for {count}: {shown(reason)}: {_first_names(names)}")
+    measured = [((m.name, method_mean(m, c).n, len(m.clips)), c.title) for m in methods for c in evaluation.columns]
+    for (name, n, total), titles in _grouped(measured):
+        if 0 < n < total:
+            lines.append(f"{shown(name)}: {n} of {total} clips measured for {', '.join(titles)}")
+    remarks = [((m.name, note), result.clip) for m in methods for result in m.clips for note in result.notes]
+    return lines + [f"{shown(name)}: {shown(note)}: {_first_names(names)}" for (name, note), names in _grouped(remarks)]
 
 
 def unavailable(evaluation: Evaluation) -> list[str]:
@@ -83,44 +91,10 @@ def unavailable(evaluation: Evaluation) -> list[str]:
     return [f"{', '.join(metrics)}: {shown(cause)}" for cause, metrics in causes]
 
 
-def _nowhere(evaluation: Evaluation) -> list[str]:
-    """Metrics that could be had, but whose conditions no video fulfilled."""
-    return [
-        f"{column.title}: could be measured on no clip: {column.about}"
-        for column in evaluation.columns
-        if column.key not in evaluation.unavailable and not any(mean.n for mean in row(evaluation, column))
-    ]
-
-
-def _faceless(evaluation: Evaluation) -> list[str]:
-    counts = []
-    for method in evaluation.methods:
-        frames, faceless = sum(c.frames for c in method.clips), sum(c.faceless for c in method.clips)
-        clips = sum(c.faceless > 0 for c in method.clips)
-        counts.append(f"{shown(method.name)} {faceless} of {frames}" + (f" (in {clips} clips)" if clips > 1 else ""))
-    return [f"frames without a face: {', '.join(counts)}"]
-
-
-def _missing(evaluation: Evaluation) -> list[str]:
-    return [
-        f"{method}: no usable video for {len(clips)} of {len(evaluation.clips)} clips: {reason}: {some_names(clips)}"
-        for (method, reason), clips in _grouped(
-            ((shown(method.name), shown(reason)), clip)
-            for method in evaluation.methods
-            for clip, reason in method.missing.items()
-        )
-    ]
-
-
-def _partly(evaluation: Evaluation) -> list[str]:
-    """Means that are over fewer clips than the method has."""
-    short = []
-    for method in evaluation.methods:
-        for column in evaluation.columns:
-            measured = method_mean(method, column).n
-            if 0 < measured < len(method.clips):
-                short.append(((shown(method.name), measured, len(method.clips)), column.title))
-    return [f"{name}: {n} of {total} clips measured for {', '.join(m)}" for (name, n, total), m in _grouped(short)]
+def _first_names(names: Sequence[str]) -> str:
+    """The first few names, and how many more."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(map(shown, names[:MAX_NAMES])) + more
 
 
 def _grouped(pairs: Iterable[tuple[Key, str]]) -> list[tuple[Key, list[str]]]:

@@ -8,15 +8,14 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from kptalk.errors import InputError, OptionError, OutputError
-from kptalk.evaluate.names import method_names
+from kptalk.evaluate.clips import find_clips, method_names
 from kptalk.files import explain, sha256
 from kptalk.media.container import decode, open_stream
 from kptalk.version import __version__
@@ -29,9 +28,8 @@ QUESTIONS = {
     "head_diversity": "In which video are the head movements most varied?",
     "naturalness": "Which video looks most natural overall?",
 }
-MOST_METHODS = 9  # side by side, told apart by the letters A to I
+MAX_METHODS = 9  # side by side, told apart by the letters A to I
 ENDINGS = (".mp4", ".m4v", ".webm")
-OTHER_VIDEOS = {".avi", ".flv", ".mkv", ".mov", ".mpeg", ".mpg", ".ogv", ".wmv"}
 # What current browsers play on all systems, with the pixel formats that they take.
 CODECS = {"h264", "vp8", "vp9", "av1"}
 PIXELS = {"yuv420p", "yuvj420p"}
@@ -42,21 +40,13 @@ PAGE, VIDEOS = "index.html", "videos"
 
 @dataclass(frozen=True)
 class Study:
-    """A study that lies ready.
+    """A study that lies ready."""
 
-    Attributes:
-        page: the folder for participants; its ``index.html`` is opened from disk or put on any web server.
-        key: the researcher's file that says which video is whose; it lies beside ``page`` and stays secret.
-        methods: names of the folders.
-        clips: how many each participant sees.
-        notes: one line for each clip that was left out, and for each video without sound.
-    """
-
-    page: Path
-    key: Path
-    methods: tuple[str, ...]
-    clips: int
-    notes: tuple[str, ...]
+    page: Path  # the folder for participants; its ``index.html`` is opened from disk or put on any web server
+    key: Path  # the researcher's file that says which video is whose; it lies beside ``page`` and stays secret
+    methods: tuple[str, ...]  # names of the folders
+    clips: int  # how many each participant sees
+    notes: tuple[str, ...]  # one line for each clip that was left out, and for each video without sound
 
 
 def build_study(
@@ -85,18 +75,21 @@ def build_study(
     clips, notes = _shared_clips(methods)
     notes += [f"the title names {name}: participants see it" for name in methods if name in title.split()]
     page_data, key_data, copies = _blind(clips, seed, title)
-    with _written(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as name:
-        folder = Path(name)
-        page = folder / "page"
-        (page / VIDEOS).mkdir(parents=True)
-        for target in sorted(copies):  # in the order of their new names: the files' times tell nothing either
-            shutil.copyfile(copies[target], page / target)
-        (page / PAGE).write_text(_page(title, page_data), "utf-8")
-        (folder / "key").write_text(json.dumps(key_data, indent=1) + "\n", "utf-8")
-        if output.exists():
-            output.rename(folder / "old")
-        (folder / "key").replace(key)
-        page.rename(output)
+    try:
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as name:
+            folder = Path(name)
+            page = folder / "page"
+            (page / VIDEOS).mkdir(parents=True)
+            for target in sorted(copies):  # in the order of their new names: the files' times tell nothing either
+                shutil.copyfile(copies[target], page / target)
+            (page / PAGE).write_text(_page(title, page_data), "utf-8")
+            (folder / "key").write_text(json.dumps(key_data, indent=1) + "\n", "utf-8")
+            if output.exists():
+                output.rename(folder / "old")
+            (folder / "key").replace(key)
+            page.rename(output)
+    except OSError as error:
+        raise OutputError(f"cannot write the study {output}: {explain(error)}") from error
     return Study(output, key, tuple(methods), len(clips), tuple(notes))
 
 
@@ -125,8 +118,8 @@ def _is_study(folder: Path) -> bool:
 
 def _methods(folders: Sequence[Path]) -> dict[str, Path]:
     """Folder of each method by its name."""
-    if not 2 <= len(folders) <= MOST_METHODS:
-        raise OptionError(f"{len(folders)} folders of videos: give 2 to {MOST_METHODS}, one for each method")
+    if not 2 <= len(folders) <= MAX_METHODS:
+        raise OptionError(f"{len(folders)} folders of videos: give 2 to {MAX_METHODS}, one for each method")
     methods = dict(zip(map(_plain, method_names(folders)), folders, strict=True))
     if len(methods) < len(folders):
         raise InputError(f"of the folders {', '.join(methods)} one is given twice: give one for each method")
@@ -135,7 +128,7 @@ def _methods(folders: Sequence[Path]) -> dict[str, Path]:
 
 def _shared_clips(methods: Mapping[str, Path]) -> tuple[dict[str, dict[str, Path]], list[str]]:
     """Videos by clip and method, of the clips that all methods can show, and a line about everything unusual."""
-    found = {method: _videos(folder) for method, folder in methods.items()}
+    found = {method: {path.name: path for path in find_clips(folder)} for method, folder in methods.items()}
     clips: dict[str, dict[str, Path]] = {}
     notes: list[str] = []
     left_out: list[str] = []
@@ -153,19 +146,8 @@ def _shared_clips(methods: Mapping[str, Path]) -> tuple[dict[str, dict[str, Path
         notes += [f"{_plain(name)} of {method} has no sound" for method in silent]
         clips[name] = clip
     if not clips:
-        reason = left_out[0] if left_out else f"they hold no files that end in {', '.join(ENDINGS)}"
-        raise InputError(f"no clip can be shown from all {len(methods)} folders ({reason})")
+        raise InputError(f"no clip can be shown from all {len(methods)} folders ({left_out[0]})")
     return clips, left_out + notes
-
-
-def _videos(folder: Path) -> dict[str, Path]:
-    """Videos of a folder by name; hidden files and files of other kinds are none."""
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(f"cannot read the folder {_plain(str(folder))}: {explain(error)}") from error
-    endings = {*ENDINGS, *OTHER_VIDEOS}
-    return {path.name: path for path in paths if path.suffix.lower() in endings and path.name[0] != "."}
 
 
 def _check_video(path: Path) -> bool:
@@ -186,21 +168,19 @@ def _blind(
     clips: Mapping[str, Mapping[str, Path]], seed: int, title: str
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Path]]:
     """What the page knows, what the key knows, and which video goes where in the page's folder."""
-    shown, known, copies = [], [], {}
+    shown, known = {}, []
+    copies: dict[str, Path] = {}
     for name, videos in clips.items():
-        clip = _code(seed, name)
-        files, owners = {}, {}
-        for method, path in videos.items():
-            code = _code(seed, name, method)
-            files[code] = f"{VIDEOS}/{code}{path.suffix.lower()}"
-            owners[code] = {"method": method, "sha256": sha256(path, InputError)}
-            copies[files[code]] = path
-        shown.append({"code": clip, "videos": dict(sorted(files.items()))})
+        clip, codes = _code(seed, name), {_code(seed, name, method): method for method in videos}
+        files = {code: f"{VIDEOS}/{code}{videos[method].suffix.lower()}" for code, method in codes.items()}
+        owners = {c: {"method": method, "sha256": sha256(videos[method], InputError)} for c, method in codes.items()}
+        copies |= {files[code]: videos[method] for code, method in codes.items()}
+        shown[clip] = dict(sorted(files.items()))
         known.append({"code": clip, "name": name, "videos": owners})
-    shown.sort(key=lambda clip: str(clip["code"]))
     study = _code(seed, title, json.dumps(known))
     questions = [{"key": question, "text": text} for question, text in QUESTIONS.items()]
-    page = {"study": study, "title": title, "questions": questions, "clips": shown}
+    in_order = [{"code": code, "videos": files} for code, files in sorted(shown.items())]
+    page = {"study": study, "title": title, "questions": questions, "clips": in_order}
     key = {
         "format": KEY_FORMAT,
         "study": study,
@@ -230,11 +210,3 @@ def _page(title: str, data: Mapping[str, Any]) -> str:
 def _plain(text: str) -> str:
     """A text for one line: line breaks, control characters and undecodable bytes of file names are replaced."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
-
-
-@contextmanager
-def _written(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write the study {output}: {explain(error)}") from error

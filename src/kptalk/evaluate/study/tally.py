@@ -31,23 +31,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Tally:
-    """The counted votes of a study.
-
-    Attributes:
-        title: of the study.
-        participants: whose votes were counted.
-        clips: on each of which every participant answered every question.
-        resampled: what the bootstrap of the intervals draws from: participants, or the clips of a single one.
-        shares: one share a method, by question.
-        refused: one line for every file that was not counted, and why.
-    """
+    """The counted votes of a study."""
 
     title: str
-    participants: int
-    clips: int
-    resampled: Literal["participants", "clips"]
-    shares: Mapping[str, tuple[Share, ...]]
-    refused: tuple[str, ...]
+    participants: int  # whose votes were counted
+    clips: int  # on each of which every participant answered every question
+    resampled: Literal["participants", "clips"]  # by the bootstrap of the intervals; clips: those of a single one
+    shares: Mapping[str, tuple[Share, ...]]  # one share a method, by question
+    refused: tuple[str, ...]  # one line for every file that was not counted, and why
 
 
 @dataclass(frozen=True)
@@ -82,20 +73,17 @@ def tally(key: Path, votes: Sequence[Path]) -> Tally:
     """
     answers = _read_key(key)
     refused: list[str] = []
-    ballots: dict[str, _Ballot] = {}
+    readable: list[_Ballot] = []
     for file in votes:
         try:
-            ballot = _read_votes(file, answers)
+            readable.append(_read_votes(file, answers))
         except InputError as error:
             refused.append(str(error))
-            continue
-        other = ballots.get(ballot.participant)
-        if other is None:
-            ballots[ballot.participant] = ballot
-            continue
-        older, newer = sorted((other, ballot), key=lambda ballot: ballot.saved)
-        refused.append(f"{older.file}: not counted, {newer.file} is of the same participant and counts")
-        ballots[ballot.participant] = newer
+    ballots: dict[str, _Ballot] = {}
+    for ballot in sorted(readable, key=lambda ballot: ballot.saved):
+        if older := ballots.get(ballot.participant):
+            refused.append(f"{older.file}: not counted, {ballot.file} is of the same participant and counts")
+        ballots[ballot.participant] = ballot
     if not ballots:
         raise InputError(f"no votes to count: {'; '.join(refused) or 'give the files that participants saved'}")
     counted = list(ballots.values())

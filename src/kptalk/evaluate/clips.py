@@ -1,0 +1,83 @@
+"""Which videos are compared: folders of real and generated ones, and the names of the methods that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kptalk.errors import DatasetError, InputError
+from kptalk.evaluate.result import Clip
+from kptalk.files import sha256
+from kptalk.media.clip import probe
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".mpeg", ".mpg", ".ogv", ".wmv")
+
+
+@dataclass(frozen=True)
+class VideoFolder:
+    """One method's videos, named as the real ones; ``failures`` says why some could not be made."""
+
+    name: str
+    folder: Path
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_clips(folder: Path) -> list[Path]:
+    """The videos directly in a folder, by name; hidden files are none.
+
+    Raises:
+        DatasetError: the folder is absent or holds no video.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"folder {folder} does not exist")
+    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+    if not clips:
+        raise DatasetError(f"folder {folder} holds no video ({', '.join(SUFFIXES)})")
+    return clips
+
+
+def select_listed(clips: Sequence[Path], listed: Sequence[Clip]) -> list[Path]:
+    """The clips that a frozen list names, in its order.
+
+    Raises:
+        DatasetError: one of them is absent, or is another file than the list was made with.
+    """
+    by_name = {path.name: path for path in clips}
+    for clip in listed:
+        if clip.name not in by_name:
+            raise DatasetError(f"the clip list names {clip.name}, which is not there")
+        if sha256(by_name[clip.name], DatasetError) != clip.sha256:
+            raise DatasetError(f"{by_name[clip.name]} is not the file of the clip list: its sha256 differs")
+    return [by_name[clip.name] for clip in listed]
+
+
+def require_speech(clips: Sequence[Path]) -> None:
+    """See that the real videos have pictures and sound, before anything that takes long.
+
+    Raises:
+        DatasetError: one of them cannot be read, or has no sound.
+    """
+    for clip in clips:
+        try:
+            has_audio = probe(clip).has_audio
+        except InputError as error:
+            raise DatasetError(f"real video {clip} cannot be used: {error}") from error
+        if not has_audio:
+            raise DatasetError(f"real video {clip} has no sound: the real videos must have the speech")
+
+
+def method_names(folders: Sequence[Path], reserved: Sequence[str] = ()) -> list[str]:
+    """Each folder's own name, behind as many of the folders above it as tell it from the others and from ``reserved``.
+
+    Equal names are left only for folders that are the same.
+    """
+    paths = [folder.resolve() for folder in folders]
+    taken = {path.parts for path in paths} | {(name,) for name in reserved}
+    names = []
+    for path in paths:
+        depth = 1
+        while any(other != path.parts and other[-depth:] == path.parts[-depth:] for other in taken):
+            depth += 1
+        names.append("/".join(path.parts[-depth:]))
+    return names
