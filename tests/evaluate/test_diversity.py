@@ -13,7 +13,7 @@ from parity_weights import weights
 
 from kptalk.errors import WeightsError
 from kptalk.evaluate import head_pose
-from kptalk.evaluate.head_pose import POINTS, head_rotation, head_template
+from kptalk.evaluate.head_pose import head_rotation, head_template
 from kptalk.evaluate.metric import FrameSample
 from kptalk.evaluate.metrics.diversity import (
     HopenetMetric,
@@ -25,6 +25,7 @@ from kptalk.evaluate.metrics.registry import open_metrics
 from kptalk.evaluate.sampling import sample_frames
 from kptalk.evaluate.tracks import TrackRecorder
 from kptalk.face.geometry import rotation_matrix
+from kptalk.face.topology import STABLE_POINTS
 from kptalk.files import sha256
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.motion.windows import WindowGrid
@@ -38,7 +39,7 @@ BLACK = np.zeros((200, 200, 3), np.uint8)
 
 def turned(yaw, pitch, roll):
     mesh = TEMPLATE.copy()
-    mesh[POINTS] = head_template()
+    mesh[STABLE_POINTS] = head_template()
     mesh = 60 * mesh @ rotation_matrix(np.array([yaw, pitch, roll], float)) + [100, 90, 0]
     return mesh.astype(np.float32)
 
@@ -68,7 +69,7 @@ def test_rotation_of_a_turned_head(yaw, pitch, roll):
 def test_the_yardstick_of_the_head_pose_is_fixed():
     """It is a file of the evaluation: training another motion space moves no number."""
     assert sha256(Path(head_pose.__file__).with_name("head_template.npy")) == TEMPLATE_SHA256
-    assert head_template().shape == (len(POINTS), 3) == (44, 3)
+    assert head_template().shape == (len(STABLE_POINTS), 3) == (44, 3)
 
 
 def test_the_evaluation_does_without_the_trained_motion_space(monkeypatch):
