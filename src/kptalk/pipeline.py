@@ -80,7 +80,7 @@ class Pipeline:
     @property
     def joins(self) -> WindowGrid:
         """Where the windows of generated motion meet, at 25 fps."""
-        return self.method.joins
+        return self.method.generator.grid
 
     def animate(
         self,
@@ -147,7 +147,7 @@ class Pipeline:
         sound = speech if speech is None or isinstance(speech, Speech) else Speech.open(speech)
         pieces: list[Motion] | VideoMotion
         if isinstance(driver, Motion):
-            driver.require_space(self.method.space_id)
+            driver.require_space(self.method.space.id)
             whole = resample(driver, options.fps or driver.fps)
             pieces, fps, expected = [whole], whole.fps, len(whole)
         else:
@@ -180,7 +180,7 @@ class Pipeline:
             return self.method.video(path, FPS).read(seconds, report)
         motion = Motion.load(path)
         try:
-            motion.require_space(self.method.space_id)
+            motion.require_space(self.method.space.id)
         except MotionError as error:
             raise MotionError(f"{path}: {error}") from None
         return motion
@@ -204,7 +204,7 @@ class Pipeline:
         return {
             "title": "Synthetic talking portrait",
             "comment": f"AI-generated: made by kptalk {__version__} from {origin}, not filmed",
-            "description": json.dumps(common | {"renderer": self.method.renderer_name} | facts),
+            "description": json.dumps(common | {"renderer": self.method.renderer.name} | facts),
         }
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_shared import portrait_of
 
-from kptalk.errors import MotionError, OptionError
+from kptalk.errors import MotionError
 from kptalk.face.measures import gaze, lid_opening, lip_opening
 from kptalk.face.topology import LID_PAIRS
 from kptalk.motion.control import BLINK, Controller
@@ -260,30 +260,3 @@ def test_eyes_stay_on_the_viewer_when_the_head_turns(space, source):
 
     # Positive yaw turns the nose to the left of the picture: the eyes go to the right.
     assert look(15) > look(0) + 0.05 > look(-15) + 0.1
-
-
-LIMITS = {
-    "pose_scale": (0, 3),
-    "mouth_scale": (0, 3),
-    "expression_scale": (0, 3),
-    "yaw": (-30, 30),
-    "pitch": (-25, 25),
-    "roll": (-30, 30),
-    "blinks": (0, 60),
-}
-
-
-@pytest.mark.parametrize("name", LIMITS)
-def test_limits(name):
-    low, high = LIMITS[name]
-    Control(**{name: low})
-    Control(**{name: high})
-    for value in (low - 0.01, high + 0.01, float("nan"), float("inf")):
-        with pytest.raises(OptionError, match=f"{name}.*{low} to {high}"):
-            Control(**{name: value})
-
-
-@pytest.mark.parametrize("pose", ["", "Still", random_motion(1)[:0]])
-def test_unknown_poses_are_refused(pose):
-    with pytest.raises(OptionError, match="pose is"):
-        Control(pose=pose)

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from kptalk.errors import OptionError
 from kptalk.face.geometry import rotation_matrix
 from kptalk.motion.facemesh.space import to_head_frame, turn
 from kptalk.motion.liveportrait.regions import EYES, LIPS
@@ -138,13 +137,6 @@ def test_the_face_of_a_still_head_turns_with_it(space, photo):
     made = driven(space, Motion.concatenate([photo, motion]), photo, "absolute", "pose")
     assert np.allclose(to_head_frame(made), to_head_frame(photo), atol=1e-5)
     assert np.abs(made.expression[1] - made.expression[0]).max() > 1e-3
-
-
-@pytest.mark.parametrize("bad", [{"mode": "both"}, {"region": "nose"}], ids=str)
-def test_choices_that_do_not_exist(bad):
-    (name,) = bad
-    with pytest.raises(OptionError, match=f"{name} is .*: give .* or "):
-        RetargetOptions(**bad)
 
 
 class TestLivePortrait:

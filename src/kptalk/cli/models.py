@@ -24,8 +24,7 @@ def models(
     table = Table("model", "method", "MB", "here", "licence", box=None, pad_edge=False)
     for name in NAMES:
         found = open_model(name)
-        missing = found.missing()
-        here = "yes" if not missing else f"{len(missing)} files missing: kptalk weights pull"
+        here = "no" if found.missing() else "yes"
         table.add_row(name, found.method, f"{found.size() / 1e6:.1f}", here, found.card.licence)
     console.output.print(table)
 

@@ -42,26 +42,19 @@ class Session(Protocol):
 
 
 class Method(Protocol):
-    """All that the pipeline knows of a method."""
+    """All that the pipeline knows of a ``DiffusionMethod``, whose types differ from method to method."""
 
     @property
-    def renderer_name(self) -> str:
-        """``mesh`` or ``liveportrait``."""
+    def space(self) -> Identified: ...
 
     @property
-    def space_id(self) -> str:
-        """Of its motion space."""
+    def renderer(self) -> Named: ...
 
     @property
-    def joins(self) -> WindowGrid:
-        """Where the windows of its generator meet."""
+    def generator(self) -> Windowed: ...
 
-    def framing(self, portrait: Portrait, framing: str, size: int | None, stitch: bool | None) -> Framing:
-        """What the video shows; the arguments are as in ``Options``.
-
-        Raises:
-            OptionError: this method does not stitch.
-        """
+    @property
+    def framing(self) -> Callable[[Portrait, str, int | None, bool | None], Framing]: ...
 
     def session(self, framing: Framing) -> Session:
         """Prepare the portrait of a framing."""
@@ -70,9 +63,30 @@ class Method(Protocol):
         """The motion of the person in a video; raises InputError where it cannot be read."""
 
 
+class Identified(Protocol):
+    """A motion space by its id."""
+
+    @property
+    def id(self) -> str: ...
+
+
+class Named(Protocol):
+    """A renderer by its name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class Windowed(Protocol):
+    """A generator by where its windows meet."""
+
+    @property
+    def grid(self) -> WindowGrid: ...
+
+
 @dataclass(frozen=True)
 class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]):
-    """A ``Method`` of typed parts.
+    """Parts that belong together.
 
     Attributes:
         space: in which generator, reader and renderer speak of motion.
@@ -80,7 +94,8 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
         generator: draws motion for speech.
         smooth, radius: the filter of generated motion, and how many frames on either side it looks at.
         renderer: draws frames.
-        frame: see ``Method.framing``.
+        framing: what the video shows of a portrait; the arguments are those of ``Options``. Raises OptionError where
+            the method does not stitch.
     """
 
     space: MotionSpace[SourceT]
@@ -89,37 +104,10 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
     smooth: Smooth
     radius: int
     renderer: Renderer[SourceT, PreparedT, DrawStateT]
-    frame: Callable[[Portrait, str, int | None, bool | None], Framing]
-
-    @property
-    def renderer_name(self) -> str:
-        """See ``Method``."""
-        return self.renderer.name
-
-    @property
-    def space_id(self) -> str:
-        """See ``Method``."""
-        return self.space.id
-
-    @property
-    def joins(self) -> WindowGrid:
-        """See ``Method``."""
-        return self.generator.grid
-
-    def framing(self, portrait: Portrait, framing: str, size: int | None, stitch: bool | None) -> Framing:
-        """See ``Method``."""
-        return self.frame(portrait, framing, size, stitch)
-
-    def session(self, framing: Framing) -> DiffusionSession[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]:
-        """See ``Method``."""
-        return DiffusionSession(self, framing)
-
-    def video(self, path: str | PathLike[str], fps: Fraction | None = None) -> VideoMotion:
-        """See ``Method``."""
-        return VideoMotion(self.reader, path, fps)
+    framing: Callable[[Portrait, str, int | None, bool | None], Framing]
 
     def speak(self, source: SourceT, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
-        """See ``Session``: generate, smooth, control, resample."""
+        """Generate, smooth, control, resample: motion at ``options.fps``, in pieces."""
         generator = self.generator.with_steps(options.steps)
         controller = Controller(self.space, source, options.control, generator.draws_blinks)
         generating, smoothing = generator.start(source, options.seed), FrameBuffer()
@@ -136,6 +124,12 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
         motion, resampling = resample.step(Motion.concatenate([motion, controller.finish(controlling)]), resampling)
         yield Motion.concatenate([motion, resample.finish(resampling, speech.frame_count(options.fps))])
 
+    def session(self, framing: Framing) -> DiffusionSession[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]:
+        return DiffusionSession(self, framing)
+
+    def video(self, path: str | PathLike[str], fps: Fraction | None = None) -> VideoMotion:
+        return VideoMotion(self.reader, path, fps)
+
 
 class DiffusionSession(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]):
     """See ``Session``."""
@@ -148,15 +142,12 @@ class DiffusionSession(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSt
         self.source = method.renderer.source(self.prepared)
 
     def speak(self, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
-        """See ``Session``."""
         return self.method.speak(self.source, speech, options)
 
     def follow(self, pieces: Iterable[Motion], options: RetargetOptions) -> Iterator[Motion]:
-        """See ``Session``."""
         return retarget(pieces, self.source.motion, self.method.space, options)
 
     def draw(self, pieces: Iterable[Motion], batch_size: int, seed: int = 0) -> Iterator[Image]:
-        """See ``Session``."""
         renderer = self.method.renderer
         drawing = renderer.start(self.prepared, seed)
         for piece in pieces:

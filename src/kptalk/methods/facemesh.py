@@ -52,7 +52,7 @@ def method(generator: FaceMeshGenerator) -> FaceMeshMethod:
         smooth=gaussian.smooth,
         radius=gaussian.RADIUS,
         renderer=MeshRenderer(space),
-        frame=frame,
+        framing=framing,
     )
 
 
@@ -74,8 +74,8 @@ def load_reader(model: ModelFolder, device: torch.device) -> FaceMeshReader:
     return FaceMeshReader(load_space(model))
 
 
-def frame(portrait: Portrait, framing: str, size: int | None, stitch: bool | None) -> Framing:
+def framing(portrait: Portrait, shown: str, size: int | None, stitch: bool | None) -> Framing:
     """See ``Method.framing``."""
     if stitch is not None:
         raise OptionError("stitching belongs to the renderer liveportrait: the mesh renderer has no use for it")
-    return (crop_framing if framing == "crop" else full_framing)(portrait, size)
+    return (crop_framing if shown == "crop" else full_framing)(portrait, size)

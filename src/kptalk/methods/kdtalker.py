@@ -72,7 +72,7 @@ def method(generator: KDTalkerGenerator, renderer: LivePortraitRenderer) -> KDTa
         smooth=kalman.smooth,
         radius=kalman.RADIUS,
         renderer=renderer,
-        frame=frame,
+        framing=framing,
     )
 
 
@@ -86,7 +86,7 @@ def load_reader(model: ModelFolder, device: torch.device) -> LivePortraitReader:
     return LivePortraitReader(LivePortraitSpace(extractor))
 
 
-def frame(portrait: Portrait, framing: str, size: int | None, stitch: bool | None) -> Framing:
+def framing(portrait: Portrait, shown: str, size: int | None, stitch: bool | None) -> Framing:
     """See ``Method.framing``: the whole photo is stitched unless the user says no, the square if the user says so."""
-    framed = (aligned_crop if framing == "crop" else aligned_full)(portrait, size)
+    framed = (aligned_crop if shown == "crop" else aligned_full)(portrait, size)
     return framed if stitch is None else replace(framed, free=frozenset(() if stitch else EDGES))

@@ -49,7 +49,7 @@ class ModelCard:
 OFFICIAL = ModelCard(
     method="kdtalker",
     files={entry.name: entry.converted for entry in ENTRIES.values() if entry.set == "official"},
-    licence="; ".join(dict.fromkeys(entry.licence for entry in ENTRIES.values() if entry.set == "official")),
+    licence="of each file its own, mostly non-commercial: kptalk models official",
 )
 
 

@@ -99,7 +99,6 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
         self.device = next(denoiser.parameters()).device
 
     def with_steps(self, steps: int | None) -> FaceMeshGenerator:
-        """See ``WindowGenerator``."""
         config = self.config if steps is None else replace(self.config, steps=steps)
         return FaceMeshGenerator(self.space, self.encoder, self.denoiser, self.speech_mel_mean, config, self.lips)
 
@@ -117,7 +116,6 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
         )
 
     def draw(self, heard: WindowInput, source: FaceMeshSource, memory: FaceMeshMemory) -> tuple[Motion, FaceMeshMemory]:
-        """See ``WindowGenerator``."""
         fresh = heard.rng.standard_normal((WINDOW - len(memory.noise), N_TOKEN), np.float32)
         noise = np.concatenate([memory.noise, fresh])
         tokens = self._sample(heard, source, memory, noise)

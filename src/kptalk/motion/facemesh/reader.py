@@ -51,7 +51,6 @@ class FaceMeshReader:
         self.space = space
 
     def start(self, fps: Fraction) -> FaceMeshReaderState:
-        """See ``MotionReader``."""
         return FaceMeshReaderState(fps, np.zeros((0, N_LANDMARKS, 3), np.float32))
 
     def step(
@@ -64,7 +63,6 @@ class FaceMeshReader:
         return self._known(replace(state, waiting=landmarks))
 
     def finish(self, state: FaceMeshReaderState) -> Motion | None:
-        """See ``MotionReader``."""
         if state.person is None and not len(state.waiting):
             return None
         motion, state = self._known(state)

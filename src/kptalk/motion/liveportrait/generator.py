@@ -44,7 +44,6 @@ class KDTalkerGenerator(WindowGenerator[LivePortraitSource, Array]):
         self.device = next(denoiser.parameters()).device
 
     def with_steps(self, steps: int | None) -> KDTalkerGenerator:
-        """See ``WindowGenerator``."""
         return KDTalkerGenerator(self.space, self.encoder, self.denoiser, self.speech_mel_mean, steps or self.steps)
 
     def first_memory(self, source: LivePortraitSource) -> Array:
@@ -53,7 +52,6 @@ class KDTalkerGenerator(WindowGenerator[LivePortraitSource, Array]):
         return token
 
     def draw(self, heard: WindowInput, source: LivePortraitSource, memory: Array) -> tuple[Motion, Array]:
-        """See ``WindowGenerator``."""
         noise = heard.rng.standard_normal((1, WINDOW, N_TOKEN), np.float32)
         references = np.stack([self.space.canonical_token(source.canonical), memory])[None]
         tokens = self.sample_window(heard.mels, references, noise)

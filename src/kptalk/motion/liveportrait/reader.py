@@ -37,7 +37,6 @@ class LivePortraitReader:
         self.space = space
 
     def start(self, fps: Fraction) -> CropState:
-        """See ``MotionReader``."""
         return CropState(fps)
 
     def step(self, images: Sequence[Image], faces: Sequence[Face], state: CropState) -> tuple[Motion, CropState]:

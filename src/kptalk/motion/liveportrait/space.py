@@ -77,7 +77,6 @@ class LivePortraitSpace:
         return motion.expression
 
     def from_head_frame(self, expression: Array, rotation: Array) -> Array:
-        """See ``MotionSpace``."""
         return expression
 
     def relative(self, motion: Motion, anchor: Motion, source: Motion) -> Motion:

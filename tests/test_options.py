@@ -1,0 +1,125 @@
+"""Options: bounds and names in one place; what a job file holds comes back; the command line has the same names."""
+
+import inspect
+import json
+from dataclasses import MISSING, fields
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from fakes import random_motion
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kptalk.cli.animate import animate
+from kptalk.errors import OptionError
+from kptalk.options import Control, Options, ReenactOptions, RetargetOptions, help_of, parse_fps
+
+NTSC = Fraction(30000, 1001)
+NUMBERED = [
+    (kind, each.name, *each.metadata["bounds"])
+    for kind in (Control, Options, ReenactOptions)
+    for each in fields(kind)
+    if each.metadata.get("bounds")
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "low", "high"), NUMBERED)
+def test_every_number_has_bounds(kind, name, low, high):
+    kind(**{name: low})
+    kind(**{name: high})
+    for value in (low - 1, high + 1, float("nan"), float("inf"), "many", True, [1]):
+        with pytest.raises(OptionError, match=f"^{name} is .*: give .*{low} to {high}"):
+            kind(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad"),
+    [
+        *((RetargetOptions, {"mode": "both"}), (RetargetOptions, {"region": "nose"}), (Options, {"framing": "half"})),
+        *((Control, {"pose": ""}), (Control, {"pose": "Still"}), (Control, {"pose": random_motion(1)[:0]})),
+    ],
+    ids=str,
+)
+def test_choices_that_do_not_exist(kind, bad):
+    (name,) = bad
+    with pytest.raises(OptionError, match=f"{name} is "):
+        kind(**bad)
+
+
+JOBS = st.fixed_dictionaries(
+    {},
+    optional={
+        "seed": st.integers(0, 2**63 - 1),
+        "fps": st.sampled_from([24, 25, 29.97, "30000/1001", "50"]),
+        "size": st.integers(64, 4096),
+        "framing": st.sampled_from(["full", "crop"]),
+        "steps": st.integers(1, 1000),
+        "stitch": st.booleans(),
+        "pose": st.sampled_from(["auto", "still", "head.safetensors", "somebody.mp4"]),
+        "mouth_scale": st.floats(0, 3),
+        "yaw": st.floats(-30, 30),
+        "blinks": st.floats(0, 60),
+        "silence_gate": st.booleans(),
+    },
+)
+
+
+@given(JOBS)
+def test_a_job_is_json_and_comes_back(job):
+    options = Options.from_dict(job)
+    written = json.loads(json.dumps(options.to_dict()))
+    assert Options.from_dict(written) == options
+    assert set(written) <= set(job)
+
+
+def test_what_no_job_can_hold():
+    with pytest.raises(OptionError, match="unknown options: colour, loud"):
+        Options.from_dict({"loud": 1, "colour": 2, "seed": 3})
+    with pytest.raises(OptionError, match="save it"):
+        Options(control=Control(pose=random_motion(3))).to_dict()
+
+
+def test_single_options_change_those_given():
+    options = Options(seed=3, control=Control(yaw=4)).changed(seed=5, mouth_scale=0.5, fps=29.97)
+    assert (options.seed, options.fps) == (5, Fraction(30000, 1001))
+    assert (options.control.yaw, options.control.mouth_scale) == (4, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("written", "rate"),
+    [
+        ("25", 25),
+        (25.0, 25),
+        ("29.97", Fraction(30000, 1001)),
+        ("30000/1001", Fraction(30000, 1001)),
+        (Fraction(24), 24),
+    ],
+)
+def test_frame_rates_as_users_write_them(written, rate):
+    assert parse_fps(written) == rate
+
+
+@pytest.mark.parametrize("written", ["fast", "25/0", "", None, float("nan"), float("inf")])
+def test_what_is_no_frame_rate(written):
+    with pytest.raises(OptionError, match="fps is"):
+        parse_fps(written)
+
+
+def test_a_seed_of_numpy_is_a_seed():
+    assert json.dumps(Options(seed=np.int64(7)).to_dict()) == '{"seed": 7}'
+
+
+def test_the_command_line_has_the_same_names_defaults_and_help():
+    parameters = inspect.signature(animate).parameters
+    not_on_the_command_line = {"silence_gate", "ease_in_out", "control"}
+    for kind in (Options, Control):
+        for each in fields(kind):
+            if each.name in not_on_the_command_line:
+                continue
+            assert each.name in parameters
+            assert each.default is not MISSING
+            if each.name not in ("fps", "blinks"):  # text there, parsed
+                assert parameters[each.name].default == each.default
+            if each.name != "blinks":
+                assert help_of(kind, each.name)

@@ -1,0 +1,92 @@
+"""A model is a folder that knows what it is; ``kptalk models`` lists them."""
+
+import json
+import shutil
+
+import pytest
+from commands import refused
+
+from kptalk.errors import WeightsError
+from kptalk.methods import METHODS, loaders_of
+from kptalk.weights.model import MODEL_JSON, NAMES, facemesh_card, open_model, write_model_json
+from kptalk.weights.store import embedded_folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the embedded model."""
+    made = tmp_path / "mine"
+    shutil.copytree(embedded_folder(), made)
+    return made
+
+
+def test_the_embedded_model_is_complete():
+    model = open_model("embedded")
+    assert (model.name, model.method, model.missing()) == ("embedded", "facemesh", [])
+    assert model.card.licence
+    assert (model.path / model.card.card).is_file()
+    assert 10e6 < model.size() < 75e6
+
+
+def test_a_folder_is_a_model(folder):
+    model = open_model(folder)
+    assert (model.name, model.method) == ("mine", "facemesh")
+    assert model.file("motion") == folder / "motion.safetensors"
+    (folder / "lips.safetensors").unlink()
+    assert model.optional_file("lips") is None
+    assert model.missing() == []  # the lip ensemble need not be there
+    (folder / "motion.safetensors").unlink()
+    assert model.missing() == ["motion"]
+    with pytest.raises(WeightsError, match=r"missing weights: .*motion\.safetensors"):
+        model.file("motion")
+    with pytest.raises(WeightsError, match="missing mine weights: motion in"):
+        model.require_all()
+
+
+def test_what_was_written_is_read(tmp_path):
+    write_model_json(tmp_path, facemesh_card("mine alone"))
+    assert open_model(tmp_path).card == facemesh_card("mine alone")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"method": 3}', '{"method": "facemesh", "files": {}, "what": 1}'])
+def test_a_damaged_description_is_refused(folder, content):
+    (folder / MODEL_JSON).write_text(content)
+    with pytest.raises(WeightsError, match=r"model\.json") as caught:
+        open_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_model(tmp_path):
+    with pytest.raises(WeightsError, match="give embedded, official or a model folder"):
+        open_model(tmp_path)
+
+
+def test_a_method_of_another_version_is_named(folder):
+    content = json.loads((folder / MODEL_JSON).read_text())
+    (folder / MODEL_JSON).write_text(json.dumps(content | {"method": "dance"}))
+    with pytest.raises(WeightsError, match="'dance'.*" + ", ".join(METHODS)):
+        loaders_of(open_model(folder))
+
+
+def test_official_weights_that_are_not_here_are_named(home):
+    with pytest.raises(WeightsError, match=r"missing official weights: .*kdtalker"):
+        open_model("official").require_all()
+
+
+def test_models_are_listed(kptalk, home):
+    status, out, err = kptalk("models")
+    assert (status, err) == (0, "")
+    rows = {line.split()[0]: line for line in out.splitlines()}
+    assert {"model", *NAMES} <= set(rows)
+    assert "yes" in rows["embedded"]
+    assert "no" in rows["official"]
+
+
+def test_files_of_a_model_are_listed(kptalk, home, folder):
+    status, out, _ = kptalk("models", folder)
+    assert status == 0
+    assert all(name in out for name in ("motion", "facemesh", "audio", "lips", str(folder)))
+    status, out, _ = kptalk("models", "official")
+    assert status == 0
+    assert all(word in out for word in ("kdtalker", "warping", "commercial", "CC BY-NC"))
+    assert refused(kptalk("models", folder / "absent"), "model.json", code=1)
