@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import rich
-from kptalk.evaluate.clips import VideoFolder, find_clips
 
+from kptalk.evaluate.clips import VideoFolder, find_clips
 from kptalk.evaluate.metric import AudioPair, FrameSample, Metric, MetricSpec
 from kptalk.evaluate.report.table import table
 from kptalk.evaluate.run import evaluate
