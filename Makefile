@@ -36,7 +36,7 @@ ifneq ($(origin TORCH),file)
 endif
 
 # Debian's Python may come without ensurepip: then the system's pip puts pip into .venv.
-# The list is complete, so nothing is left to resolve; see its head for why --no-deps.
+# The list is complete, so nothing is left to resolve; pyproject.toml says under [tool.uv] why --no-deps.
 $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 12) else "the pinned versions are for Python 3.11 and 3.12: make PYTHON=python3.11")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv || \
@@ -45,3 +45,16 @@ $(READY): constraints.txt pyproject.toml
 	$(PIP) install --no-deps --requirement constraints.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
+
+# make docs    the pages made from the program, then the site: site/index.html; a warning is an error
+# make lock    constraints.txt from pyproject.toml; keeps the versions that still fit, LOCK=--upgrade takes the newest
+.PHONY: docs lock
+
+docs: $(READY)
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+lock: $(READY)
+	$(PIP) install --quiet uv==0.13.9
+	$(BIN)/uv pip compile pyproject.toml --extra test --group lock --no-emit-package torch --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 --no-annotate --custom-compile-command "make lock" --quiet $(LOCK) -o constraints.txt

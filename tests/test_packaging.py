@@ -1,16 +1,23 @@
-"""What is installed where: the pinned list is complete, and the wheel works by itself, offline, from any folder."""
+"""What is installed where: the lock is complete, and the wheel works by itself, offline, from any folder; and the files
+beside the code are what their readers expect.
+"""
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
+from datetime import date
 from importlib.metadata import distribution
+from itertools import chain
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -19,7 +26,9 @@ from skimage.data import astronaut
 
 ROOT = Path(__file__).parents[1]
 EMBEDDED = ROOT / "src/kptalk/weights/embedded"
-# The headless wheel of the same version stands in for it, see constraints.txt.
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINS = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+# The headless wheel of the same version stands in for it, see [tool.uv] in pyproject.toml.
 SAME_CODE = {"opencv-contrib-python": "opencv-contrib-python-headless"}
 # Only CUDA builds of torch need these; which ones depends on the build.
 GPU_ONLY = ("nvidia-", "cuda-", "triton", "pytorch-triton")
@@ -35,7 +44,7 @@ sys.addaudithook(_refuse)
 
 
 def closure(root):
-    """Names and versions of all that is installed because of a requirement."""
+    """Names and versions of all that is installed because of a requirement; what kptalk needs is in pyproject.toml."""
     todo, seen, found = [Requirement(root)], set(), {}
     while todo:
         wanted = todo.pop()
@@ -43,6 +52,10 @@ def closure(root):
         if (name, frozenset(wanted.extras)) in seen or name.startswith(GPU_ONLY):
             continue
         seen.add((name, frozenset(wanted.extras)))
+        if name == "kptalk":
+            todo += [Requirement(line) for line in PROJECT["dependencies"]]
+            todo += [Requirement(line) for extra in wanted.extras for line in PROJECT["optional-dependencies"][extra]]
+            continue
         package = installed(name)
         found[SAME_CODE.get(name, name)] = package.version
         for line in package.requires or []:
@@ -63,14 +76,84 @@ def applies(marker: Marker | None, extra: str) -> bool:
     return marker is None or marker.evaluate({"extra": extra})
 
 
-def test_the_pinned_list_is_what_is_needed_and_no_more():
-    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+def test_the_lock_is_what_is_needed_and_no_more():
     needed = closure("kptalk[test]")
-    assert {canonicalize_name(name) for name in pins} == set(needed) - {"kptalk", "torch"}
-    different = {name: (pin, needed[canonicalize_name(name)]) for name, pin in pins.items()}
+    assert {canonicalize_name(name) for name in PINS} == set(needed) - {"torch"}, "run 'make lock'"
+    different = {name: (pin, needed[canonicalize_name(name)]) for name, pin in PINS.items()}
     assert not {name: both for name, both in different.items() if both[0] != both[1]}, (
         "run 'make test': it updates .venv"
     )
+
+
+def test_the_lock_is_what_pyproject_allows():
+    pins = {canonicalize_name(name): pin for name, pin in PINS.items()}
+    lines = chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for requirement in map(Requirement, lines):
+        name = canonicalize_name(requirement.name)
+        if name not in ("kptalk", "torch"):
+            assert requirement.specifier.contains(pins[SAME_CODE.get(name, name)]), f"{requirement}: run 'make lock'"
+
+
+def test_every_extra_is_tested():
+    assert set(PROJECT["optional-dependencies"]) == {"example", "plot", "evaluate", "docs", "test"}
+    needed = set(closure("kptalk[test]"))
+    assert all(set(closure(f"kptalk[{extra}]")) <= needed for extra in PROJECT["optional-dependencies"])
+
+
+def test_what_the_code_imports_is_declared():
+    """Of the packages that come with others, none is relied upon."""
+    homes = {"PIL": "pillow", "cv2": "opencv-contrib-python", "skimage": "scikit-image"}
+    imported = {name.split(".")[0] for path in (ROOT / "src").rglob("*.py") for name in imports(path)}
+    extras = PROJECT["optional-dependencies"]
+    lines = [*PROJECT["dependencies"], *extras["evaluate"], *extras["plot"]]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    foreign = imported - set(sys.stdlib_module_names) - {"_typeshed"}  # the latter for type checkers only
+    assert {canonicalize_name(homes.get(name, name)) for name in foreign} - declared == set()
+
+
+def imports(path):
+    """The modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+def test_the_python_versions_agree():
+    versions = [line.rsplit(" ", 1)[1] for line in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    assert PROJECT["requires-python"] == ">=3.11,<3.13"
+    assert versions == ["3.11", "3.12"]
+    test = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]["test"]
+    assert test["strategy"]["matrix"]["python"] == versions
+    assert ".ci/run" in [step.get("run") for step in test["steps"]]
+
+
+def test_commit_hooks_run_what_is_installed_here():
+    """So nothing is downloaded when somebody commits."""
+    path = ROOT / ".pre-commit-config.yaml"
+    subprocess.run([sys.executable, "-m", "pre_commit", "validate-config", path], check=True, capture_output=True)
+    (repository,) = yaml.safe_load(path.read_text())["repos"]
+    assert repository["repo"] == "local"
+    hooks = {hook["id"]: hook for hook in repository["hooks"]}
+    assert set(hooks) == {"ruff", "ruff-format", "mypy", "check-added-large-files"}
+    for hook in hooks.values():
+        program = Path(hook["entry"].split()[0])
+        assert hook["language"] == "system"
+        assert program.parent == Path(".venv/bin")
+        assert (Path(sys.prefix) / "bin" / program.name).is_file()
+
+
+def test_the_citation_names_both_papers():
+    """The keys that CFF 1.2.0 requires, and no dates or addresses that nobody knows."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= set(citation)
+    assert citation["version"] in (ROOT / "src/kptalk/version.py").read_text()
+    assert citation["license"] == PROJECT["license"]
+    papers = citation["references"]
+    assert all({"type", "title", "authors"} <= set(paper) and paper["year"] <= date.today().year for paper in papers)
+    assert [paper["title"].split()[0] for paper in papers] == ["Unlock", "Landmark-guided"]
 
 
 @pytest.fixture(scope="session")
