@@ -19,6 +19,7 @@ from skimage import data
 from kptalk.files import partial_path
 from kptalk.media.clip import probe
 from kptalk.types import Motion
+from kptalk.version import __version__
 
 RATE = 16_000
 
@@ -233,9 +234,13 @@ def test_without_arguments_the_help_is_shown(kptalk):
 
 
 def test_version(kptalk):
-    from kptalk import __version__
 
     assert kptalk("--version") == (0, f"{__version__}\n", "")
+
+
+def test_as_a_module():
+    run = subprocess.run([sys.executable, "-m", "kptalk", "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == __version__
 
 
 def two_faces(path):

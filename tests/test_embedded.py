@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from fakes import same
 from media_shared import portrait_of
 
@@ -21,6 +22,17 @@ PORTRAITS = ["sadtalker_people_0", "hdtf_BenCardin1", "hallo_7"]
 @pytest.fixture(scope="module")
 def pipeline():
     return Pipeline.from_pretrained("embedded", "cpu")
+
+
+def test_loading_changes_nothing_of_the_process():
+    """A server or notebook keeps its own number of threads."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        Pipeline.from_pretrained("embedded", "cpu")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def source_of(pipeline, shared_data, name):

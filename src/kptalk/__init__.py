@@ -20,7 +20,7 @@ from kptalk.version import __version__
 if _typing.TYPE_CHECKING:
     from kptalk.job import Animation
     from kptalk.media.audio import Speech
-    from kptalk.options import Control, Options, ReenactOptions
+    from kptalk.options import Control, Options, ReenactOptions, RetargetOptions
     from kptalk.pipeline import Pipeline, animate
     from kptalk.types import Motion, Portrait
 
@@ -32,6 +32,7 @@ __all__ = [
     "Pipeline",
     "Portrait",
     "ReenactOptions",
+    "RetargetOptions",
     "Speech",
     "__version__",
     "animate",
@@ -47,6 +48,7 @@ _HOMES = {
     "Pipeline": "kptalk.pipeline",
     "Portrait": "kptalk.types",
     "ReenactOptions": "kptalk.options",
+    "RetargetOptions": "kptalk.options",
     "Speech": "kptalk.media.audio",
     "animate": "kptalk.pipeline",
 }
