@@ -1,7 +1,9 @@
-# make demo    out/demo.mp4: a photo speaks
-# make test    lint, types and tests
+# make demo       out/demo.mp4: a photo speaks
+# make test       lint, types and all tests, in two processes
+# make fast       lint, types and the tests that take no time
+# make browser    install the browser that the study's page is tested in; as root, on Debian
 #
-# Both make .venv first, where it is missing. Another build of torch, for example for a GPU:
+# The first three make .venv first, where it is missing. Another build of torch, for example for a GPU:
 #   make demo TORCH=torch==2.13.0+cu130 PIP_EXTRA_INDEX_URL=https://...    or    TORCH=path/to/torch.whl
 
 PYTHON ?= python3
@@ -11,24 +13,30 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test browser
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope
+
+.PHONY: demo test fast lint browser
 
 demo: $(READY)
 	mkdir -p out
 	$(BIN)/python examples/astronaut.py out/astronaut.png
 	$(BIN)/kptalk animate out/astronaut.png examples/speech.mp3 -o out/demo.mp4 --overwrite
 
-test: $(READY) browser
+lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q
 
-# The study's page is tested in a browser; where none can be installed those tests are skipped and say so.
+test: lint
+	@command -v chromedriver >/dev/null || echo "no chromedriver: the study's page is not tested in a browser; see 'make browser'"
+	$(PYTEST)
+
+fast: lint
+	$(PYTEST) -m "not slow"
+
 browser:
-	@command -v chromedriver >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
-		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-		chromium chromium-driver; } >/dev/null 2>&1 || echo "no browser could be installed: its tests are skipped"
+	command -v chromedriver || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium chromium-driver; }
 
 # Where another torch is asked for, a finished .venv is brought up to it.
 ifneq ($(origin TORCH),file)

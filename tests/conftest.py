@@ -1,5 +1,6 @@
-"""Where tests find the real media and the numeric fixtures, and a thread count that suits two shared cores."""
+"""Numeric fixtures of the reference, one converted official set for all, groups of tests, and one thread a worker."""
 
+import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,34 +8,63 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from hypothesis import settings
+from media_shared import PARITY, SHARED, shared_folder
 from official_set import publish, unpin
+from xdist.scheduler import LoadScopeScheduling
 
 from kptalk import cli
 from kptalk.weights import official
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-
 pytest_plugins = ["parity_fixtures", "space_fixtures"]
 torch.set_num_threads(1)
+settings.register_profile("kptalk", deadline=None)  # two workers share the cores with whatever else runs
+settings.load_profile("kptalk")
+# What takes seconds to prepare: all official weights, large networks, a wheel, a stranger's videos, a browser.
+SLOW_FIXTURES = {"converted", "warping", "decoder", "spectral", "wheel", "stranger", "browser", "minute"}
 
 
-def _folder(name: str) -> Path:
-    folder = SHARED / name
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not here: real media and fixtures are kept outside the repository")
-    return folder
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder in which all workers keep the weights that are made by rule."""
+    if "KPTALK_TEST_WEIGHTS" not in os.environ:
+        folder = TemporaryDirectory(prefix="kptalk-rule-")
+        os.environ["KPTALK_TEST_WEIGHTS"] = folder.name
+        config.add_cleanup(folder.cleanup)
+        config.add_cleanup(lambda: os.environ.pop("KPTALK_TEST_WEIGHTS"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+class ByFile(LoadScopeScheduling):
+    """Tests of a file run in one worker, so that what a file prepares is prepared once; so do all "official" ones.
+
+    They share the 1.7 GB of converted weights. xdist's own groups (3.8.0) do nothing with pytest 9.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = nodeid.partition("[")[0]
+        return "official" if "official" in name else name.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real clips, portraits and speech, or a skip."""
-    return _folder("data")
+    """Real clips, portraits and speech that are not in the repository, or a skip."""
+    return shared_folder("data")
 
 
 @pytest.fixture(scope="session")
 def parity() -> Path:
-    """Manifests and numeric fixtures of the reference systems, or a skip."""
-    return _folder("parity")
+    """Manifests and numeric fixtures: those of the reference systems, otherwise the repository's; see its README."""
+    return SHARED / "parity" if (SHARED / "parity").is_dir() else PARITY
 
 
 class Converted(NamedTuple):

@@ -57,23 +57,6 @@ def small(path):
     Image.fromarray(data.astronaut()).resize((230, 230)).save(path)
 
 
-def truncated_photo(path):
-    Image.fromarray(data.astronaut()).save(path, "JPEG")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def bomb(path):
-    Image.new("1", (20_000, 20_000)).save(path, "PNG")
-
-
-def cat(path):
-    Image.fromarray(data.chelsea()).save(path)
-
-
-def horse(path):
-    Image.fromarray((data.horse() * 255).astype(np.uint8)).save(path)
-
-
 def noise(path):
     path.write_bytes(np.random.default_rng(0).bytes(5000))
 
@@ -81,15 +64,9 @@ def noise(path):
 BAD_PHOTOS = {
     "no face": ("photo.png", grey, ["no human face", "use a photo"]),
     "face under 64 pixels": ("photo.png", small, ["pixels", "64", "larger photo"]),
-    "cat": ("photo.png", cat, ["no human face"]),
-    "drawn horse": ("photo.png", horse, ["no human face"]),
     "corrupt": ("photo.jpg", noise, ["photo.jpg", "not an image"]),
-    "truncated": ("photo.jpg", truncated_photo, ["photo.jpg", "damaged"]),
     "empty": ("photo.jpg", Path.touch, ["photo.jpg", "empty"]),
     "absent": ("photo.jpg", lambda path: None, ["photo.jpg", "No such file"]),
-    "a folder": ("photo.jpg", Path.mkdir, ["photo.jpg", "folder"]),
-    "a text": ("photo.jpg", lambda path: path.write_text("Dear diary\n" * 50), ["photo.jpg", "not an image"]),
-    "decompression bomb": ("photo.png", bomb, ["photo.png", "million pixels"]),
 }
 
 
@@ -106,18 +83,9 @@ def silent_video(path):
     write_clip(path, np.zeros((5, 64, 64, 3), np.uint8), 25)
 
 
-def header_only(path):
-    write_sound(path, hum(0.4), RATE)
-    path.write_bytes(path.read_bytes()[:30])
-
-
 BAD_SOUNDS = {
     "corrupt": ("speech.wav", noise, ["speech.wav", "not a recording"]),
-    "cut in its header": ("speech.wav", header_only, ["speech.wav"]),
-    "empty": ("speech.mp3", Path.touch, ["speech.mp3", "empty"]),
     "absent": ("speech.mp3", lambda path: None, ["speech.mp3", "No such file"]),
-    "a folder": ("speech.mp3", Path.mkdir, ["speech.mp3", "folder"]),
-    "a text": ("speech.wav", lambda path: path.write_text("Dear diary\n" * 50), ["speech.wav"]),
     "a photo": ("speech.wav", lambda path: Image.new("RGB", (64, 64)).save(path, "PNG"), ["speech.wav", "no sound"]),
     "video without sound": ("clip.mp4", silent_video, ["clip.mp4", "no sound"]),
     "less than a frame": ("speech.wav", lambda path: write_sound(path, hum(0.02), RATE), ["less than one frame"]),
@@ -155,26 +123,17 @@ def test_an_output_that_cannot_be(animate, tmp_path, kind):
 
 BAD_FLAGS = [
     ("--fps", "fast"),
-    ("--fps", "0"),
     ("--fps", "1000"),
     ("--fps", "25/0"),
     ("--size", "10"),
     ("--size", "big"),
-    ("--steps", "0"),
-    ("--seed", "-1"),
     ("--seed", "1.5"),
     ("--framing", "half"),
     ("--pose-scale", "nan"),
-    ("--mouth-scale", "-1"),
-    ("--expression-scale", "99"),
     ("--yaw", "90"),
-    ("--pitch", "inf"),
-    ("--roll", "-90"),
     ("--blinks", "often"),
-    ("--blinks", "-3"),
     ("--device", "tpu"),
     ("--face", "2"),
-    ("--face", "0"),
 ]
 
 
@@ -252,6 +211,7 @@ def two_faces(path):
     both.save(path)
 
 
+@pytest.mark.slow
 def test_of_several_faces_the_largest_speaks_with_a_warning(animate, tmp_path):
     two_faces(tmp_path / "both.png")
     status, out, err = animate(portrait=tmp_path / "both.png")
@@ -275,10 +235,6 @@ def broken_numbers(path):
     float_wave(path, samples)
 
 
-def clipped(path):
-    float_wave(path, np.sign(hum(0.4)) * 40)
-
-
 def cut_short(path):
     write_sound(path, hum(0.8), RATE)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -290,7 +246,6 @@ def talking_video(path):
 
 ODD_SOUNDS = {
     "NaN samples": ("speech.wav", broken_numbers),
-    "clipped samples": ("speech.wav", clipped),
     "cut short": ("speech.wav", cut_short),
     "a video's sound": ("clip.mp4", talking_video),
     "silence": ("speech.wav", lambda path: write_sound(path, 0 * hum(0.4), RATE)),
@@ -298,6 +253,7 @@ ODD_SOUNDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ODD_SOUNDS)
 def test_an_odd_recording_works(animate, tmp_path, kind):
     name, make = ODD_SOUNDS[kind]
@@ -311,6 +267,7 @@ def test_an_odd_recording_works(animate, tmp_path, kind):
     assert clip.size == (512, 512)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["My Face é", "脸 😀 [bold]", "-o", "50% 'quoted' $HOME; :smile:"])
 def test_any_name_works(animate, inputs, tmp_path, name, monkeypatch):
     folder = tmp_path / name
@@ -326,6 +283,7 @@ def test_any_name_works(animate, inputs, tmp_path, name, monkeypatch):
     assert refused(animate("--overwrite", portrait=portrait, speech=speech, output=output), str(portrait))
 
 
+@pytest.mark.slow
 def test_all_flags_together(animate, tmp_path):
     flags = "--steps 3 --seed 5 --fps 29.97 --size 128 --framing crop --face 1 --pose still --pose-scale 0.5 --yaw 5"
     flags += (
@@ -341,6 +299,7 @@ def test_all_flags_together(animate, tmp_path):
     assert animate("--pose", motion, "--overwrite", "--quiet") == (0, "", "")
 
 
+@pytest.mark.slow
 def test_no_face_by_the_real_program(inputs, tmp_path):
     """In a process of its own, whose native libraries also write when they start and end."""
     grey(tmp_path / "grey.png")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from commands import refused
 from fakes import facemesh_space, fake_pipeline
+from media_shared import CLIPS
 from recordings import tone, write_clip
 
 from kptalk.motion.windows import WindowGrid
@@ -32,6 +33,7 @@ def folders(tmp_path):
     return tmp_path / "truth", tmp_path / "one", tmp_path / "two"
 
 
+@pytest.mark.slow
 def test_two_methods_beside_real_video(kptalk, folders, tmp_path):
     truth, one, two = folders
     out = tmp_path / "report"
@@ -50,6 +52,7 @@ def test_two_methods_beside_real_video(kptalk, folders, tmp_path):
     assert written["command"].startswith("kptalk evaluate --real")
 
 
+@pytest.mark.slow
 def test_the_same_clips_again_or_an_error(kptalk, folders, tmp_path):
     truth, one, _ = folders
     first, second = tmp_path / "first", tmp_path / "second"
@@ -65,6 +68,7 @@ def test_the_same_clips_again_or_an_error(kptalk, folders, tmp_path):
     assert refused(kptalk(*command, "-o", tmp_path / "no", "--clip-list", first / "clips.csv"), "a.mp4", "sha256")
 
 
+@pytest.mark.slow
 def test_a_report_is_not_overwritten_unasked(kptalk, folders, tmp_path):
     truth, one, _ = folders
     out = tmp_path / "report"
@@ -113,16 +117,17 @@ def test_seams_are_looked_for_where_the_generator_joins_its_windows(kptalk, fold
     assert f"join at frame {joins.first} and every {joins.stride} frames" in seams["about"]
 
 
-def test_generate_and_evaluate_in_one_go(kptalk, shared_data, tmp_path):
+@pytest.mark.slow
+def test_generate_and_evaluate_in_one_go(kptalk, tmp_path):
     clips = tmp_path / "clips"
     clips.mkdir()
-    (clips / "aoc_1.mp4").write_bytes((shared_data / "clips/val/aoc_1.mp4").read_bytes())
+    (clips / "grid_flbbc_1.mp4").write_bytes((CLIPS / "grid_flbbc_1.mp4").read_bytes())
     out = tmp_path / "report"
     command = ("evaluate", "--clips", clips, "-o", out, "--seconds", "2", "--seed", "3")
     status, said, err = kptalk(*command)
     assert (status, err) == (0, "")
     assert "embedded" in said
-    assert (out / "generated" / "aoc_1.mp4").is_file()
+    assert (out / "generated" / "grid_flbbc_1.mp4").is_file()
     rows = {row["method"]: row for row in csv.DictReader((out / "report.csv").open())}
     assert float(rows["embedded"]["fps"]) > 1
     assert rows["real"]["fps"] == ""
@@ -132,6 +137,7 @@ def test_generate_and_evaluate_in_one_go(kptalk, shared_data, tmp_path):
     assert written["seed"] == 3
 
 
+@pytest.mark.slow
 def test_what_was_generated_is_an_input_like_any_other(kptalk, folders, tmp_path):
     truth, one, _ = folders
     out = tmp_path / "report"

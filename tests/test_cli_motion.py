@@ -1,21 +1,17 @@
 """``kptalk reenact`` and ``kptalk motion``: what works, and one line for what does not."""
 
-import signal
-import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import refused
 from fakes import random_motion
 from PIL import Image
 from recordings import tone, write_clip, write_sound
 from skimage import data
 
-from kptalk import cli
-from kptalk.files import partial_path
 from kptalk.media.clip import probe, read_frames
 from kptalk.types import Motion
 
@@ -37,20 +33,6 @@ def inputs(tmp_path_factory):
 
 
 @pytest.fixture
-def kptalk(monkeypatch, capfd):
-    """Runs the program here; gives exit code, stdout and stderr."""
-
-    def run(*argv):
-        monkeypatch.setattr(sys, "argv", ["kptalk", *map(str, argv)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        return (done.value.code or 0, *capfd.readouterr())
-
-    return run
-
-
-@pytest.fixture
 def commands(kptalk, inputs, tmp_path):
     """The four commands with good arguments, as far as others are not given."""
 
@@ -69,18 +51,7 @@ def commands(kptalk, inputs, tmp_path):
     return {"reenact": reenact, "extract": extract, "show": show, "render": render}
 
 
-def refused(result, *words, code=2):
-    """Whether the program said one line that holds the words, and nothing else."""
-    status, out, err = result
-    assert status == code, err
-    assert out == ""
-    assert len(err.splitlines()) == 1, err
-    assert err.startswith("kptalk: error: ")
-    for word in words:
-        assert word in err
-    return True
-
-
+@pytest.mark.slow
 def test_reenact(commands, tmp_path):
     saved = tmp_path / "motion.safetensors"
     status, out, err = commands["reenact"]("--save-motion", saved)
@@ -94,6 +65,7 @@ def test_reenact(commands, tmp_path):
     assert motion.translation[-1, 0] - motion.translation[0, 0] > 0.1  # the driver moves to the right
 
 
+@pytest.mark.slow
 def test_all_flags_of_reenact_together(commands, tmp_path):
     flags = "--mode absolute --region expression --fps 29.97 --size 128 --framing crop --face 1 --device cpu"
     assert commands["reenact"](*flags.split(), "--overwrite", "--quiet") == (0, "", "")
@@ -101,6 +73,7 @@ def test_all_flags_of_reenact_together(commands, tmp_path):
     assert (str(clip.fps), clip.size) == ("30000/1001", (128, 128))
 
 
+@pytest.mark.slow
 def test_a_motion_goes_from_a_video_to_a_file_to_a_plot_and_to_a_portrait(commands, tmp_path, inputs):
     file = tmp_path / "out.safetensors"
     assert commands["extract"]() == (0, f"{file}  (12 frames at 30 fps)\n", "")
@@ -151,8 +124,7 @@ BAD_VIDEOS = {
 }
 
 
-@pytest.mark.parametrize("command", ["reenact", "extract"])
-@pytest.mark.parametrize("kind", BAD_VIDEOS)
+@pytest.mark.parametrize(("command", "kind"), [("reenact", "no face"), *(("extract", kind) for kind in BAD_VIDEOS)])
 def test_a_video_that_cannot_drive(commands, tmp_path, command, kind):
     make, words = BAD_VIDEOS[kind]
     make(tmp_path / "driver.mp4")
@@ -161,8 +133,7 @@ def test_a_video_that_cannot_drive(commands, tmp_path, command, kind):
     assert set(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("command", ["show", "render"])
-@pytest.mark.parametrize("content", [None, b"", b"no motion"])
+@pytest.mark.parametrize(("command", "content"), [("show", None), ("show", b""), ("render", b"no motion")])
 def test_a_file_that_holds_no_motion(commands, tmp_path, command, content):
     file = tmp_path / "motion.safetensors"
     if content is not None:
@@ -224,26 +195,6 @@ def test_frames_without_a_face_are_a_warning(commands, inputs, tmp_path):
     assert (status, out) == (0, f"{tmp_path / 'out.safetensors'}  (12 frames at 25 fps)\n")
     assert len(err.splitlines()) == 1
     assert err.startswith("kptalk: warning: face found in only 8 of 12 frames")
-
-
-def test_ctrl_c_names_a_playable_file(inputs, tmp_path):
-    random_motion(1500, 2).save(tmp_path / "long.safetensors")
-    output = tmp_path / "out.mp4"
-    program = Path(sys.executable).with_name("kptalk")
-    argv = [program, "motion", "render", inputs / "face.png", tmp_path / "long.safetensors", "-o", output]
-    running = subprocess.Popen([*argv, "--size", "256"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    partial = partial_path(output)
-    deadline = time.monotonic() + 60
-    while not (partial.exists() and partial.stat().st_size > 100_000):
-        assert running.poll() is None, running.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
-    assert (running.returncode, out) == (130, "")
-    assert err == f"kptalk: stopped: what was done so far is in {partial}\n"
-    assert not output.exists()
-    assert probe(partial).duration >= 1
 
 
 @pytest.mark.parametrize("command", ["reenact", "extract", "render"])

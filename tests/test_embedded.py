@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from fakes import same
-from media_shared import portrait_of
+from media_shared import TESTS, portrait_of
 
 from kptalk.audio.windows import SpeechWindows
 from kptalk.face.measures import lid_opening, lip_opening
@@ -16,11 +16,13 @@ from kptalk.pipeline import Pipeline
 from kptalk.types import Motion
 
 STRIDE = WINDOW - LOOKAHEAD - OVERLAP
-PORTRAITS = ["sadtalker_people_0", "hdtf_BenCardin1", "hallo_7"]
+PORTRAITS = ["grid_s2_1@0", "grid_flbbc_1@0", "grid_mlbax_1@59"]  # the second with open lips
+SPEECH = TESTS.parent / "examples" / "speech.mp3"
 
 
 @pytest.fixture(scope="module")
 def pipeline():
+    """Fails where the weights of the package are damaged."""
     return Pipeline.from_pretrained("embedded", "cpu")
 
 
@@ -35,18 +37,14 @@ def test_loading_changes_nothing_of_the_process():
         torch.set_num_threads(before)
 
 
-def source_of(pipeline, shared_data, name):
-    return pipeline.method.space.extract(portrait_of(shared_data / "portraits" / f"{name}.jpg"))
-
-
 @pytest.fixture(scope="module", params=PORTRAITS)
-def source(request, pipeline, shared_data):
-    return source_of(pipeline, shared_data, request.param)
+def source(request, pipeline):
+    return pipeline.method.space.extract(portrait_of(request.param))
 
 
 @pytest.fixture(scope="module")
-def one(pipeline, shared_data):
-    return source_of(pipeline, shared_data, PORTRAITS[0])
+def one(pipeline):
+    return pipeline.method.space.extract(portrait_of(PORTRAITS[0]))
 
 
 def motion_of(pipeline, source, speech, seed=0):
@@ -62,6 +60,7 @@ def openings(pipeline, source, motion):
     return lip_opening(meshes) / np.ptp(meshes[0, :, 1]), lids / lids[0]
 
 
+@pytest.mark.slow
 def test_ten_seconds_of_silence(pipeline, source):
     motion = motion_of(pipeline, source, Speech.from_samples(np.zeros(160_000, np.float32), 16_000))
     lips, lids = openings(pipeline, source, motion)
@@ -73,32 +72,31 @@ def test_ten_seconds_of_silence(pipeline, source):
     assert np.abs(np.diff(motion.rotation, axis=0)).max() < 3
 
 
-def test_speech_moves_the_lips_with_its_sound(pipeline, source, shared_data):
-    path = shared_data / "speech" / "en_jfk.wav"
-    motion = motion_of(pipeline, source, Speech.open(path))
-    lips, _ = openings(pipeline, source, motion)
+@pytest.mark.slow
+def test_speech_moves_the_lips_with_its_sound(pipeline, source):
+    """Where nothing is said, the lips rest; here for 1.6 s in the middle."""
+    sound = np.concatenate(list(Speech.open(SPEECH).chunks()))
+    paused = np.concatenate([sound[:48_000], np.zeros(25_600, np.float32), sound[48_000:96_000]])
+    lips, _ = openings(pipeline, source, motion_of(pipeline, source, Speech.from_samples(paused, 16_000)))
     assert lips.std() > 0.012
     assert 0.04 < lips.max() < 0.3
-    # Where nothing is said, the lips rest.
-    sound = np.concatenate(list(Speech.open(path).chunks()))
-    loud = np.sqrt((np.resize(sound, (len(lips), 640)) ** 2).mean(1))
-    quiet = np.convolve(loud > 0.1 * np.quantile(loud, 0.95), np.ones(11), "same") == 0
-    if quiet.any():
-        assert lips[quiet].mean() < 0.5 * lips.mean()
+    assert lips[75 + 5 : 75 + 40 - 5].mean() < 0.5 * lips.mean()
 
 
-def test_windows_join_without_a_jerk(pipeline, one, shared_data):
-    motion = motion_of(pipeline, one, Speech.open(shared_data / "speech" / "hallo_2.wav"))
+@pytest.mark.slow
+def test_windows_join_without_a_jerk(pipeline, one):
+    motion = motion_of(pipeline, one, Speech.open(SPEECH))
     points = pipeline.method.space.vertices(one, motion)[:, ::7] / one.unit
     jerk = np.linalg.norm(np.diff(points, 3, axis=0), axis=-1).mean(1)
     first = np.arange(WINDOW - LOOKAHEAD, len(motion) - STRIDE, STRIDE)
     at_joins = np.unique(np.concatenate([first - 3, first - 2, first - 1]))
     inside = np.delete(jerk, at_joins)
+    assert len(first) >= 3
     assert np.quantile(jerk[at_joins], 0.95) <= 1.1 * np.quantile(inside, 0.95)
 
 
-def test_seeds(pipeline, one, shared_data):
-    speech = Speech.open(shared_data / "speech" / "derived_short_0.3s.wav")
+def test_seeds(pipeline, one):
+    speech = Speech.from_samples(np.concatenate(list(Speech.open(SPEECH).chunks()))[:4800], 16_000)
     first, again, other = (motion_of(pipeline, one, speech, seed) for seed in (5, 5, 6))
     assert same(first, again)
     assert not same(first, other)

@@ -67,8 +67,9 @@ def streams(path):
     return len(pictures), len(pictures) / rate, sound, tags
 
 
-@pytest.mark.parametrize("fps", RATES)
-@pytest.mark.parametrize("samples", [700, 16_000, 16_001, 40_000, 41_117, 71_680])
+@pytest.mark.parametrize(
+    ("samples", "fps"), [(700, Fraction(24)), (16_001, Fraction(25)), (41_117, NTSC), (71_680, Fraction(60))]
+)
 def test_frame_counts(pipeline, portrait, samples, fps):
     animation = pipeline.animate(portrait, speech(samples), options=Options(fps=fps))
     assert count(animation) == math.ceil(samples * fps / 16_000)
@@ -107,7 +108,7 @@ def test_picture_and_sound_are_of_one_length(pipeline, portrait, tmp_path, fps):
     assert 0 <= pictures - Fraction(46_123, 44_100) < 1 / fps
 
 
-@pytest.mark.parametrize(("samples", "fps"), [(639, 25), (1, 25), (266, 60), (15_999, 1)])
+@pytest.mark.parametrize(("samples", "fps"), [(639, 25), (15_999, 1)])
 def test_speech_shorter_than_a_frame(pipeline, portrait, tmp_path, samples, fps):
     animation = pipeline.animate(portrait, speech(samples), options=Options(fps=Fraction(fps)))
     with pytest.raises(AudioError, match="less than one frame"):
@@ -186,6 +187,7 @@ def test_size_and_output(pipeline, portrait, options, size):
     assert next(animation.frames()).shape[1:] == (size, size, 3)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(space, portrait):
     """Ten minutes of sound that is never held, drawn in pieces that are thrown away."""
 

@@ -203,6 +203,7 @@ def test_evaluation_commands(here, monkeypatch, capsys):
     assert "2 participants, 3 clips" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_install_commands(tmp_path, monkeypatch, capfd):
     (install,), (doctor,) = commands("pip"), commands("kptalk doctor")
     argv = [sys.executable, "-m", *shlex.split(install), "--no-deps", "--no-index", "--no-build-isolation"]
@@ -247,6 +248,7 @@ def make(folder, *words):
     return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("make"), reason="no make here")
 def test_make_demo(tmp_path):
     done = make(tmp_path, "demo")

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 from fakes import close, facemesh_space, fake_generator, fake_pipeline, plain_portrait, random_motion
-from media_shared import clip_landmarks
+from media_shared import CLIPS, clip_landmarks
 from recordings import tone, write_clip, write_sound
 
 from kptalk.errors import AudioError, FaceNotFound, ImageError, InputError, MotionError, OptionError
@@ -207,9 +207,10 @@ def test_options_that_make_no_sense(bad):
         ReenactOptions(**bad)
 
 
-def test_the_first_frame_of_a_clip_follows_the_clip(space, shared_data):
+@pytest.mark.slow
+def test_the_first_frame_of_a_clip_follows_the_clip(space):
     """Judged by FaceMesh: three seconds of a real clip, drawn by the real renderer."""
-    path = shared_data / "clips" / "val" / "grid_flbbc_1.mp4"
+    path = CLIPS / "grid_flbbc_1.mp4"
     pictures, real = np.stack(list(read_frames(path))), clip_landmarks(path, 3)
     pipeline = Pipeline(facemesh.method(fake_generator(space)), "embedded", "facemesh")
     frames = np.concatenate(list(pipeline.reenact(pictures[0], path).frames()))

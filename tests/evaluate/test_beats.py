@@ -7,7 +7,7 @@ from measuring import measure
 from kptalk.evaluate.metric import AudioPair, FrameSample
 from kptalk.evaluate.metrics.beats import LANDMARKS, SIGMA, BeatsMetric, alignment, audio_beats, motion_beats
 
-CLIP = "aoc_1"
+CLIP = "grid_mlbax_1"
 PERIOD = 0.64  # s: 16 frames
 FRAMES = 200
 
@@ -58,18 +58,21 @@ def test_68_different_landmarks_of_both_halves_alike():
     assert len(set(LANDMARKS.tolist())) == len(LANDMARKS) == 68
 
 
+@pytest.mark.slow
 def test_planted_beats_are_found(clicks):
     beats = audio_beats(clicks(0))
     assert len(beats) >= 9
     assert np.abs(beats / PERIOD - np.round(beats / PERIOD)).max() * PERIOD < 0.06
 
 
+@pytest.mark.slow
 def test_no_sound_has_no_beat():
     assert len(audio_beats(np.zeros(0, np.float32))) == 0
     assert len(audio_beats(np.zeros(1000, np.float32))) == 0
     assert len(audio_beats(np.zeros(50_000, np.float32))) == 0
 
 
+@pytest.mark.slow
 def test_a_shifted_sound_lowers_both_in_order(nodding, clicks):
     results = [
         measure(BeatsMetric(), nodding, nodding, AudioPair(clicks(delay), clicks(0))) for delay in (0, 0.1, 0.2, 0.3)
@@ -80,6 +83,7 @@ def test_a_shifted_sound_lowers_both_in_order(nodding, clicks):
         assert np.all(np.diff(numbers) < -0.03)
 
 
+@pytest.mark.slow
 def test_faceless_frames_do_not_move_later_beats(nodding, clicks):
     audio = AudioPair(clicks(0), clicks(0))
     whole = measure(BeatsMetric(), nodding, nodding, audio)["beat_align"]
@@ -89,6 +93,7 @@ def test_faceless_frames_do_not_move_later_beats(nodding, clicks):
     assert measure(BeatsMetric(), cut, nodding, audio)["beat_align"] < whole - 0.3
 
 
+@pytest.mark.slow
 def test_no_motion_and_no_face_are_no_number(nodding, clicks):
     audio = AudioPair(clicks(0), clicks(0))
     blind = [FrameSample(s.image, None) for s in nodding]
@@ -96,6 +101,7 @@ def test_no_motion_and_no_face_are_no_number(nodding, clicks):
         assert np.isnan(list(measure(BeatsMetric(), video, nodding, audio).values())).all()
 
 
+@pytest.mark.slow
 def test_a_real_clip_has_numbers(seen):
     samples, sound = seen(CLIP)
     result = measure(BeatsMetric(), samples, samples, AudioPair(sound, sound))

@@ -62,7 +62,7 @@ def test_a_blank_picture_has_no_sharp_edge_and_a_tiny_one_no_score():
 
 
 def test_blur_lowers_the_score_in_order(seen):
-    samples, _ = seen("mead_W040_1")
+    samples, _ = seen("grid_mlbax_1")
 
     def blurred(sigma):
         clip = samples[: 2 * EVERY + 1]
@@ -73,6 +73,6 @@ def test_blur_lowers_the_score_in_order(seen):
 
 
 def test_only_every_fifth_frame_counts(seen):
-    samples, _ = seen("mead_W040_1")
+    samples, _ = seen("grid_mlbax_1")
     blank = [replace(s, image=np.zeros_like(s.image)) if k % EVERY else s for k, s in enumerate(samples[:12])]
     assert measure(CpbdMetric(), blank, samples) == measure(CpbdMetric(), samples[:12], samples)

@@ -9,6 +9,7 @@ from degrade import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from measuring import measure, with_network
+from media_shared import CLIPS
 from parity_weights import weights
 
 from kptalk.errors import WeightsError
@@ -109,8 +110,8 @@ def test_too_few_faces_give_nan(faces):
         assert np.isnan(list(measure(metric, samples).values())).all()
 
 
-def test_a_frozen_clip_is_less_diverse_than_the_real_one(shared_data):
-    samples = list(sample_frames(shared_data / "clips" / "val" / "aoc_3.mp4", 2))
+def test_a_frozen_clip_is_less_diverse_than_the_real_one():
+    samples = list(sample_frames(CLIPS / "grid_mlbax_1.mp4", 2))
     moving = measure(PoseMetric(), samples)
     frozen = measure(PoseMetric(), samples[:1] * len(samples))
     assert moving["pose_std"] > 0.5
@@ -170,14 +171,15 @@ def test_dlib_box_is_a_square_on_the_face():
     assert mesh[14, 1] < y1 < mesh[152, 1]
 
 
-def test_judge_on_a_real_clip(parity, shared_data, tmp_path):
+@pytest.mark.slow
+def test_judge_on_a_real_clip(parity, tmp_path):
     network = Hopenet()
     network.load_state_dict(weights(parity, "hopenet"))
     path = tmp_path / "hopenet.safetensors"
     save_model(path, network, HopenetConfig())
     metric = HopenetMetric(path)
     assert len(metric.weights["hopenet"]) == 64
-    samples = list(sample_frames(shared_data / "clips" / "val" / "aoc_3.mp4", 0.4))
+    samples = list(sample_frames(CLIPS / "grid_mlbax_1.mp4", 0.4))
     values = measure(metric, samples)
     assert list(values) == [column.key for column in metric.columns]
     assert all(value > 0 for value in values.values())

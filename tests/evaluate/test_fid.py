@@ -70,6 +70,7 @@ def summed(features):
     return gaussian
 
 
+@pytest.mark.slow
 def test_features_and_distance_are_those_of_torchmetrics(network):
     small, large = (network(batch) for batch in pictures())
     assert small[0, ::256].numpy() == pytest.approx(SMALL, rel=1e-4, abs=1e-5)
@@ -131,8 +132,9 @@ def test_moments_do_not_depend_on_the_batches_and_memory_does_not_grow(sizes):
     assert (factor.T @ factor).numpy() == pytest.approx(np.cov(rows.T))
 
 
+@pytest.mark.slow
 def test_blur_and_noise_raise_it_in_order(seen, network):
-    samples, _ = seen("aoc_1")
+    samples, _ = seen("grid_flbbc_1")
     frames = np.stack([sample.image for sample in samples[::40]])
     rng = np.random.default_rng(0)
 
@@ -150,8 +152,9 @@ def test_blur_and_noise_raise_it_in_order(seen, network):
         assert np.all(np.diff([1e-3, *(frechet_distance(other, real) for other in others)]) > 0)
 
 
+@pytest.mark.slow
 def test_another_face_raises_it_in_order(seen, network):
-    (samples, _), (others, _) = seen("aoc_1"), seen("mead_W040_1")
+    (samples, _), (others, _) = seen("grid_flbbc_1"), seen("grid_mlbax_1")
 
     def features(own):
         images = np.stack([s.image for s in samples[: 30 * own : 30] + others[30 * own : 90 : 30]])
@@ -161,9 +164,10 @@ def test_another_face_raises_it_in_order(seen, network):
     assert np.all(np.diff([frechet_distance(features(own), real) for own in (3, 2, 1, 0)]) > 0)
 
 
+@pytest.mark.slow
 def test_all_clips_together_give_one_number_and_are_then_forgotten(seen, weights, network, monkeypatch):
     monkeypatch.setattr(fid, "MIN_FRAMES", 4)
-    samples, _ = seen("aoc_1")
+    samples, _ = seen("grid_flbbc_1")
     dark = [replace(sample, image=sample.image // 2) for sample in samples]
     metric = FidMetric(weights)
     for first in (0, 2 * EVERY):
@@ -182,7 +186,7 @@ def test_all_clips_together_give_one_number_and_are_then_forgotten(seen, weights
 
 def test_too_few_frames_are_no_number(seen, weights):
     assert MIN_FRAMES >= 50
-    samples, _ = seen("aoc_1")
+    samples, _ = seen("grid_flbbc_1")
     metric = FidMetric(weights)
     measure(metric, samples[:7], samples[:7])
     assert np.isnan(metric.compute_overall()["fid"])

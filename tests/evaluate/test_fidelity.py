@@ -10,7 +10,7 @@ from measuring import measure
 
 from kptalk.evaluate.metrics.fidelity import CAP, FidelityMetric, psnr, resized, ssim
 
-CLIP = "aoc_1"
+CLIP = "grid_flbbc_1"
 
 
 @pytest.mark.parametrize(("error", "decibels"), [(1, 48.1308), (16, 24.0484), (255, 0)])
@@ -53,7 +53,7 @@ def test_blur_and_noise_lower_both_in_order(seen, how, degrees):
 
 def test_another_moment_and_another_person_are_further_off(seen):
     samples, _ = seen(CLIP)
-    others, _ = seen("mead_W040_1")
+    others, _ = seen("grid_mlbax_1")
     clips = [samples, shifted(samples, 1), shifted(samples, 6), others]
     results = [measure(FidelityMetric(), clip[:60], samples) for clip in clips]
     for key in ("psnr", "ssim"):

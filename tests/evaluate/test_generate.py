@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from fakes import facemesh_space, fake_pipeline
+from media_shared import CLIPS
 from recordings import tone, write_clip
 
 from kptalk.evaluate.generate import generate_videos
@@ -13,14 +14,15 @@ from kptalk.media.clip import probe, read_frames
 
 
 @pytest.fixture
-def clips(shared_data, tmp_path):
+def clips(tmp_path):
     """A real clip, and one without a face."""
     blank = write_clip(
         tmp_path / "blank.mp4", np.full((25, 64, 64, 3), 90, np.uint8), Fraction(25), tone(16_000, 1), 16_000
     )
-    return [shared_data / "clips/val/aoc_1.mp4", blank]
+    return [CLIPS / "grid_flbbc_1.mp4", blank]
 
 
+@pytest.mark.slow
 def test_the_first_frame_speaks_and_what_cannot_is_named(clips, tmp_path):
     folder, told = tmp_path / "made", []
     folder.mkdir()
@@ -34,20 +36,23 @@ def test_the_first_frame_speaks_and_what_cannot_is_named(clips, tmp_path):
     )
     assert (method.name, method.folder, list(method.failures)) == ("fake", folder, ["blank.mp4"])
     assert "face" in method.failures["blank.mp4"]
-    made = probe(folder / "aoc_1.mp4")
+    made = probe(folder / "grid_flbbc_1.mp4")
     assert (made.fps, made.has_audio, made.duration) == (25, True, 2)
-    first = next(read_frames(folder / "aoc_1.mp4")).astype(int)
+    first = next(read_frames(folder / "grid_flbbc_1.mp4")).astype(int)
     photo = next(read_frames(clips[0])).astype(int)
     assert np.abs(first - photo).mean() < 4
-    timing = read_timings(folder)["aoc_1.mp4"]
+    timing = read_timings(folder)["grid_flbbc_1.mp4"]
     assert (timing.frames, timing.duration) == (50, 2)
     assert 0 < timing.first_frame < timing.seconds
     assert timing.peak_memory > 50
     assert {"decoding", "portrait", "motion", "drawing", "encoding"} == set(timing.stages)
     assert told == [("generating", 1, 2), ("generating", 2, 2)]
-    assert sorted(path.name for path in folder.iterdir()) == ["aoc_1.mp4", "timing.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["grid_flbbc_1.mp4", "timing.json"]
 
 
+@pytest.mark.slow
 def test_the_whole_clip_where_that_is_asked(clips, tmp_path):
     generate_videos(fake_pipeline(facemesh_space()), clips[:1], tmp_path, name="fake", seconds=None)
-    assert read_timings(tmp_path)["aoc_1.mp4"].duration == pytest.approx(float(probe(clips[0]).duration), abs=0.04)
+    assert read_timings(tmp_path)["grid_flbbc_1.mp4"].duration == pytest.approx(
+        float(probe(clips[0]).duration), abs=0.04
+    )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from measuring import measure, with_network
+from media_shared import CLIPS
 from parity_weights import weights
 from scipy.signal import medfilt
 
@@ -33,8 +34,8 @@ def network(parity):
 
 
 @pytest.fixture(scope="module")
-def val_clip(shared_data):
-    path = shared_data / "clips" / "val" / "aoc_3.mp4"
+def val_clip():
+    path = CLIPS / "grid_mlbax_1.mp4"
     frames = list(sample_frames(path, 1))
     assert len(frames) == 25
     return frames, read_audio(path, 25)
@@ -90,6 +91,7 @@ def test_scores_equal_the_reference(fixture, name, shift, prefix):
     assert score.offset == fixture[f"{prefix}_offset"]
 
 
+@pytest.mark.slow
 def test_whole_meter_equals_the_reference(fixture, network, monkeypatch):
     """The fixture's 30 ready-made crops and its sound, through the meter's own batches and windows."""
     base = fixture["lip_base_u8"]
@@ -236,6 +238,7 @@ def test_frames_are_let_go(monkeypatch):
     assert sum(cut() is not None for cut in crops) <= 12
 
 
+@pytest.mark.slow
 def test_streaming_equals_one_piece(network, val_clip):
     frames, sound = val_clip
     values = run(network, frames, sound)

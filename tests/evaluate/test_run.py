@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from media_shared import CLIPS
 from recordings import tone, write_clip
 
 from kptalk.errors import DatasetError
@@ -216,8 +217,8 @@ def test_the_frozen_list_is_kept_to(folders):
         select_listed(clips, [Clip("z.mp4", "0" * 64, 20)])
 
 
-def test_a_real_clip_is_seen_with_its_face_and_sound(shared_data):
-    path = shared_data / "clips/val/aoc_1.mp4"
+def test_a_real_clip_is_seen_with_its_face_and_sound():
+    path = CLIPS / "grid_mlbax_1.mp4"
     frames = list(sample_frames(path, 1))
     assert len(frames) == 25
     assert all(frame.mesh.shape == (478, 3) for frame in frames)
@@ -233,9 +234,9 @@ def test_sound_ends_where_it_ends(folders):
 
 
 @pytest.mark.parametrize("delay", [-8, 0, 8])
-def test_sound_that_begins_before_or_after_the_pictures_is_heard_in_its_place(shared_data, tmp_path, delay):
+def test_sound_that_begins_before_or_after_the_pictures_is_heard_in_its_place(tmp_path, delay):
     """The same pictures and sound as Matroska, the one or the other late by 8 frames."""
-    path = shared_data / "clips/val/grid_flbbc_1.mp4"
+    path = CLIPS / "grid_flbbc_1.mp4"
     sound = read_audio(path, 70)
     with av.open(tmp_path / "clip.mkv", "w") as container:
         video, audio = container.add_stream("ffv1", rate=25), container.add_stream("pcm_s16le", rate=RATE)

@@ -5,13 +5,12 @@ import warnings
 import cv2
 import numpy as np
 import pytest
-from media_shared import portrait_of
+from media_shared import picture, portrait_of
 from skimage import data
 
 from kptalk.errors import FaceNotFound, FaceTooSmall, OptionError
 from kptalk.face.find import SMALLEST, find_faces, find_portrait
 from kptalk.face.topology import EYE_CORNERS
-from kptalk.media.image import read_image
 from kptalk.types import Face
 
 
@@ -36,16 +35,16 @@ def astronaut():
 
 
 @pytest.fixture(scope="module")
-def head(shared_data):
+def head():
     """A portrait of 512 x 512."""
-    return cv2.resize(read_image(shared_data / "portraits" / "hallo_7.jpg"), (512, 512))
+    return cv2.resize(picture("grid_s2_1@0"), (512, 512))
 
 
 def test_every_portrait_has_a_face(shared_data):
     paths = sorted((shared_data / "portraits").glob("*.jpg"))
     assert len(paths) >= 30
     for path in paths:
-        portrait = portrait_of(path)
+        portrait = portrait_of(path.stem)
         height, width = portrait.image.shape[:2]
         landmarks = portrait.face.landmarks
         assert landmarks.shape == (478, 3)
@@ -78,14 +77,13 @@ def test_a_face_in_a_panorama(head, height, width, x, y):
     assert np.abs(box - (np.array(find_portrait(head).face.box) * 200 / 512 + (x, y, x, y))).max() < 12
 
 
-def test_faces_side_by_side_are_numbered_from_the_left(shared_data):
-    names = ["hallo_7", "liveportrait_s9", "sadtalker_people_0"]
+def test_faces_side_by_side_are_numbered_from_the_left():
+    names = ["grid_s2_1@0", "grid_flbbc_1@0", "grid_msbia_1@0"]
     sizes = [300, 420, 300]
     canvas = np.full((420, sum(sizes), 3), 120, np.uint8)
     starts = np.cumsum([0, *sizes[:-1]])
     for name, start, size in zip(names, starts, sizes, strict=True):
-        image = read_image(shared_data / "portraits" / f"{name}.jpg")
-        canvas[:size, start : start + size] = cv2.resize(image, (size, size))
+        canvas[:size, start : start + size] = cv2.resize(picture(name), (size, size))
     faces = find_faces(canvas)
     assert len(faces) == 3
     for number, (face, start, size) in enumerate(zip(faces, starts, sizes, strict=True), 1):
@@ -106,15 +104,17 @@ def test_one_face_gives_no_warning(head):
         find_portrait(head)
 
 
-@pytest.mark.parametrize("name", ["chelsea", "coffee", "brick"])
-def test_cats_and_coffee_have_no_face(name):
+@pytest.mark.parametrize("name", ["chelsea", "coffee", "brick", "horse"])
+def test_cats_coffee_and_drawn_horses_have_no_face(name):
     image = getattr(data, name)()
+    image = 255 * image.astype(np.uint8) if image.dtype == bool else image
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, 2)
     with pytest.raises(FaceNotFound, match=f"{image.shape[1]}x{image.shape[0]}"):
         find_portrait(image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (1, 400), (3, 3), (7, 900), (64, 64)])
 def test_pictures_of_any_shape_without_a_face(shape):
     with pytest.raises(FaceNotFound):

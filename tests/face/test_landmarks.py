@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from media_shared import clip_landmarks
+from media_shared import CLIPS, clip_landmarks
 from skimage import data
 
 import kptalk
@@ -55,8 +55,8 @@ def test_boxes_of_the_detectors_hold_the_face(face):
     assert detect_boxes(np.zeros((100, 100, 3), np.uint8)).shape == (0, 4)
 
 
-def test_video_follows_the_face(shared_data):
-    landmarks = clip_landmarks(shared_data / "clips" / "val" / "aoc_3.mp4", 1.6)
+def test_video_follows_the_face():
+    landmarks = clip_landmarks(CLIPS / "grid_mlbax_1.mp4", 1.6)
     assert landmarks.shape == (40, 478, 3)
     steps = np.linalg.norm(np.diff(landmarks[:, 1, :2], axis=0), axis=1)
     assert steps.max() < 12
@@ -89,6 +89,7 @@ def test_the_library_leaves_the_error_stream_of_the_process_alone(face, capfd):
     assert capfd.readouterr().err.count("tick\n") == written
 
 
+@pytest.mark.slow
 def test_a_program_can_silence_the_notices():
     code = (
         "from skimage import data; from kptalk.face.find import find_portrait;"

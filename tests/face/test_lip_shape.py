@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from media_shared import clip_landmarks
+from media_shared import CLIPS, clip_landmarks
 
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.lip_shape import STABLE_POINTS, lip_shape
@@ -12,9 +12,9 @@ from kptalk.weights.store import embedded_path
 
 
 @pytest.fixture(scope="module")
-def meshes(shared_data):
+def meshes():
     """(20, 478, 3) of a talking face."""
-    return clip_landmarks(shared_data / "clips/val/mead_W040_1.mp4", 0.8)
+    return clip_landmarks(CLIPS / "grid_mlbax_1.mp4", 0.8)
 
 
 @pytest.fixture(scope="module")

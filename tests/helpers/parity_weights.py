@@ -1,10 +1,11 @@
 """The rule that gives every weight of the reference networks a number, so that fixtures need no weight file.
 
-See section 1 of ``shared/parity/README.md``. Each entry depends on ``network/name`` alone; float64, rounded at the end.
+See ``tests/data/parity/README.md``. Each entry depends on ``network/name`` alone; float64, rounded at the end.
 """
 
 import atexit
 import json
+import os
 import zlib
 from functools import cache
 from pathlib import Path
@@ -65,7 +66,9 @@ def manifest(parity: Path, name: str):
 
 @cache
 def _folder() -> Path:
-    """Where this process keeps state dicts: to draw a hundred million numbers takes longer than to read them."""
+    """Where this test run keeps state dicts: to draw a hundred million numbers takes longer than to read them."""
+    if "KPTALK_TEST_WEIGHTS" in os.environ:  # of all workers, see conftest.py
+        return Path(os.environ["KPTALK_TEST_WEIGHTS"])
     folder = TemporaryDirectory(prefix="kptalk-rule-")
     atexit.register(folder.cleanup)
     return Path(folder.name)
@@ -75,7 +78,9 @@ def weights(parity: Path, name: str) -> dict[str, torch.Tensor]:
     """State dict of manifest ``name`` by the rule, made once."""
     path = _folder() / f"{name}.safetensors"
     if not path.exists():
-        save_file(_by_rule(parity, name), path)
+        partial = path.with_suffix(f".{os.getpid()}")
+        save_file(_by_rule(parity, name), partial)
+        partial.replace(path)
     return load_file(path)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media_shared import CLIPS
 from recordings import tone, write_clip, write_sound
 
 from kptalk.errors import AudioError
@@ -233,6 +234,7 @@ def test_file_that_vanishes_between_passes(tmp_path):
         next(speech.chunks())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path):
     def peak(minutes: int) -> int:
         path = tmp_path / f"{minutes}.wav"
@@ -249,8 +251,8 @@ def test_memory_does_not_grow_with_length(tmp_path):
     assert peak(10) < peak(1) + 2_000_000  # the recording itself is 19 MB as float32
 
 
-def test_real_speech(shared_data):
-    for path in sorted((shared_data / "speech").glob("*.wav"))[:5]:
+def test_real_speech():
+    for path in [*sorted(CLIPS.glob("*.mp4"))[:4], CLIPS.parents[2] / "examples" / "speech.mp3"]:
         speech = Speech.open(path)
         result = mono(speech)
         assert abs(len(result) / 16000 - float(speech.duration_hint)) < 0.01

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media_shared import CLIPS
 from recordings import tone, write_clip, write_sound
 
 from kptalk.errors import InputError
@@ -95,8 +96,8 @@ def test_files_without_pictures(tmp_path):
             assert str(tmp_path / name) in str(caught.value)
 
 
-def test_real_clips(shared_data):
-    for path in sorted((shared_data / "clips" / "full").glob("*.mp4"))[:3]:
+def test_real_clips():
+    for path in sorted(CLIPS.glob("*.mp4"))[:3]:
         clip = probe(path)
         frames = list(read_frames(path, None, 1, 2))
         assert len(frames) in (int(clip.fps), int(clip.fps) + 1)

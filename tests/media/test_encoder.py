@@ -332,6 +332,7 @@ def test_no_handles_stay_open(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path):
     speech = Speech.from_samples(np.zeros(8000 * 60, np.float32), 8000)
 

@@ -44,6 +44,7 @@ def official(parity):
     return denoiser.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "atol"), [(5, 1e-4), (50, 1e-3)])
 def test_two_windows_equal_the_reference(parity, official, steps, atol):
     reference = load(parity, "kdtalker_sampling")

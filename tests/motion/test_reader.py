@@ -9,6 +9,7 @@ import pytest
 from fakes import random_motion
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media_shared import CLIPS
 from recordings import write_clip
 
 from kptalk.errors import FaceNotFound, InputError
@@ -32,10 +33,10 @@ def write(path, frames):
 
 
 @pytest.fixture(scope="module")
-def face(shared_data):
+def face():
     from kptalk.media.clip import read_frames
 
-    return next(iter(read_frames(shared_data / "clips" / "val" / "aoc_3.mp4", Fraction(25))))
+    return next(iter(read_frames(CLIPS / "grid_mlbax_1.mp4", Fraction(25))))
 
 
 def pose_of(space, path, *limits):
@@ -200,6 +201,7 @@ def test_motion_comes_before_the_video_has_ended(space, video):
     assert max(len(piece) for piece in pieces) <= 32
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(space, video):
     landmarks = persons_mesh(space, 0, talking(space, 50), random_motion(50, 1))
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
+from media_shared import portrait_of
 
-from kptalk.face.find import find_portrait
 from kptalk.face.framing import crop_framing
-from kptalk.media.image import read_image
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.render.mesh.renderer import MeshRenderer, PreparedMesh
 
-CLOSED = ("sadtalker_people_0", "liveportrait_s9", "hallo_7", "lia_monroe")
-OPEN = ("hdtf_BenCardin1", "face_recogniti_obama_small")
+CLOSED = ("grid_flrwp_1@0", "grid_msbia_1@0", "grid_s2_1@0")
+OPEN = ("astronaut", "grid_mlbax_1@46")
+TURNED = "liveportrait_s9"
 
 cv2.setNumThreads(1)
 
@@ -26,12 +24,14 @@ def renderer(space: FaceMeshSpace) -> MeshRenderer:
 
 
 @pytest.fixture(scope="session")
-def photos(renderer: MeshRenderer, shared_data: Path) -> dict[str, PreparedMesh]:
-    found = {}
-    for name in CLOSED + OPEN:
-        portrait = find_portrait(read_image(shared_data / "portraits" / f"{name}.jpg"))
-        found[name] = renderer.prepare(crop_framing(portrait, 384).portrait)
-    return found
+def photos(renderer: MeshRenderer) -> dict[str, PreparedMesh]:
+    return {name: renderer.prepare(crop_framing(portrait_of(name), 384).portrait) for name in CLOSED + OPEN}
+
+
+@pytest.fixture(scope="session")
+def turned(renderer: MeshRenderer) -> PreparedMesh:
+    """A head that is turned by more than 12 degrees in the photo."""
+    return renderer.prepare(crop_framing(portrait_of(TURNED), 384).portrait)
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -43,7 +43,7 @@ def test_no_motion_is_the_photo(renderer: MeshRenderer, photos: dict[str, Prepar
 
 
 def test_frames_have_the_photos_size_and_still_edges(renderer: MeshRenderer, photos: dict[str, PreparedMesh]) -> None:
-    photo = photos["sadtalker_people_0"]
+    photo = photos["grid_flrwp_1@0"]
     picture = photo.portrait.image[20:, 30:340]
     face = Face(photo.portrait.face.landmarks - np.float32([30, 20, 0]))
     oblong = renderer.prepare(Portrait(np.ascontiguousarray(picture), face))
@@ -76,7 +76,7 @@ def test_nothing_tears_over_the_pose_range(
 def test_the_head_follows_the_pose(
     renderer: MeshRenderer, space: FaceMeshSpace, photos: dict[str, PreparedMesh]
 ) -> None:
-    photo = photos["hallo_7"]
+    photo = photos["grid_s2_1@0"]
     with FaceMesh() as mesh:
         for axis, angle in ((0, 12), (1, 8), (2, -8)):
             rotation = [0, 0, 0]
@@ -144,7 +144,7 @@ def test_the_mouth_is_no_black_hole(
 
 
 def test_chunks_and_threads_give_the_same_frames(renderer: MeshRenderer, photos: dict[str, PreparedMesh]) -> None:
-    photo = photos["lia_monroe"]
+    photo = photos["astronaut"]
     motion = Motion.concatenate([moved(photo, pose) for pose in POSES])
     whole, state = renderer.step(motion, renderer.start(photo, 0))
     left = renderer.finish(state)
@@ -154,8 +154,8 @@ def test_chunks_and_threads_give_the_same_frames(renderer: MeshRenderer, photos:
     assert (whole == np.concatenate(parts)).all()
 
 
-def test_turned_photos_are_not_turned_back_far(photos: dict[str, PreparedMesh]) -> None:
-    photo = photos["liveportrait_s9"]
+def test_turned_photos_are_not_turned_back_far(turned: PreparedMesh) -> None:
+    photo = turned
     own = photo.source.motion.rotation[0]
     assert abs(own[0]) > 12
     sign = np.sign(own[0])
@@ -174,6 +174,6 @@ def test_a_small_motion_is_not_clamped(photos: dict[str, PreparedMesh]) -> None:
 
 
 def test_motion_of_another_space_is_refused(renderer: MeshRenderer, photos: dict[str, PreparedMesh]) -> None:
-    photo = photos["hallo_7"]
+    photo = photos["grid_s2_1@0"]
     with pytest.raises(MotionError, match="'liveportrait', expected 'facemesh'"):
         draw(renderer, photo, replace(photo.source.motion, space="liveportrait"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from media_shared import CLIPS
 from safetensors.numpy import save_file
 
 from kptalk.errors import DatasetError
@@ -33,8 +34,8 @@ def write(path, frames, sound):
 
 
 @pytest.fixture(scope="session")
-def clips(shared_data):
-    return [shared_data / "clips" / "val" / f"{name}.mp4" for name in ("aoc_3", "grid_mlbax_1")]
+def clips():
+    return [CLIPS / f"{name}.mp4" for name in ("grid_flbbc_1", "grid_mlbax_1")]
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +48,12 @@ def noise():
     return 0.1 * np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_clips_become_shards_and_bad_ones_are_named(clips, tmp_path):
     bad = tmp_path / "bad.mp4"
     bad.write_text("no video")
     people = tmp_path / "people.csv"
-    people.write_text("file,identity\nsome/folder/aoc_3.mp4,Alexandria\n")
+    people.write_text("file,identity\nsome/folder/grid_flbbc_1.mp4,Alexandria\n")
     told = dict(prepare_videos([*clips, bad], tmp_path / "shards", people))
     assert [told[clip] for clip in clips] == [None, None]
     assert "bad.mp4" in told[bad]
@@ -64,6 +66,7 @@ def test_clips_become_shards_and_bad_ones_are_named(clips, tmp_path):
         assert 0.01 < np.abs(shard.sound).max() <= 1
 
 
+@pytest.mark.slow
 def test_shards_are_kept(clips, tmp_path, monkeypatch):
     shutil.copy(clips[1], tmp_path / "clip.mp4")
     assert [reason for _, reason in prepare_videos([tmp_path], tmp_path / "shards")] == [None]
@@ -114,6 +117,7 @@ REASONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", REASONS)
 def test_pictures_that_cannot_be_used(kind, talking, noise, tmp_path):
     change, reason = REASONS[kind]

@@ -32,6 +32,7 @@ def small(monkeypatch):
     monkeypatch.setattr("kptalk.train.motion.VERSIONS", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_networks_one_after_the_other_talk(stored, tmp_path):
     folder = tmp_path / "weights"
@@ -52,6 +53,7 @@ def test_networks_one_after_the_other_talk(stored, tmp_path):
     assert np.isfinite(motion.expression).all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_clips_that_travel_train_without_the_shards(stored, tmp_path):
     folder = tmp_path / "weights"
@@ -63,6 +65,7 @@ def test_clips_that_travel_train_without_the_shards(stored, tmp_path):
         train_network("audio", clips, folder, steps=1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_same_seed_same_weights(stored, tmp_path):
     written = []
@@ -91,6 +94,7 @@ def test_every_recipe_comes_after_those_that_it_needs():
         assert set(recipe.needs) <= set(NAMES[:index])
 
 
+@pytest.mark.slow
 def test_packed_clips_need_neither_media_nor_face_libraries(stored, tmp_path):
     """A machine with a GPU has torch, numpy, scipy and safetensors only."""
     train_network("facemesh", stored, tmp_path / "model")

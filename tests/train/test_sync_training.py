@@ -75,6 +75,7 @@ def test_short_clips_repeat_their_ends(frames):
     assert torch.isfinite(sound).all()
 
 
+@pytest.mark.slow
 def test_a_model_learns_puppets(monkeypatch):
     monkeypatch.setattr(sync, "BATCH", 6)
     torch.manual_seed(0)
@@ -93,6 +94,7 @@ def test_a_model_learns_puppets(monkeypatch):
         assert score(model.eval()) > before + 0.3
 
 
+@pytest.mark.slow
 def test_training_from_the_command_line(stored, tmp_path, monkeypatch):
     monkeypatch.setattr(sync, "BATCH", 2)
     written = []
