@@ -90,9 +90,11 @@ def correlation(a: Array, b: Array) -> float:
     good = np.isfinite(a) & np.isfinite(b)
     if not good.any():
         return float("nan")
-    a, b = a[good] - a[good].mean(), b[good] - b[good].mean()
-    scale = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(a @ b / scale) if scale > 0 else 0.0
+    a, b = a[good], b[good]
+    if not np.ptp(a) or not np.ptp(b):  # exact, where the rounded mean of equal numbers may differ from them
+        return 0.0
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 def best_lag(generated: Array, real: Array) -> float:
