@@ -145,7 +145,6 @@ def texts(path: Path) -> list[str]:
     return [node.value for node in strings if id(node) not in docstrings]
 
 
-@pytest.mark.xfail(reason="messages of face, methods, device and weights still name flags", strict=True)
 def test_the_library_knows_no_flags():
     library = [path for path in FILES if part_of(path) not in ("cli", "__main__")]
     flags = re.compile(r"(?<![\w-])--[a-z][a-z-]+")

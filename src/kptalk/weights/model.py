@@ -106,7 +106,7 @@ class ModelFolder:
         """
         if names := self.missing():
             get = (
-                ": run `kptalk weights pull --accept-licence`, or `kptalk weights convert FOLDER` with your own copies"
+                ": run `kptalk weights pull`, or `kptalk weights convert FOLDER` with your own copies"
                 if self.official
                 else f" in {self.path}"
             )
