@@ -80,6 +80,12 @@ def test_what_no_job_can_hold():
         Options(control=Control(pose=random_motion(3))).to_dict()
 
 
+@pytest.mark.parametrize("name", ["steps", "size", "seed"])
+def test_half_a_step_is_none(name):
+    with pytest.raises(OptionError, match=f"{name} is 99.5"):
+        Options(**{name: 99.5})
+
+
 def test_single_options_change_those_given():
     options = Options(seed=3, control=Control(yaw=4)).changed(seed=5, mouth_scale=0.5, fps=29.97)
     assert (options.seed, options.fps) == (5, Fraction(30000, 1001))
