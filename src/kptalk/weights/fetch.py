@@ -25,7 +25,9 @@ def fetch(entry: Entry) -> Path:
     try:
         digest = check_original(entry, path)
     except WeightsError:
-        _remove(path)  # a damaged file in a cache would come back for ever
+        blob = path.resolve()  # in the hub's cache the path is a link
+        path.unlink()  # a damaged file in a cache would come back for ever
+        blob.unlink(missing_ok=True)
         raise
     record = read_lock().files.get(entry.name)
     if record and record.source == str(entry.source) and record.sha256 != digest:
@@ -62,35 +64,19 @@ def check_original(entry: Entry, path: Path) -> str:
     return found
 
 
-def _remove(path: Path) -> None:
-    """Delete a file, and on the way to it every link."""
-    while path.is_symlink():
-        link, path = path, path.parent / path.readlink()
-        link.unlink()
-    path.unlink()
-
-
 def _from_hub(entry: Entry, source: Hub) -> Path:
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import constants, errors, hf_hub_download
 
     try:
         return Path(hf_hub_download(source.repository, source.path, revision=source.revision))
-    except LocalEntryNotFoundError as error:
+    except errors.LocalEntryNotFoundError as error:
         if constants.HF_HUB_OFFLINE:
             raise _offline(entry) from error
         raise _unreachable(entry, constants.ENDPOINT, error.__cause__ or error) from error
-    except GatedRepoError as error:
-        raise WeightsError(
-            f"{source} is gated: accept its terms on its page and run `hf auth login`, {own_copy(entry)}"
-        ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:
+    except errors.GatedRepoError as error:
+        terms = f"{source} is gated: accept its terms on its page and run `hf auth login`, {own_copy(entry)}"
+        raise WeightsError(terms) from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
         raise _absent(entry) from error
     except Exception as error:  # of huggingface_hub's own transport, which changed with its versions
         raise _unreachable(entry, constants.ENDPOINT, error) from error
@@ -112,21 +98,16 @@ def _from_url(entry: Entry, source: Url) -> Path:
         with part.open("ab") as file:
             headers = {"User-Agent": "kptalk", "Accept-Encoding": "identity"}
             http_get(source.address, file, resume_size=file.tell(), headers=headers, displayed_filename=path.name)
-        part.replace(path)
-        return path
+        return part.replace(path)
     except HfHubHTTPError as error:
         status = error.response.status_code
-        if status in (404, 410):
-            raise _absent(entry) from error
         if status == 416 and part.stat().st_size:  # the part is longer than the file
             part.unlink()
             return _from_url(entry, source)
-        raise _unreachable(entry, source.address, error) from error
-    except OSError as error:
-        if error.errno is not None:  # of the disk, not of the network
+        raise (_absent(entry) if status in (404, 410) else _unreachable(entry, source.address, error)) from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the network
             raise WeightsError(f"cannot write {part}: {explain(error)}") from error
-        raise _unreachable(entry, source.address, error) from error
-    except Exception as error:  # of huggingface_hub's own transport
         raise _unreachable(entry, source.address, error) from error
 
 
