@@ -232,14 +232,6 @@ class TestCommandLine:
 
         return run
 
-    def test_list(self, kptalk, stitching):
-        code, out, _ = kptalk("list")
-        assert code == 0
-        rows = {row.split()[0]: row.split() for row in out.splitlines()}
-        assert rows["stitching"][1:4] == ["official", "yes", "allowed"]
-        assert rows["audio"][1:4] == ["official", "no", "no"]
-        assert set(ENTRIES) <= set(rows)
-
     def test_pull_needs_the_licences_accepted(self, kptalk, hub):
         code, out, err = kptalk("pull", "stitching", "audio")
         assert (code, out) == (1, "")

@@ -1,4 +1,4 @@
-"""``kptalk weights``: list, pull, convert and verify the official files."""
+"""``kptalk weights``: pull, convert and verify the official files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from kptalk.cli.console import FAILED, errors, output, say
 from kptalk.errors import WeightsError
@@ -15,24 +14,9 @@ from kptalk.errors import WeightsError
 if TYPE_CHECKING:
     from kptalk.weights.official import Outcome
 
-Names = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="NAMES...", help="Names that 'list' shows, or the sets 'official' and 'evaluate'."),
-]
-app = typer.Typer(no_args_is_help=True, help="The official weights: list, pull, convert, verify.")
-
-
-@app.command("list")
-def list_() -> None:
-    """Show every entry: what it is for, its licence, whether that allows commercial use, whether it is here."""
-    from kptalk.weights.registry import ENTRIES, converted_path
-
-    table = Table("name", "set", "here", "commercial", "licence", box=None, pad_edge=False)
-    table.columns[0].no_wrap = True
-    for entry in ENTRIES.values():
-        here = "yes" if converted_path(entry).is_file() else "no"
-        table.add_row(entry.name, entry.set, here, "allowed" if entry.commercial else "no", entry.licence)
-    output.print(table)
+NAMES_HELP = "Names that 'kptalk models official' shows, or the sets 'official' and 'evaluate'."
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAMES...", help=NAMES_HELP)]
+app = typer.Typer(no_args_is_help=True, help="The official weights: pull, convert, verify.")
 
 
 @app.command()

@@ -1,8 +1,4 @@
-"""A model is a folder that knows what it is: ``model.json`` names its method, its files and its licence.
-
-{"method": "facemesh", "files": {"motion": "motion.safetensors", ...}, "optional": ["lips"], "fps": 25,
- "window": 64, "licence": "...", "card": "MODEL_CARD.md"}
-"""
+"""A model is a folder that knows what it is: ``model.json`` names its method, its files and its licence."""
 
 from __future__ import annotations
 

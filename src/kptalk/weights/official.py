@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from kptalk.networks.syncnet import SyncNet, SyncNetConfig
 from kptalk.networks.warping import WarpingNetwork, WarpingNetworkConfig
 from kptalk.weights.convert import Network, Numbers, install
 from kptalk.weights.fetch import check_original, fetch
-from kptalk.weights.lock import Record, accept, read_lock
+from kptalk.weights.lock import accept, read_lock
 from kptalk.weights.registry import ENTRIES, Entry, converted_path, entries_in, entry_of
 from kptalk.weights.store import check_finite, load_model
 
@@ -91,22 +91,16 @@ def pull(names: Sequence[str], accept_licence: bool = False) -> Iterator[Outcome
     Raises:
         WeightsError: a name is unknown, or a licence has not been accepted; the message holds it.
     """
-    present: list[Entry] = []
-    wanted: list[Entry] = []
-    for entry in chosen(names):
-        (wanted if _changed(entry) else present).append(entry)
-    for entry in present:
-        yield Outcome(entry.name, True, f"{converted_path(entry)} (already here)")
+    entries = chosen(names)
+    wanted = [entry for entry in entries if _changed(entry)]
+    for entry in entries:
+        if entry not in wanted:
+            yield Outcome(entry.name, True, f"{converted_path(entry)} (already here)")
     if licences := unaccepted(wanted):
         if not accept_licence:
             raise WeightsError(f"licences not accepted yet: {'; '.join(licences)}")
         accept(licences)
-    for entry in wanted:
-        try:
-            path = install(entry, fetch(entry), TARGETS.get(entry.name), str(entry.source))
-            yield Outcome(entry.name, True, str(path))
-        except WeightsError as error:
-            yield Outcome(entry.name, False, str(error))
+    yield from _outcomes(wanted, lambda e: install(e, fetch(e), TARGETS.get(e.name), str(e.source)))
 
 
 def convert(path: Path) -> Iterator[Outcome]:
@@ -122,21 +116,22 @@ def convert(path: Path) -> Iterator[Outcome]:
     if not path.exists():
         raise WeightsError(f"{path} does not exist: give an official file or a folder of them")
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    found: dict[str, list[Path]] = {}
+    found: dict[Entry, list[Path]] = {}
     for file in files:
         for entry in entries_in(file.name) if ANIMALS not in file.absolute().parts else []:
-            found.setdefault(entry.name, []).append(file)
+            found.setdefault(entry, []).append(file)
     if not found:
         known = ", ".join(dict.fromkeys(entry.original for entry in ENTRIES.values()))
         raise WeightsError(f"{path} holds no official file; they are known by their names: {known}")
-    for name, copies in found.items():
-        try:
-            if len(copies) > 1:
-                raise WeightsError(f"several files may be {name}, give one of them: {', '.join(map(str, copies))}")
-            source = f"local file {copies[0].name}"
-            yield Outcome(name, True, str(install(entry_of(name), copies[0], TARGETS.get(name), source)))
-        except WeightsError as error:
-            yield Outcome(name, False, str(error))
+
+    def convert_only_copy(entry: Entry) -> Path:
+        copy, *more = found[entry]
+        if more:
+            copies = ", ".join(map(str, found[entry]))
+            raise WeightsError(f"several files may be {entry.name}, give one of them: {copies}")
+        return install(entry, copy, TARGETS.get(entry.name), f"local file {copy.name}")
+
+    yield from _outcomes(found, convert_only_copy)
 
 
 def verify(names: Sequence[str] = ()) -> Iterator[Outcome]:
@@ -148,13 +143,14 @@ def verify(names: Sequence[str] = ()) -> Iterator[Outcome]:
     Raises:
         WeightsError: a name is unknown, or the lock file is damaged.
     """
-    for entry in chosen(names or [name for name, entry in ENTRIES.items() if converted_path(entry).is_file()]):
+    yield from _outcomes(chosen(names or [name for name, e in ENTRIES.items() if converted_path(e).is_file()]), _verify)
+
+
+def _outcomes(entries: Iterable[Entry], work: Callable[[Entry], object]) -> Iterator[Outcome]:
+    """What comes of the work on each entry; one that fails does not stop the others."""
+    for entry in entries:
         try:
-            if reason := _changed(entry):
-                raise WeightsError(reason)
-            original = _check_original(entry, read_lock().files[entry.name])
-            _load(entry)
-            yield Outcome(entry.name, True, f"{converted_path(entry)}, {original}")
+            yield Outcome(entry.name, True, str(work(entry)))
         except WeightsError as error:
             yield Outcome(entry.name, False, str(error))
 
@@ -172,22 +168,16 @@ def _changed(entry: Entry) -> str | None:
     return None
 
 
-def _check_original(entry: Entry, record: Record) -> str:
-    path = Path(record.original)
-    if not path.is_file():
-        return "the original is gone"
-    if check_original(entry, path) != record.sha256:
-        raise WeightsError(f"{path} is not the file that {entry.name} was converted from")
-    return f"sha256 of the original {record.sha256[:16]}.."
-
-
-def _load(entry: Entry) -> None:
-    """Load the converted file as those who use it do.
-
-    Raises:
-        WeightsError: it does not fit, or holds numbers that cannot be used.
-    """
-    path, target = converted_path(entry), TARGETS.get(entry.name)
+def _verify(entry: Entry) -> str:
+    """Check the digests of an entry and load its converted file as those who use it do; says what was checked."""
+    if reason := _changed(entry):
+        raise WeightsError(reason)
+    record, path, target = read_lock().files[entry.name], converted_path(entry), TARGETS.get(entry.name)
+    original, checked = Path(record.original), "the original is gone"
+    if original.is_file():
+        if check_original(entry, original) != record.sha256:
+            raise WeightsError(f"{original} is not the file that {entry.name} was converted from")
+        checked = f"sha256 of the original {record.sha256[:16]}.."
     if isinstance(target, Network):
         model = load_model(path, target.model_class, type(target.config))
         if model.config != target.config:
@@ -195,3 +185,4 @@ def _load(entry: Entry) -> None:
         check_finite(path, model.state_dict())
     elif isinstance(target, Numbers):
         target.check(path, load_file(path))
+    return f"{path}, {checked}"

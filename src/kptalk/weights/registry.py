@@ -1,7 +1,7 @@
 """The official files: where each one is published, under which terms, its digest, and where its converted form is.
 
-Everything that may have to be corrected is in ``registry.json``. The authors of Hopenet publish it on Google Drive only:
-its source there is a copy that another project's script names. Nothing here uses the network: see ``fetch``, ``convert``.
+Everything that may have to be corrected is in ``registry.json``. Hopenet's authors publish it on Google Drive only: its
+source there is a copy that another project's script names. Nothing here uses the network: see ``fetch``, ``convert``.
 """
 
 from __future__ import annotations
