@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,17 +39,20 @@ PART_WEIGHTS = ((np.concatenate([LIPS_OUTER, LIPS_INNER]), 3.0), (LID_PAIRS.rave
 
 @dataclass(frozen=True)
 class AlignedClip:
-    """One clip in the head's frame.
+    """One clip in the head's frame: ``meshes`` (T, 478, 3) in face units.
 
-    ``meshes`` (T, 478, 3) in face units, ``neutral`` (478, 3), pose of every frame in pixels: ``scale`` (T,),
-    ``rotation`` (T, 3, 3) for row vectors, ``translation`` (T, 3).
+    Pose of every frame in pixels: ``scale`` (T,), ``rotation`` (T, 3, 3) for row vectors, ``translation`` (T, 3).
     """
 
     meshes: Array
-    neutral: Array
     scale: Array
     rotation: Array
     translation: Array
+
+    @cached_property
+    def neutral(self) -> Array:
+        """The neutral mesh (478, 3): the median of frames with closed lips."""
+        return neutral_mesh(self.meshes)
 
 
 def data(inputs: Inputs) -> list[Shard]:
@@ -74,17 +78,19 @@ def fit_template(clips: Sequence[Array], rounds: int = 6) -> Array:
     samples = np.concatenate([clip[:: max(1, len(clip) // 12)] for clip in clips]).astype(np.float64)
     template = _normalised(samples[0] - samples[0].mean(0))
     for _ in range(rounds):
-        template = _aligned(samples, template)[0].mean(0)
+        template = align_clip(samples, template).meshes.mean(0)
         mirror = mirror_indices(template)
         template = _symmetric(template, mirror)
-    meshes = np.concatenate([_aligned(clip.astype(np.float64), template)[0] for clip in clips])
+    meshes = np.concatenate([align_clip(clip, template).meshes for clip in clips])
     return _symmetric(neutral_mesh(meshes), mirror)
 
 
 def align_clip(landmarks: Array, template: Array) -> AlignedClip:
-    """Take the pose out of one clip (T, 478, 3) and find its neutral mesh: the median of frames with closed lips."""
-    meshes, scale, rotation, translation = _aligned(landmarks.astype(np.float64), template)
-    return AlignedClip(meshes, neutral_mesh(meshes), scale, rotation, translation)
+    """Take the pose out of one clip (T, 478, 3)."""
+    landmarks = landmarks.astype(np.float64)
+    scale, rotation, translation = head_pose(landmarks, template)
+    meshes = (landmarks - translation[:, None]) / scale[:, None, None] @ np.swapaxes(rotation, -1, -2)
+    return AlignedClip(meshes, scale, rotation, translation)
 
 
 def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]:
@@ -188,31 +194,22 @@ def mirror_indices(mesh: Array) -> Indices:
     Vertices are matched one to one: an iris may be nearer to a lid than to the other iris.
     """
     flipped = mesh * np.array([-1, 1, 1])
-    matched: Indices = linear_sum_assignment(np.linalg.norm(mesh[:, None] - flipped[None], axis=-1))[1]
-    return matched
+    return np.asarray(linear_sum_assignment(np.linalg.norm(mesh[:, None] - flipped[None], axis=-1))[1])
 
 
 def mirrored(displacement: Array, mirror: Indices) -> Array:
     """Displacements (..., 478, 3) of the mirror image of the face."""
-    flipped: Array = displacement[..., mirror, :] * np.array([-1, 1, 1])
-    return flipped
-
-
-def _aligned(landmarks: Array, template: Array) -> tuple[Array, Array, Array, Array]:
-    scale, rotation, translation = head_pose(landmarks, template)
-    meshes = (landmarks - translation[:, None]) / scale[:, None, None] @ np.swapaxes(rotation, -1, -2)
-    return meshes, scale, rotation, translation
+    return np.asarray(displacement[..., mirror, :] * np.array([-1, 1, 1]))
 
 
 def _normalised(mesh: Array) -> Array:
     eyes = mesh[EYE_CORNERS].mean(1)
-    normalised: Array = (mesh - eyes.mean(0)) / np.linalg.norm(eyes[1] - eyes[0]) - EYE_TO_PIVOT
-    return normalised
+    return np.asarray((mesh - eyes.mean(0)) / np.linalg.norm(eyes[1] - eyes[0]) - EYE_TO_PIVOT)
 
 
 def _symmetric(mesh: Array, mirror: Indices) -> Array:
     """Average with the mirror image, upright and facing the camera."""
-    axis = np.concatenate([mesh[EYE_CORNERS[1]] - mesh[EYE_CORNERS[0][::-1]]]).mean(0)
+    axis = (mesh[EYE_CORNERS[1]] - mesh[EYE_CORNERS[0][::-1]]).mean(0)
     axis /= np.linalg.norm(axis)
     down = mesh[152] - mesh[10]
     down = down - axis * (down @ axis)

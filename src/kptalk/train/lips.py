@@ -60,5 +60,4 @@ def _width_tokens(space: FaceMeshSpace) -> Array:
     """Distance of the mouth's corners as a linear function of the expression tokens, (63,), in face units."""
     moved = space.decode(space.unwhiten.reshape(len(space.unwhiten), -1, 3))
     left, right = MOUTH_CORNERS
-    width: Array = np.ascontiguousarray(moved[:, right, 0] - moved[:, left, 0])
-    return width
+    return np.ascontiguousarray(moved[:, right, 0] - moved[:, left, 0])

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,27 +31,19 @@ Model = TypeVar("Model", bound=nn.Module)
 class LoopConfig:
     """How to train.
 
-    Attributes:
-        steps: optimiser steps.
-        learning_rate: peak, reached after ``warmup`` steps; falls to zero along a cosine.
-        weight_decay: of AdamW.
-        ema: decay of the moving average that is scored and kept.
-        score_every: steps between scores on the people held out.
-        tolerance: weights that score this much below the best are still preferred to earlier ones: the score, of a few
-            people, is noisy, and does not see everything that goes on getting better.
-        seed: fixes the batches and the initial weights.
-        minutes: stop (resumably) when a call has lasted this long; 0 for no limit.
+    Weights that score ``tolerance`` below the best are still preferred to earlier ones: the score, of a few people, is
+    noisy, and does not see everything that goes on getting better.
     """
 
     steps: int
-    learning_rate: float = 5e-4
+    learning_rate: float = 5e-4  # peak, reached after ``warmup`` steps; falls to zero along a cosine
     weight_decay: float = 0.05
     warmup: int = 100
-    ema: float = 0.995
-    score_every: int = 100
+    ema: float = 0.995  # decay of the moving average that is scored and kept
+    score_every: int = 100  # steps
     tolerance: float = 0.0
-    seed: int = 0
-    minutes: float = 0
+    seed: int = 0  # of the batches and the dropout
+    minutes: float = 0  # after which a call stops, to be resumed; 0 for no limit
 
 
 def fit(
@@ -81,14 +73,14 @@ def fit(
     plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+    parts: dict[str, Any] = {"model": model, "average": average, "optimiser": optimiser}
     best, kept, first, spent = -math.inf, copy.deepcopy(average.state_dict()), 0, 0.0
     state_file = folder / "state.pt"
     if state_file.exists():
         try:
             state = torch.load(state_file, weights_only=True, map_location=device)
-            model.load_state_dict(state["model"])
-            average.load_state_dict(state["average"])
-            optimiser.load_state_dict(state["optimiser"])
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
             best, kept, first, spent = state["best"], state["kept"], state["step"], state["seconds"]
         except Exception as error:  # a damaged pickle raises anything
             reason = str(error).partition("\n")[0] or type(error).__name__
@@ -123,18 +115,14 @@ def fit(
             kept = copy.deepcopy(average.state_dict())
         seconds = spent + time.monotonic() - begun
         row = {"step": float(done), "loss": mean_loss, "score": result, "seconds": round(seconds, 1)}
-        _log(folder / "log.csv", row)
-        state = {
-            "step": done,
-            "model": model.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "best": best,
-            "kept": kept,
-            "seconds": seconds,
-        }
+        with (folder / "log.csv").open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if not file.tell():
+                writer.writeheader()
+            writer.writerow(row)
+        state = {name: part.state_dict() for name, part in parts.items()}
         with atomic_write(state_file) as temporary:
-            torch.save(state, temporary)
+            torch.save(state | {"step": done, "best": best, "kept": kept, "seconds": seconds}, temporary)
         if on_progress:
             on_progress(done, config.steps, row)
         if config.minutes and time.monotonic() - begun > 60 * config.minutes:
@@ -155,11 +143,3 @@ def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     get_ema_multi_avg_fn(decay)(list(average.parameters()), list(model.parameters()), 0)  # type: ignore[no-untyped-call]
     for kept, fresh in zip(average.buffers(), model.buffers(), strict=True):
         kept.copy_(fresh)
-
-
-def _log(path: Path, row: dict[str, float]) -> None:
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if not file.tell():
-            writer.writeheader()
-        writer.writerow(row)

@@ -72,24 +72,15 @@ def track(file: Path) -> tuple[Array, Array]:
     Raises:
         InputError: the video cannot be used; the message says why.
     """
-    found: list[Array] = []
-    seen = frames = before = 0
     with FaceMesh(video=True) as mesh:
-        for image in read_frames(file, FPS):
-            frames += 1
-            face = mesh(image)
-            if face:
-                seen += 1
-                found.append(face.landmarks)
-            elif found:
-                found.append(found[-1])
-            else:
-                before += 1
+        faces = [mesh(image) for image in read_frames(file, FPS)]
+    frames, seen = len(faces), [index for index, face in enumerate(faces) if face]
     if frames < SHORTEST:
         raise DatasetError(f"only {frames} frames at 25 fps, at least {SHORTEST} are needed")
-    if seen < SEEN * frames:
-        raise DatasetError(f"face found in only {seen} of {frames} frames")
-    landmarks = np.stack(found)
+    if len(seen) < SEEN * frames:
+        raise DatasetError(f"face found in only {len(seen)} of {frames} frames")
+    latest = np.searchsorted(seen, np.arange(seen[0], frames), side="right") - 1  # or the one before it
+    landmarks = np.stack([face.landmarks for face in faces if face])[latest]
     centre, width = landmarks[:, 1, :2], np.ptp(landmarks[..., 0], axis=1)
     if np.median(width) < SMALLEST:
         raise DatasetError(f"the face is {np.median(width):.0f} pixels wide, at least {SMALLEST} are needed")
@@ -100,7 +91,7 @@ def track(file: Path) -> tuple[Array, Array]:
         raise DatasetError(f"{len(sound) / SAMPLE_RATE:.1f} s of sound for {frames / float(FPS):.1f} s of pictures")
     if np.abs(sound).max() < 1e-3:
         raise DatasetError("the sound is silent")
-    return landmarks, sound[round(before * SAMPLE_RATE / FPS) :]
+    return landmarks, sound[round(seen[0] * SAMPLE_RATE / FPS) :]
 
 
 def _identities(path: Path) -> dict[str, str]:

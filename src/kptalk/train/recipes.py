@@ -27,28 +27,17 @@ Model = TypeVar("Model")
 
 @dataclass(frozen=True)
 class Recipe(Generic[Data, Model]):
-    """How one network of a model is trained.
+    """How one network of a model is trained; without ``loss`` and ``score``, ``build`` gives it in closed form."""
 
-    Attributes:
-        name: what ``kptalk train`` calls it.
-        needs: weights that must be in the folder before, without ``.safetensors``.
-        data: reads the training data and splits them by person.
-        build: the untrained network; without ``loss``, the result in closed form.
-        loss, score: see ``kptalk.train.loop.fit``; None where there is nothing to optimise.
-        save: writes the result to a path.
-        defaults: numbers of the training loop.
-        file: name of its own weights, likewise; empty if it is the recipe's.
-    """
-
-    name: str
-    needs: tuple[str, ...]
-    data: Callable[[Inputs], Data]
+    name: str  # what ``kptalk train`` calls it
+    needs: tuple[str, ...]  # weights that must be in the folder before, without ``.safetensors``
+    data: Callable[[Inputs], Data]  # reads the training data and splits them by person
     build: Callable[[Data], Model]
-    loss: Callable[[Data], Loss] | None
+    loss: Callable[[Data], Loss] | None  # see ``kptalk.train.loop.fit``
     score: Callable[[Data], Score] | None
     save: Callable[[Path, Model, Data], None]
     defaults: LoopConfig
-    file: str = ""
+    file: str = ""  # name of its own weights, if it is not the recipe's
 
 
 def save_network(path: Path, network: LipEnsemble | SyncModel, data: object) -> None:
@@ -57,8 +46,7 @@ def save_network(path: Path, network: LipEnsemble | SyncModel, data: object) -> 
 
 
 NEEDS = ("facemesh", "audio")
-# name, needs, data, build, loss, score, save, defaults; in the order in which a model is trained
-_TABLE = (
+_TABLE = (  # in the order in which a model is trained
     Recipe("facemesh", (), facemesh.data, facemesh.build, None, None, facemesh.save, LoopConfig(1)),
     Recipe("audio", NEEDS[:1], load_clip_data, audio.build, audio.loss, audio.score, audio.save, audio.LOOP),
     Recipe("lips", NEEDS, lips.data, lips.build, lips.loss, lips.score, save_network, lips.LOOP),

@@ -57,10 +57,8 @@ class PersonSampler(Generic[Clip]):
     """Draws clips: every person equally often, and a person's clips by their length."""
 
     def __init__(self, clips: Sequence[Clip]) -> None:
-        people: dict[str, list[Clip]] = {}
-        for clip in clips:
-            people.setdefault(clip.identity, []).append(clip)
-        self._people: list[list[Clip]] = [people[name] for name in sorted(people)]
+        people = sorted({clip.identity for clip in clips})
+        self._people: list[list[Clip]] = [[clip for clip in clips if clip.identity == person] for person in people]
 
     def draw(self, rng: np.random.Generator) -> Clip:
         """One clip of anybody."""
@@ -104,8 +102,7 @@ def interpolate(values: Array, frames: Array) -> Array:
     """Values (T, C) at fractional frames (n,) from 0 to T - 1, linearly, in the values' own precision."""
     low = frames.astype(int)
     share = (frames - low)[:, None].astype(values.dtype)
-    between: Array = values[low] * (1 - share) + values[np.minimum(low + 1, len(values) - 1)] * share
-    return between
+    return np.asarray(values[low] * (1 - share) + values[np.minimum(low + 1, len(values) - 1)] * share)
 
 
 def augment_mel(mel: Array, rng: np.random.Generator) -> Array:
@@ -117,9 +114,7 @@ def augment_mel(mel: Array, rng: np.random.Generator) -> Array:
     axis = np.linspace(-1, 1, bands)
     warp = rng.uniform(-0.12, 0.12)  # formant shift: stretches the band axis
     source = np.clip(np.arange(bands) * (1 + warp * (1 - np.arange(bands) / bands)), 0, bands - 1)
-    low = np.floor(source).astype(int)
-    share = source - low
-    mel = mel[:, low] * (1 - share) + mel[:, np.minimum(low + 1, bands - 1)] * share
+    mel = interpolate(mel.T.astype(np.float64), source).T
     tilt = rng.normal(0, 0.3) * axis + rng.normal(0, 0.25) * np.cos(np.pi * axis * rng.uniform(0.5, 2))
     mel = mel + rng.normal(0, 0.5) + tilt
     if rng.random() < 0.5:
@@ -138,5 +133,4 @@ def mirror_tokens(space: FaceMeshSpace) -> Array:
     basis = (space.unwhiten @ space.decoder).reshape(3 * N_KEYPOINTS, -1, 3)
     flipped = mirrored(basis, space.mirror).reshape(3 * N_KEYPOINTS, -1) @ space.encoder @ space.whiten
     pose = np.diag([1, -1, 1, -1, -1, 1, 1])  # scale, yaw, pitch, roll, translation
-    matrix: Array = block_diag(pose, flipped).astype(np.float32)
-    return matrix
+    return np.asarray(block_diag(pose, flipped), np.float32)
