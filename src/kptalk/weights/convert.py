@@ -35,32 +35,21 @@ BOOKKEEPING = re.compile(
 
 @dataclass(frozen=True)
 class Network:
-    """A converted file that holds a network.
+    """A converted file that holds a network."""
 
-    Attributes:
-        model_class: the class that its tensors fill, built as ``model_class(config)``.
-        config: the architecture numbers, for the header.
-        prepare: turns the original's tensors into the class's if they differ, for example folds spectral norms.
-    """
-
-    model_class: type[nn.Module]
-    config: DataclassInstance
+    model_class: type[nn.Module]  # built as ``model_class(config)``
+    config: DataclassInstance  # the architecture numbers, for the header
+    # Turns the original's tensors into the class's if they differ, for example folds spectral norms.
     prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A converted file of named arrays without a network.
+    """A converted file of named arrays without a network."""
 
-    Attributes:
-        shapes: of the arrays, by name.
-        positive: a pattern of the names whose numbers must all be above zero.
-        unused: a pattern of names that are left out.
-    """
-
-    shapes: Mapping[str, tuple[int, ...]]
-    positive: str = ""
-    unused: str = ""
+    shapes: Mapping[str, tuple[int, ...]]  # of the arrays, by name
+    positive: str = ""  # a pattern of the names whose numbers must all be above zero
+    unused: str = ""  # a pattern of names that are left out
 
     def check(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
         """See that the arrays are the expected ones and can be used.

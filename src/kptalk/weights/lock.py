@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from kptalk.errors import WeightsError
-from kptalk.files import atomic_write
+from kptalk.files import write_bytes
 from kptalk.weights.registry import make_weights_folder, weights_folder
 
 
@@ -76,5 +76,4 @@ def accept(licences: Iterable[str]) -> None:
 
 def _write(lock: Lock) -> None:
     make_weights_folder()
-    with atomic_write(lock_path(), WeightsError) as temporary:
-        temporary.write_text(json.dumps(asdict(lock), indent=1, sort_keys=True), encoding="utf-8")
+    write_bytes(lock_path(), json.dumps(asdict(lock), indent=1, sort_keys=True).encode(), WeightsError)

@@ -21,25 +21,15 @@ NAMES = ("embedded", "official")
 
 @dataclass(frozen=True)
 class ModelCard:
-    """The content of ``model.json``.
+    """The content of ``model.json``."""
 
-    Attributes:
-        method: name in ``kptalk.methods.METHODS``.
-        files: file names in the folder, by what they are.
-        optional: of these, what the model works without.
-        fps: frames per second that the motion was trained at.
-        window: frames that the generator draws together.
-        licence: under which terms the weights may be used.
-        card: file in the folder that says what they were trained on.
-    """
-
-    method: str
-    files: dict[str, str]
-    optional: tuple[str, ...] = ()
-    fps: int = 25
-    window: int = 64
-    licence: str = "not stated"
-    card: str = ""
+    method: str  # name in ``kptalk.methods.METHODS``
+    files: dict[str, str]  # file names in the folder, by what they are
+    optional: tuple[str, ...] = ()  # of these, what the model works without
+    fps: int = 25  # frames per second that the motion was trained at
+    window: int = 64  # frames that the generator draws together
+    licence: str = "not stated"  # under which terms the weights may be used
+    card: str = ""  # file in the folder that says what they were trained on
 
 
 OFFICIAL = ModelCard(

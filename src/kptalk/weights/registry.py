@@ -44,33 +44,19 @@ class Url:
 
 @dataclass(frozen=True)
 class Entry:
-    """One network, or one file of numbers, that an official file holds.
+    """One network, or one file of numbers, that an official file holds."""
 
-    Attributes:
-        name: what the rest of kptalk calls it.
-        set: for what it is pulled: ``official`` (animate, reenact) or ``evaluate``.
-        source: where the original is.
-        page: where its authors publish it, for those who fetch it by hand.
-        licence: under which terms its authors publish it.
-        commercial: whether those terms allow commercial use.
-        key: the dictionary inside the original that holds the tensors; None: the outermost.
-        prefix: what the tensors' names may begin with there; it is removed.
-        part: what the names of the network's tensors begin with after that; others belong to other networks.
-        aliases: other file names of copies of the original.
-        form: what the converted file is.
-    """
-
-    name: str
-    set: Literal["official", "evaluate"]
-    source: Hub | Url
-    page: str
-    licence: str
-    commercial: bool
-    key: str | None = None
-    prefix: str = ""
-    part: str = ""
-    aliases: tuple[str, ...] = ()
-    form: Literal["safetensors", "onnx"] = "safetensors"
+    name: str  # what the rest of kptalk calls it
+    set: Literal["official", "evaluate"]  # for what it is pulled: animate and reenact, or evaluate
+    source: Hub | Url  # where the original is
+    page: str  # where its authors publish it, for those who fetch it by hand
+    licence: str  # under which terms they publish it
+    commercial: bool  # whether those terms allow commercial use
+    key: str | None = None  # the dictionary inside the original that holds the tensors; None: the outermost
+    prefix: str = ""  # what the tensors' names may begin with there; it is removed
+    part: str = ""  # what its tensors' names begin with after that; others belong to other networks
+    aliases: tuple[str, ...] = ()  # other file names of copies of the original
+    form: Literal["safetensors", "onnx"] = "safetensors"  # what the converted file is
 
     @property
     def original(self) -> str:
