@@ -57,9 +57,11 @@ def prepare_videos(
             reason = f"another video is named {file.stem} too: rename one"
         elif not shard.exists():
             try:
-                save_shard(Shard(*track(file), names.get(file.name, file.stem)), shard)
+                tracked = Shard(*track(file), names.get(file.name, file.stem))
             except InputError as error:
                 reason = str(error)
+            else:
+                save_shard(tracked, shard)
         taken.add(file.stem)
         yield file, reason
 
