@@ -44,7 +44,7 @@ class _Validated:
                 low, high = bounds
                 if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
                     raise OptionError(f"{each.name} is {value!r}: give a number from {low} to {high}")
-                if not low <= value <= high or (str(each.type).startswith("int") and value != int(value)):
+                if not low <= value <= high or (str(each.type).startswith("int") and value % 1):
                     raise OptionError(f"{each.name} is {value}: give {low} to {high}")
 
 

@@ -88,5 +88,5 @@ def test_files_of_a_model_are_listed(kptalk, home, folder):
     assert all(name in out for name in ("motion", "facemesh", "audio", "lips", str(folder)))
     status, out, _ = kptalk("models", "official")
     assert status == 0
-    assert all(word in out for word in ("kdtalker", "warping", "commercial", "CC BY-NC"))
+    assert all(word in out for word in ("kdtalker", "warping", "syncnet", "commercial", "CC BY-NC"))
     assert refused(kptalk("models", folder / "absent"), "model.json", code=1)

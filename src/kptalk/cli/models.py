@@ -30,14 +30,15 @@ def models(
 
 
 def _files(name: str) -> None:
-    """One row for every file; of the official ones also who may use it for what."""
+    """One row for every file; of the official ones, evaluation's too, also who may use it for what."""
     from kptalk.weights.model import open_model
     from kptalk.weights.registry import ENTRIES
 
     model = open_model(name)
     console.output.print(f"{model.path}: {model.method}, {model.card.licence}")
     table = Table("file", "MB", "here", "commercial", "licence", box=None, pad_edge=False)
-    for key, file in model.card.files.items():
+    shown = model.card.files | ({key: entry.converted for key, entry in ENTRIES.items()} if model.official else {})
+    for key, file in shown.items():
         path, entry = model.path / file, ENTRIES.get(key) if model.official else None
         size = f"{path.stat().st_size / 1e6:.1f}" if path.is_file() else ""
         allowed = "" if entry is None else "allowed" if entry.commercial else "no"
