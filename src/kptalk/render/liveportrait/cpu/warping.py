@@ -63,20 +63,22 @@ class FastWarping:
 
 
 class _Hourglass:
-    """See ``dense_motion.Hourglass``; its first convolution takes the heatmaps before all warped features.
+    """Encoder and decoder of ``dense_motion``; the first convolution takes the heatmaps before all warped features.
 
     The last layers work in float32, as what follows does: in bfloat16 they would be 0.1 s faster, and lose 4 dB in the
     frames.
     """
 
     def __init__(self, dense: DenseMotionNetwork, dtype: torch.dtype) -> None:
-        encoder, decoder = dense.hourglass.encoder, dense.hourglass.decoder
+        encoder, decoder = dense.hourglass["encoder"], dense.hourglass["decoder"]
         count, each = dense.mask.out_channels, 1 + dense.compress.out_channels
         own = torch.arange(count * each).view(count, each)
         order = torch.cat([own[:, 0], own[:, 1:].flatten()])
-        (weight, bias), *inner = (folded(block.conv, block.norm) for block in encoder.down_blocks)
+        (weight, bias), *inner = (
+            folded(block.conv, block.norm) for block in encoder.get_submodule("down_blocks").children()
+        )
         self.down = [Conv(*layer, dtype) for layer in ((weight[:, order], bias), *inner)]
-        *inner, last = (folded(block.conv, block.norm) for block in decoder.up_blocks)
+        *inner, last = (folded(block.conv, block.norm) for block in decoder.get_submodule("up_blocks").children())
         self.up = [*(_UpsampleConv(*layer, dtype) for layer in inner), _UpsampleConv(*last, torch.float32)]
         weight, bias = folded(decoder.conv, decoder.norm)
         behind = weight.shape[1] - len(order)  # channels before the input that was skipped along
