@@ -18,19 +18,26 @@ class AudioEncoderConfig:
 class ConvBlock(nn.Module):
     """Convolution with bias, batch normalisation, ReLU: (B, inputs, H, W) -> (B, outputs, H', W').
 
-    ``stride`` is over mel bands and over time. Without one, a block that keeps the width is residual: the input is
-    added before the ReLU.
+    ``stride`` is over mel bands and over time.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: tuple[int, int] = (1, 1), kernel: int = 3, padding: int = 1):
         super().__init__()
         conv = nn.Conv2d(inputs, outputs, kernel, stride, padding)
         self.conv_block = nn.Sequential(conv, nn.BatchNorm2d(outputs))
-        self.residual = inputs == outputs and kernel == 3
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.conv_block(x)
-        return torch.relu(out + x if self.residual else out)
+        return torch.relu(self.conv_block(x))
+
+
+class ResidualBlock(ConvBlock):
+    """The same with its input added before the ReLU: (B, width, H, W) -> (B, width, H, W)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.conv_block(x) + x)
 
 
 class AudioEncoder(nn.Module):
@@ -41,14 +48,9 @@ class AudioEncoder(nn.Module):
         self.config = config or AudioEncoderConfig()
         a, b, c, d, e = self.config.widths
         self.audio_encoder = nn.Sequential(
-            *(ConvBlock(1, a), ConvBlock(a, a), ConvBlock(a, a)),
-            *(ConvBlock(a, b, (3, 1)), ConvBlock(b, b), ConvBlock(b, b)),
-            *(ConvBlock(b, c, (3, 3)), ConvBlock(c, c), ConvBlock(c, c)),
-            *(ConvBlock(c, d, (3, 2)), ConvBlock(d, d)),
+            *(ConvBlock(1, a), ResidualBlock(a), ResidualBlock(a)),
+            *(ConvBlock(a, b, (3, 1)), ResidualBlock(b), ResidualBlock(b)),
+            *(ConvBlock(b, c, (3, 3)), ResidualBlock(c), ResidualBlock(c)),
+            *(ConvBlock(c, d, (3, 2)), ResidualBlock(d)),
             *(ConvBlock(d, e, padding=0), ConvBlock(e, e, kernel=1, padding=0)),
         )
-
-    def forward(self, windows: Tensor) -> Tensor:
-        """(B, 80, 16) or (B, 1, 80, 16) float32 mel windows -> (B, 512) float32, not negative."""
-        features: Tensor = self.audio_encoder(windows.reshape(-1, 1, *windows.shape[-2:]))
-        return features.flatten(1)
