@@ -31,10 +31,7 @@ class ConvBlock(nn.Module):
 
 
 class ResidualBlock(ConvBlock):
-    """The same with its input added before the ReLU: (B, width, H, W) -> (B, width, H, W)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, width)
+    """The same with its input added before the ReLU: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.conv_block(x) + x)
@@ -48,9 +45,13 @@ class AudioEncoder(nn.Module):
         self.config = config or AudioEncoderConfig()
         a, b, c, d, e = self.config.widths
         self.audio_encoder = nn.Sequential(
-            *(ConvBlock(1, a), ResidualBlock(a), ResidualBlock(a)),
-            *(ConvBlock(a, b, (3, 1)), ResidualBlock(b), ResidualBlock(b)),
-            *(ConvBlock(b, c, (3, 3)), ResidualBlock(c), ResidualBlock(c)),
-            *(ConvBlock(c, d, (3, 2)), ResidualBlock(d)),
+            *(ConvBlock(1, a), ResidualBlock(a, a), ResidualBlock(a, a)),
+            *(ConvBlock(a, b, (3, 1)), ResidualBlock(b, b), ResidualBlock(b, b)),
+            *(ConvBlock(b, c, (3, 3)), ResidualBlock(c, c), ResidualBlock(c, c)),
+            *(ConvBlock(c, d, (3, 2)), ResidualBlock(d, d)),
             *(ConvBlock(d, e, padding=0), ConvBlock(e, e, kernel=1, padding=0)),
         )
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """(B, 80, 16) or (B, 1, 80, 16) float32 mel windows -> (B, 512) float32, not negative."""
+        return self.audio_encoder(windows.reshape(-1, 1, *windows.shape[-2:])).flatten(1)
