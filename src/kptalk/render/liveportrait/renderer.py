@@ -38,7 +38,10 @@ class PreparedPortrait:
 
 @dataclass(frozen=True)
 class LivePortraitRenderer:
-    """See ``Renderer``: draws motion of the space ``liveportrait``. A frame depends on nothing before it."""
+    """A ``Renderer`` of the space ``liveportrait``; a frame depends on nothing before it.
+
+    Portraits are upright squares of 256 pixels around a face; unless all their edges are free, motion is stitched.
+    """
 
     name = "liveportrait"
     space: LivePortraitSpace  # reads the photo's keypoints
@@ -57,15 +60,6 @@ class LivePortraitRenderer:
 
     @torch.inference_mode()
     def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> PreparedPortrait:
-        """Read the upright square around a face once.
-
-        Args:
-            portrait: (256, 256, 3) uint8 RGB, and its face.
-            free: the edges that may move; unless all may, motion is stitched.
-
-        Raises:
-            ImageError: the square has another size.
-        """
         source = self.space.extract(portrait)
         volume = self.appearance(crops_to_tensor(portrait.image[None], self.device))
         own = torch.from_numpy(keypoints(source.canonical, source.motion)).to(self.device)
@@ -75,19 +69,12 @@ class LivePortraitRenderer:
         return PreparedPortrait(replace(source, blink=blink), volume, own, not set(EDGES) <= set(free))
 
     def source(self, prepared: PreparedPortrait) -> LivePortraitSource:
-        """See ``Renderer``."""
         return prepared.source
 
     def start(self, prepared: PreparedPortrait, seed: int) -> PreparedPortrait:
-        """The state is the prepared photo; nothing is random."""
         return prepared
 
     def step(self, motion: Motion, state: PreparedPortrait) -> tuple[Image, PreparedPortrait]:
-        """Frames (T, 512, 512, 3) uint8 RGB.
-
-        Raises:
-            MotionError: the motion belongs to another motion space.
-        """
         motion.require_space(self.space.id)
         driving = self._driving(motion, state)
         frames = np.empty((len(motion), SIZE, SIZE, 3), np.uint8)
@@ -106,7 +93,6 @@ class LivePortraitRenderer:
         return frames, state
 
     def finish(self, state: PreparedPortrait) -> Image:
-        """No frames."""
         return np.empty((0, SIZE, SIZE, 3), np.uint8)
 
     @torch.inference_mode()
