@@ -93,10 +93,8 @@ def fold_spectral_norm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Plain weights from spectrally normalised ones.
 
     ``name.weight_orig``, ``name.weight_u`` and ``name.weight_v`` become ``name.weight`` = weight_orig / sigma with
-    sigma = u^T W v, W the weight as a matrix (outputs, rest); computed in float64. All other entries stay.
-
-    Args:
-        state: the state dict of ``spade_generator.pth``; an already folded one is returned as it is.
+    sigma = u^T W v, W the weight as a matrix (outputs, rest); computed in float64. All other entries stay, so a state
+    dict that is already folded is returned as it is.
     """
     folded = {}
     for name, value in state.items():

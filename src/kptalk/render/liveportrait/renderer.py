@@ -76,7 +76,10 @@ class LivePortraitRenderer:
 
     def step(self, motion: Motion, state: PreparedPortrait) -> tuple[Image, PreparedPortrait]:
         motion.require_space(self.space.id)
-        driving = self._driving(motion, state)
+        with torch.inference_mode():
+            driving = torch.from_numpy(keypoints(state.source.canonical, motion)).to(self.device)  # x_d (T, 21, 3)
+            if state.stitched:
+                driving = stitch(self.stitching, state.keypoints.expand_as(driving), driving)
         frames = np.empty((len(motion), SIZE, SIZE, 3), np.uint8)
 
         def draw_batch(first: int) -> None:
@@ -95,12 +98,6 @@ class LivePortraitRenderer:
     def finish(self, state: PreparedPortrait) -> Image:
         return np.empty((0, SIZE, SIZE, 3), np.uint8)
 
-    @torch.inference_mode()
-    def _driving(self, motion: Motion, state: PreparedPortrait) -> Tensor:
-        """Driving keypoints x_d (T, 21, 3), stitched where they must be."""
-        driving = torch.from_numpy(keypoints(state.source.canonical, motion)).to(self.device)
-        return stitch(self.stitching, state.keypoints.expand_as(driving), driving) if state.stitched else driving
-
     @torch.inference_mode()  # here, for every thread has its own
     def _pictures(self, driving: Tensor, state: PreparedPortrait) -> Image:
         volume, own = (t.expand(len(driving), *t.shape[1:]) for t in (state.volume, state.keypoints))
@@ -109,8 +106,7 @@ class LivePortraitRenderer:
 
 def to_frames(pictures: Tensor) -> Image:
     """(B, 3, H, W) RGB from 0 to 1 -> (B, H, W, 3) uint8, truncated as the reference does."""
-    frames: Image = (pictures.float().clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    return frames
+    return np.asarray((pictures.float().clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).cpu())
 
 
 def eye_openings(mesh: Array) -> Array:
@@ -118,5 +114,4 @@ def eye_openings(mesh: Array) -> Array:
     upper, lower = mesh[LID_PAIRS[:, MIDDLE].T, :2]
     corners = mesh[EYE_CORNERS, :2]
     widths = np.linalg.norm(corners[:, 0] - corners[:, 1], axis=-1)
-    openings: Array = np.linalg.norm(upper - lower, axis=-1) / (widths + 1e-6)
-    return openings
+    return np.asarray(np.linalg.norm(upper - lower, axis=-1) / (widths + 1e-6))

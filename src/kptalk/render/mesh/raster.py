@@ -42,9 +42,8 @@ class Rasterizer:
         """Where each pixel of the frame comes from: x and y, both (H, W) float32; and how many pixels of ``fine``
         no triangle covers (they are filled from around).
 
-        Args:
-            vertices: (N, 3) pixels of the frame; z orders the triangles.
-            fine: the part of the picture that holds the face and is drawn at full resolution.
+        ``vertices`` (N, 3) are pixels of the frame, z orders the triangles; ``fine`` is the part of the picture that
+        holds the face and is drawn at full resolution.
         """
         target = vertices[self.mesh.triangles]
         area = doubled_area(target[:, :, :2])
