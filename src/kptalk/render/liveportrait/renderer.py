@@ -82,9 +82,11 @@ class LivePortraitRenderer:
                 driving = stitch(self.stitching, state.keypoints.expand_as(driving), driving)
         frames = np.empty((len(motion), SIZE, SIZE, 3), np.uint8)
 
+        @torch.inference_mode()  # here, for every thread has its own
         def draw_batch(first: int) -> None:
-            batch = slice(first, first + self.batch_size)
-            frames[batch] = self._pictures(driving[batch], state)
+            batch = driving[first : first + self.batch_size]
+            volume, own = (t.expand(len(batch), *t.shape[1:]) for t in (state.volume, state.keypoints))
+            frames[first : first + self.batch_size] = to_frames(self.decode(self.warp(volume, batch, own)))
 
         batches = range(0, len(motion), self.batch_size)
         if self.workers == 1:  # in this thread, to which compiled CUDA graphs are bound
@@ -97,11 +99,6 @@ class LivePortraitRenderer:
 
     def finish(self, state: PreparedPortrait) -> Image:
         return np.empty((0, SIZE, SIZE, 3), np.uint8)
-
-    @torch.inference_mode()  # here, for every thread has its own
-    def _pictures(self, driving: Tensor, state: PreparedPortrait) -> Image:
-        volume, own = (t.expand(len(driving), *t.shape[1:]) for t in (state.volume, state.keypoints))
-        return to_frames(self.decode(self.warp(volume, driving, own)))
 
 
 def to_frames(pictures: Tensor) -> Image:

@@ -62,16 +62,14 @@ def prepare_mouth(image: Image, landmarks: Array, closed: Array) -> Mouth:
     down = down / np.linalg.norm(down) * width
     inwards = np.cross(along, down) / width**2
     # Middle of the closed lips, a little towards the corners' level: the corners may be drawn up by a smile.
-    middle = 0.5 * (closed[13] + closed[14])
-    side = 0.5 * (closed[CORNERS[0]] + closed[CORNERS[1]])
+    middle, side = 0.5 * (closed[13] + closed[14]), 0.5 * (closed[CORNERS[0]] + closed[CORNERS[1]])
     origin = side + down * float((middle - side) @ down) / width**2 + inwards * TEETH_DEPTH * width
     skin, lips, own_teeth = _colours(image, landmarks)
     gap = float(landmarks[14, 1] - landmarks[13, 1]) / width
     palette = _palette(skin, lips.mean(0), own_teeth)
-    textures = teeth.upper_jaw(palette), teeth.lower_jaw(palette), teeth.tongue(palette)
     own, own_corner = _own(image, landmarks, width, gap, own_teeth is not None)
     origin, axes = origin.astype(np.float32), np.stack([along, down]).astype(np.float32)
-    return Mouth(origin, axes, landmarks, width, gap, *textures, palette.cavity, own, own_corner, lips)
+    return Mouth(origin, axes, landmarks, width, gap, *teeth.textures(palette), palette.cavity, own, own_corner, lips)
 
 
 def _polygon(image: Image, points: Array) -> Array:

@@ -32,18 +32,14 @@ class Palette:
     gum: Array
 
 
-def upper_jaw(palette: Palette) -> Array:
-    """(h, w, 4) float32 premultiplied: teeth and the gum above them."""
-    return _row(UPPER_WIDTHS, INCISAL, -1, palette)
+def textures(palette: Palette) -> tuple[Array, Array, Array]:
+    """Upper teeth with the gum above them, lower teeth, tongue: each (h, w, 4) float32, premultiplied."""
+    upper, lower = _row(UPPER_WIDTHS, INCISAL, -1, palette), _row(LOWER_WIDTHS, LOWER_EDGE, 1, palette)
+    return upper, lower, _tongue(palette)
 
 
-def lower_jaw(palette: Palette) -> Array:
-    """(h, w, 4) float32 premultiplied: the lower teeth."""
-    return _row(LOWER_WIDTHS, LOWER_EDGE, 1, palette)
-
-
-def tongue(palette: Palette) -> Array:
-    """(h, w, 4) float32 premultiplied: the tongue, its highest point at y = 0."""
+def _tongue(palette: Palette) -> Array:
+    """Its highest point is at y = 0."""
     x, y = _grid()
     arch = np.clip(1 - (x / 0.36) ** 2, 0, None)
     height = y - 0.16 * (1 - np.sqrt(arch))  # below the outline
