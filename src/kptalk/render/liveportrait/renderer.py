@@ -88,13 +88,10 @@ class LivePortraitRenderer:
             volume, own = (t.expand(len(batch), *t.shape[1:]) for t in (state.volume, state.keypoints))
             frames[first : first + self.batch_size] = to_frames(self.decode(self.warp(volume, batch, own)))
 
-        batches = range(0, len(motion), self.batch_size)
-        if self.workers == 1:  # in this thread, to which compiled CUDA graphs are bound
-            for first in batches:
-                draw_batch(first)
-        else:
-            with ThreadPoolExecutor(self.workers) as threads:
-                list(threads.map(draw_batch, batches))
+        with ThreadPoolExecutor(self.workers) as threads:
+            # One worker is this thread, to which compiled CUDA graphs are bound.
+            draw = map if self.workers == 1 else threads.map
+            list(draw(draw_batch, range(0, len(motion), self.batch_size)))
         return frames, state
 
     def finish(self, state: PreparedPortrait) -> Image:

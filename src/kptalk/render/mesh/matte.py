@@ -18,13 +18,10 @@ MAX_PERSON_SHARE = 0.97  # above this share of person the photo is one layer
 
 @dataclass(frozen=True)
 class Layers:
-    """A photo I = person + (1 - alpha) background, exactly up to rounding.
+    """A photo I = person + (1 - alpha) background, exactly up to rounding."""
 
-    ``person`` (H, W, 4) uint8: premultiplied RGB and alpha; ``background`` (H, W, 3) uint8.
-    """
-
-    person: NDArray[np.uint8]
-    background: Image
+    person: NDArray[np.uint8]  # (H, W, 4) premultiplied RGB and alpha
+    background: Image  # (H, W, 3)
 
 
 def split_layers(image: Image, landmarks: Array) -> Layers:

@@ -66,10 +66,9 @@ class Rasterizer:
         moves &= ~((low > (x0 + margin, y0 + margin)) & (high < (x1 - margin, y1 - margin))).all(1)
         ids = np.full(self.coarse_rows.shape, -1, np.int32)
         self._fill(ids, (target[:, :, :2] - COARSE_MIDDLE) / COARSE_STEP, order[moves[order]])
-        planes = []
-        for plane in self._lookup(affine, ids, self.coarse_columns, self.coarse_rows):
-            large = cv2.resize(plane, None, fx=COARSE_STEP, fy=COARSE_STEP, interpolation=cv2.INTER_LINEAR)
-            planes.append(large[: self.height, : self.width])
+        coarse = self._lookup(affine, ids, self.coarse_columns, self.coarse_rows)
+        large = (cv2.resize(plane, None, fx=COARSE_STEP, fy=COARSE_STEP) for plane in coarse)
+        planes = [plane[: self.height, : self.width] for plane in large]
 
         near = ((low[:, 0] < x1) & (high[:, 0] > x0 - 1) & (low[:, 1] < y1) & (high[:, 1] > y0 - 1))[order]
         ids = np.full((y1 - y0, x1 - x0), -1, np.int32)

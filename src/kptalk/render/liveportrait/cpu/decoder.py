@@ -73,8 +73,7 @@ class _Stage:
 
     def __call__(self, x: Tensor, columns: list[Tensor]) -> Tensor:
         cells, step = columns[0].shape[2] - 2, max(self.samples) + 1
-        side = cells * step + 2
-        shape, count = (1, self.hidden, side, side), len(self.bias) // self.hidden
+        shape, count = (1, self.hidden, *[cells * step + 2] * 2), len(self.bias) // self.hidden
         maps = [torch.empty(shape, dtype=x.dtype, memory_format=LAST).zero_() for _ in range(count)]
         for (row, column), one in self.phases.items():
             found = phases.convolve(columns, one, self.bias, 1, cells).relu_()
@@ -151,8 +150,8 @@ def _normalised(x: Tensor) -> Tensor:
     mean = rows.sum(0, dtype=torch.float32) / len(rows)
     square = (rows * rows).sum(0, dtype=torch.float32) / len(rows)
     scale = torch.rsqrt((square - mean**2).clamp(min=0) + EPS)
-    shape = (1, -1, 1, 1)
-    return torch.addcmul((-mean * scale).to(x.dtype).view(shape), x, scale.to(x.dtype).view(shape))
+    shift, scale = (part.to(x.dtype).view(1, -1, 1, 1) for part in (-mean * scale, scale))
+    return torch.addcmul(shift, x, scale)
 
 
 def _cast(one: phases.Phase, dtype: torch.dtype) -> phases.Phase:
