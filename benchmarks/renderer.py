@@ -190,10 +190,7 @@ def rows_1_to_5(renderer: MeshRenderer, space: FaceMeshSpace, drivers: list[Driv
                 f"{d.name} {s['psnr']:.2f}/{s['ssim']:.3f} (copied {s['copied']:.2f})"
                 for d, s in zip(drivers, scores, strict=True)
             )
-            show(
-                row,
-                f"from frame {start}: PSNR {mean['psnr']:.2f} SSIM {mean['ssim']:.3f}  (ask {ask}); {each}",
-            )
+            show(row, f"from frame {start}: PSNR {mean['psnr']:.2f} SSIM {mean['ssim']:.3f}  (ask {ask}); {each}")
             name = "5" if start == 0 else ""
             lmd = f"LMD all {mean['lmd']:.2f} lips {mean['lips']:.2f} lids {mean['lids']:.2f}"
             show(name, f"{lmd}; lip-gap correlation {mean['corr']:.3f}  (ask .90 / .85; .96)")
@@ -309,9 +306,7 @@ def rows_9_11(
             noise = 0.0034 * np.random.default_rng(0).standard_normal((10, 478, 3)).astype(np.float32)
             own = to_head_frame(states[name].source.motion)
             driven = motion(
-                states[name].source,
-                np.zeros((10, 3), np.float32),
-                own + space.encode(noise).astype(np.float32),
+                states[name].source, np.zeros((10, 3), np.float32), own + space.encode(noise).astype(np.float32)
             )
             frames = draw(renderer, states[name], driven).astype(np.float32)
             person = (states[name].layers.person[..., 3] > 0).astype(np.uint8)

@@ -37,8 +37,7 @@ class ResBlock3d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, D, H, W) -> (B, C, D, H, W)."""
         h = self.conv1(torch.relu(self.norm1(x)))
-        out: Tensor = x + self.conv2(torch.relu(self.norm2(h)))
-        return out
+        return x + self.conv2(torch.relu(self.norm2(h)))
 
 
 class AppearanceExtractor(nn.Module):
@@ -61,6 +60,4 @@ class AppearanceExtractor(nn.Module):
         x = self.first(image)
         for block in self.down_blocks:
             x = F.avg_pool2d(block(x), 2)
-        shape = (self.config.volume_channels, self.config.volume_depth)
-        out: Tensor = self.resblocks_3d(self.second(x).unflatten(1, shape))
-        return out
+        return self.resblocks_3d(self.second(x).unflatten(1, (self.config.volume_channels, self.config.volume_depth)))

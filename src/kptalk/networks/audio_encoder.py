@@ -9,52 +9,32 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class ConvSpec:
-    """One block: convolution with bias, batch normalisation, ReLU; ``residual`` adds the input before the ReLU."""
-
-    inputs: int
-    outputs: int
-    kernel: int = 3
-    stride: tuple[int, int] = (1, 1)  # over mel bands, over time
-    padding: int = 1
-    residual: bool = False
-
-
-@dataclass(frozen=True)
 class AudioEncoderConfig:
     """Widths of the five stages; every stage but the last shrinks the (80, 16) window, the last leaves one cell."""
 
     widths: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
 
-    def blocks(self) -> list[ConvSpec]:
-        """The 13 blocks of Wav2Lip."""
-        a, b, c, d, e = self.widths
-
-        def keep(width: int) -> ConvSpec:
-            return ConvSpec(width, width, residual=True)
-
-        return [
-            *(ConvSpec(1, a), keep(a), keep(a)),
-            *(ConvSpec(a, b, stride=(3, 1)), keep(b), keep(b)),
-            *(ConvSpec(b, c, stride=(3, 3)), keep(c), keep(c)),
-            *(ConvSpec(c, d, stride=(3, 2)), keep(d)),
-            *(ConvSpec(d, e, padding=0), ConvSpec(e, e, kernel=1, padding=0)),
-        ]
-
 
 class ConvBlock(nn.Module):
-    """See ``ConvSpec``; (B, inputs, H, W) -> (B, outputs, H', W')."""
+    """Convolution with bias, batch normalisation, ReLU: (B, inputs, H, W) -> (B, outputs, H', W').
 
-    def __init__(self, spec: ConvSpec) -> None:
+    ``stride`` is over mel bands and over time.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int] = (1, 1), kernel: int = 3, padding: int = 1):
         super().__init__()
-        self.conv_block = nn.Sequential(
-            nn.Conv2d(spec.inputs, spec.outputs, spec.kernel, spec.stride, spec.padding), nn.BatchNorm2d(spec.outputs)
-        )
-        self.residual = spec.residual
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, padding)
+        self.conv_block = nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv_block(x)
-        return torch.relu(out + x if self.residual else out)
+        return torch.relu(self.conv_block(x))
+
+
+class ResidualBlock(ConvBlock):
+    """The same with its input added before the ReLU: (B, C, H, W) -> (B, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.conv_block(x) + x)
 
 
 class AudioEncoder(nn.Module):
@@ -63,9 +43,15 @@ class AudioEncoder(nn.Module):
     def __init__(self, config: AudioEncoderConfig | None = None) -> None:
         super().__init__()
         self.config = config or AudioEncoderConfig()
-        self.audio_encoder = nn.Sequential(*(ConvBlock(spec) for spec in self.config.blocks()))
+        a, b, c, d, e = self.config.widths
+        self.audio_encoder = nn.Sequential(
+            *(ConvBlock(1, a), ResidualBlock(a, a), ResidualBlock(a, a)),
+            *(ConvBlock(a, b, (3, 1)), ResidualBlock(b, b), ResidualBlock(b, b)),
+            *(ConvBlock(b, c, (3, 3)), ResidualBlock(c, c), ResidualBlock(c, c)),
+            *(ConvBlock(c, d, (3, 2)), ResidualBlock(d, d)),
+            *(ConvBlock(d, e, padding=0), ConvBlock(e, e, kernel=1, padding=0)),
+        )
 
     def forward(self, windows: Tensor) -> Tensor:
         """(B, 80, 16) or (B, 1, 80, 16) float32 mel windows -> (B, 512) float32, not negative."""
-        features: Tensor = self.audio_encoder(windows.reshape(-1, 1, *windows.shape[-2:]))
-        return features.flatten(1)
+        return self.audio_encoder(windows.reshape(-1, 1, *windows.shape[-2:])).flatten(1)

@@ -7,13 +7,9 @@ from torch.nn import functional as F
 
 
 class ConvBlock(nn.Module):
-    """3 x 3 (x 3) convolution with bias, batch normalisation, leaky ReLU; same size.
+    """3 x 3 (x 3) convolution with bias, batch normalisation, leaky ReLU of ``slope`` below zero; same size.
 
-    Args:
-        inputs: channels.
-        outputs: channels.
-        dims: 2 for images, 3 for volumes.
-        slope: of the activation below zero; 0: ReLU.
+    ``dims`` is 2 for images, 3 for volumes.
     """
 
     def __init__(self, inputs: int, outputs: int, dims: int = 2, slope: float = 0.0) -> None:

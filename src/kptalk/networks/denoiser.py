@@ -8,7 +8,7 @@ self-attention over all 66. Parameter names are those of ``KDTalker.pth`` after 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +42,10 @@ class DenoiserConfig:
 
 
 class Condition(NamedTuple):
-    """What modulates the tokens, after its activation: ``step`` (B, 1, time_dim), ``audio`` (B, N, audio_dim)."""
+    """What modulates the tokens, after its activation."""
 
-    step: Tensor
-    audio: Tensor
+    step: Tensor  # (B, 1, time_dim)
+    audio: Tensor  # (B, N, audio_dim)
 
 
 class LayerNorm(nn.Module):
@@ -60,36 +60,25 @@ class LayerNorm(nn.Module):
         return F.layer_norm(x, x.shape[-1:], self.gamma.flatten(), self.beta.flatten())
 
 
-class Block(nn.Module):
-    """Parameters of one half of a ``ResnetBlock``."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.proj = nn.Linear(dim, dim)
-        self.norm = LayerNorm(dim)
-
-
 class ResnetBlock(nn.Module):
     """Two linear layers; the first is normalised, then scaled and shifted by step and audio."""
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(config.time_dim + config.audio_dim, 2 * config.dim))
-        self.block1 = Block(config.dim)
-        self.block2 = Block(config.dim)  # its norm is never applied, but the checkpoint holds it
+        self.block1, self.block2 = (
+            nn.ModuleDict({"proj": nn.Linear(config.dim, config.dim), "norm": LayerNorm(config.dim)}) for _ in range(2)
+        )  # the second norm is never applied, but the checkpoint holds it
 
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
         """(B, N, dim) -> (B, N, dim)."""
-        scale, shift = self._modulation(condition).chunk(2, -1)
-        h = F.silu(self.block1.norm(self.block1.proj(x)) * (scale + 1) + shift)
-        return F.silu(self.block2.proj(h)) + x
-
-    def _modulation(self, condition: Condition) -> Tensor:
-        """The linear layer on [step, audio], in two parts because the step is the same for all tokens."""
-        linear = cast(nn.Linear, self.mlp[1])
-        width = condition.step.shape[-1]
-        of_step, of_audio = linear.weight[:, :width], linear.weight[:, width:]
-        return F.linear(condition.audio, of_audio) + F.linear(condition.step, of_step, linear.bias)
+        # The linear layer on [step, audio], in two parts because the step is the same for all tokens.
+        weight, bias = self.mlp[1].parameters()
+        of_step, of_audio = torch.split(weight, [condition.step.shape[-1], condition.audio.shape[-1]], 1)
+        modulation = F.linear(condition.audio, of_audio) + F.linear(condition.step, of_step, bias)
+        scale, shift = modulation.chunk(2, -1)
+        h = F.silu(self.block1["norm"](self.block1["proj"](x)) * (scale + 1) + shift)
+        return F.silu(self.block2["proj"](h)) + x
 
 
 class Attention(nn.Module):
@@ -105,38 +94,21 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """(B, N, dim) and (heads, N, N) -> (B, N, dim)."""
-        heads = self.to_qkv(x).unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
-        query, key, value = heads.unbind(0)
-        mixed = F.scaled_dot_product_attention(
-            self.rotary_emb(query), self.rotary_emb(key), value, attn_mask=bias[None]
-        )
-        out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
-        return out
-
-
-class PreNorm(nn.Module):
-    """Attention on normalised tokens."""
-
-    def __init__(self, config: DenoiserConfig, rotary: RotaryEmbedding) -> None:
-        super().__init__()
-        self.fn = Attention(config, rotary)
-        self.norm = LayerNorm(config.dim)
-
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        out: Tensor = self.fn(self.norm(x), bias)
-        return out
+        query, key, value = self.to_qkv(x).unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        query, key = self.rotary_emb(query), self.rotary_emb(key)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])
+        return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
 class Residual(nn.Module):
-    """Adds the attention's output to its input."""
+    """Adds attention on normalised tokens to its input."""
 
     def __init__(self, config: DenoiserConfig, rotary: RotaryEmbedding) -> None:
         super().__init__()
-        self.fn = PreNorm(config, rotary)
+        self.fn = nn.ModuleDict({"fn": Attention(config, rotary), "norm": LayerNorm(config.dim)})
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        out: Tensor = self.fn(x, bias)
-        return out + x
+        return self.fn["fn"](self.fn["norm"](x), bias) + x
 
 
 class Layer(nn.ModuleList):
@@ -148,16 +120,7 @@ class Layer(nn.ModuleList):
     def forward(self, x: Tensor, condition: Condition, bias: Tensor) -> Tensor:
         """(B, N, dim) -> (B, N, dim)."""
         first, second, attention = self
-        out: Tensor = attention(second(first(x, condition), condition), bias)
-        return out
-
-
-class UnusedEncoding(nn.Module):
-    """A buffer that the checkpoint holds and no forward pass reads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("freq_bands", 2.0 ** torch.linspace(1, 9, 10))
+        return attention(second(first(x, condition), condition), bias)
 
 
 class Denoiser(nn.Module):
@@ -168,13 +131,10 @@ class Denoiser(nn.Module):
     def __init__(self, config: DenoiserConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or DenoiserConfig()
-        self.time_mlp = nn.Sequential(
-            SinusoidalEmbedding(config.dim),
-            nn.Linear(config.dim, config.time_dim),
-            nn.SiLU(),
-            nn.Linear(config.time_dim, config.time_dim),
-        )
-        self.positional_encoding = UnusedEncoding()
+        dim, time = config.dim, config.time_dim
+        self.time_mlp = nn.Sequential(SinusoidalEmbedding(dim), nn.Linear(dim, time), nn.SiLU(), nn.Linear(time, time))
+        self.positional_encoding = nn.Module()  # the checkpoint holds it, no forward pass reads it
+        self.positional_encoding.register_buffer("freq_bands", 2.0 ** torch.linspace(1, 9, 10))
         self.input_projection = nn.Linear(config.token_dim, config.dim)
         self.time_rel_pos_bias = RelativePositionBias(config.heads, config.references + config.window)
         rotary = RotaryEmbedding(config.rotary_dim)

@@ -43,15 +43,11 @@ class DenseMotionConfig:
 
 
 class DenseMotion(NamedTuple):
-    """The result of ``DenseMotionNetwork``.
+    """The result of ``DenseMotionNetwork``."""
 
-    ``deformation`` (B, D, H, W, 3): x, y, z in the source of each cell, -1 to 1; ``occlusion`` (B, 1, H, W) 0 to 1,
-    1 where the source shows what is needed; ``mask`` (B, 22, D, H, W), the share of each candidate.
-    """
-
-    deformation: Tensor
-    occlusion: Tensor
-    mask: Tensor
+    deformation: Tensor  # (B, D, H, W, 3) x, y, z in the source of each cell, -1 to 1
+    occlusion: Tensor  # (B, 1, H, W) 0 to 1: 1 where the source shows what is needed
+    mask: Tensor  # (B, 22, D, H, W) share of each candidate
 
 
 class Encoder(nn.Module):
@@ -59,8 +55,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: DenseMotionConfig) -> None:
         super().__init__()
-        widths = config.widths()
-        self.down_blocks = nn.ModuleList(ConvBlock(a, b, 3) for a, b in pairwise(widths))
+        self.down_blocks = nn.ModuleList(ConvBlock(a, b, 3) for a, b in pairwise(config.widths()))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The input and the output of every block, (B, C, D, H, W) from fine to coarse."""
@@ -75,9 +70,8 @@ class Decoder(nn.Module):
 
     def __init__(self, config: DenseMotionConfig) -> None:
         super().__init__()
-        widths = config.widths()
-        outputs = [*(min(config.max_width, config.width * 2**i) for i in range(config.blocks))][::-1]
-        inputs = [widths[-1], *(2 * width for width in outputs[:-1])]
+        outputs = [min(config.max_width, config.width * 2**i) for i in reversed(range(config.blocks))]
+        inputs = [config.widths()[-1], *(2 * width for width in outputs[:-1])]
         self.up_blocks = nn.ModuleList(ConvBlock(a, b, 3) for a, b in zip(inputs, outputs, strict=True))
         self.conv = nn.Conv3d(config.outputs, config.outputs, 3, padding=1)
         self.norm = nn.BatchNorm3d(config.outputs)
@@ -90,26 +84,12 @@ class Decoder(nn.Module):
         return torch.relu(self.norm(self.conv(out)))
 
 
-class Hourglass(nn.Module):
-    """Encoder and decoder."""
-
-    def __init__(self, config: DenseMotionConfig) -> None:
-        super().__init__()
-        self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 110, D, H, W) -> (B, 142, D, H, W)."""
-        out: Tensor = self.decoder(self.encoder(x))
-        return out
-
-
 class DenseMotionNetwork(nn.Module):
     """Parameter names are those under ``dense_motion_network.`` in ``warping_module.pth``."""
 
     def __init__(self, config: DenseMotionConfig) -> None:
         super().__init__()
-        self.hourglass = Hourglass(config)
+        self.hourglass = nn.ModuleDict({"encoder": Encoder(config), "decoder": Decoder(config)})
         self.mask = nn.Conv3d(config.outputs, config.keypoints + 1, 7, padding=3)
         self.compress = nn.Conv3d(config.volume_channels, config.compressed, 1)
         self.norm = nn.BatchNorm3d(config.compressed)
@@ -125,12 +105,11 @@ class DenseMotionNetwork(nn.Module):
         """
         motions = candidate_motions(driving, source, volume.shape[2:])
         inputs = candidate_inputs(self.compressed(volume), motions, driving, source)
-        features = self.hourglass(inputs)
+        features = self.hourglass["decoder"](self.hourglass["encoder"](inputs))  # (B, 142, D, H, W)
         mask = torch.softmax(self.mask(features), 1)
-        deformation = (motions * mask[..., None]).sum(1)
         # Channel and depth together are the channels of an image.
         occlusion = torch.sigmoid(self.occlusion(features.flatten(1, 2)))
-        return DenseMotion(deformation, occlusion, mask)
+        return DenseMotion((motions * mask[..., None]).sum(1), occlusion, mask)
 
     def compressed(self, volume: Tensor) -> Tensor:
         """(B, 32, D, H, W) -> (B, 4, D, H, W), the volume that the candidates warp."""
@@ -150,9 +129,8 @@ def coordinate_grid(size: torch.Size | tuple[int, ...], like: Tensor) -> Tensor:
 
 def candidate_motions(driving: Tensor, source: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
     """(B, 22, D, H, W, 3): no motion, then the translation of each keypoint from driving back to source."""
-    grid = coordinate_grid(size, driving)
     shift = F.pad(source - driving, (0, 0, 1, 0))  # a zero row in front: the background stays
-    return grid + shift[:, :, None, None, None]
+    return coordinate_grid(size, driving) + shift[:, :, None, None, None]
 
 
 def candidate_inputs(compressed: Tensor, motions: Tensor, driving: Tensor, source: Tensor) -> Tensor:
@@ -168,6 +146,5 @@ def candidate_inputs(compressed: Tensor, motions: Tensor, driving: Tensor, sourc
 
 def gaussians(keypoints: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
     """(B, K, 3) -> (B, K, D, H, W): a Gaussian of height 1 around each keypoint."""
-    grid = coordinate_grid(size, keypoints)
-    distance = ((grid - keypoints[:, :, None, None, None]) ** 2).sum(-1)
+    distance = ((coordinate_grid(size, keypoints) - keypoints[:, :, None, None, None]) ** 2).sum(-1)
     return torch.exp(-0.5 * distance / KEYPOINT_VARIANCE)

@@ -58,15 +58,12 @@ class Hopenet(nn.Module):
         self.layer2 = _stage(256, 128, second, 2)
         self.layer3 = _stage(512, 256, third, 2)
         self.layer4 = _stage(1024, 512, fourth, 2)
-        self.fc_yaw = nn.Linear(2048, self.config.bins)
-        self.fc_pitch = nn.Linear(2048, self.config.bins)
-        self.fc_roll = nn.Linear(2048, self.config.bins)
+        self.fc_yaw, self.fc_pitch, self.fc_roll = (nn.Linear(2048, self.config.bins) for _ in range(3))
         self.fc_finetune = nn.Linear(2048 + 3, 3)  # in the published file, but unused
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, 224, 224) float32 RGB, normalised as for ImageNet -> (B, 2048)."""
-        x: Tensor = torch.relu(self.bn1(self.conv1(images)))
-        x = nn.functional.max_pool2d(x, 3, 2, 1)
+        x = nn.functional.max_pool2d(torch.relu(self.bn1(self.conv1(images))), 3, 2, 1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return x.mean((2, 3))
 

@@ -16,9 +16,10 @@ from torch.nn import functional as F
 
 FEATURES = 2048
 SIDE = 299  # pixels
-# A convolution is (name, channels, kernel (down, across)).
-Conv = tuple[str, int, tuple[int, int]]
+Conv = tuple[str, int, tuple[int, int]]  # name, channels, kernel (down, across)
+Branch = list[Conv | list[Conv]]
 POINT, ROW, COLUMN, SQUARE = (1, 1), (1, 7), (7, 1), (3, 3)
+AVERAGE, MAXIMUM, HALVE = nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(3, 2)
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Inception(nn.Module):
         self.Mixed_6d = _block_c(160)
         self.Mixed_6e = _block_c(192)
         self.Mixed_7a = _block_d(768)
-        self.Mixed_7b = _block_e(1280, "average")
-        self.Mixed_7c = _block_e(2048, "maximum")
+        self.Mixed_7b = _block_e(1280, AVERAGE)
+        self.Mixed_7c = _block_e(2048, MAXIMUM)
         self.fc = nn.Linear(FEATURES, self.config.classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -83,11 +84,11 @@ class Block(nn.Module):
     Args:
         inputs: channels.
         branches: each a chain of convolutions; a pair in the chain's last place is parallel itself.
-        pool: of the pooled branch: ``average``, ``maximum``, or ``halve``: maximum with stride 2, as all branches end.
+        pool: of the pooled branch; with ``HALVE`` all branches end with stride 2.
         pooled: channels of the pooled branch's convolution; 0: it has none.
     """
 
-    def __init__(self, inputs: int, branches: list[list[Conv | list[Conv]]], pool: str, pooled: int = 0) -> None:
+    def __init__(self, inputs: int, branches: list[Branch], pool: nn.Module, pooled: int = 0):
         super().__init__()
         self.pool = pool
         self.chains: list[list[list[str]]] = []
@@ -95,15 +96,14 @@ class Block(nn.Module):
             channels, chain = inputs, []
             for place in branch:
                 parallel = place if isinstance(place, list) else [place]
-                halves = pool == "halve" and place is branch[-1]
+                halves = pool is HALVE and place is branch[-1]
                 for name, outputs, (height, width) in parallel:
                     padding = (0, 0) if halves else (height // 2, width // 2)
                     self.add_module(name, Convolution(channels, outputs, (height, width), 1 + halves, padding))
                 channels = parallel[-1][1]
                 chain.append([name for name, *_ in parallel])
             self.chains.append(chain)
-        if pooled:
-            self.branch_pool = Convolution(inputs, pooled, POINT, 1, 0)
+        self.branch_pool = Convolution(inputs, pooled, POINT, 1, 0) if pooled else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         parts = []
@@ -112,54 +112,47 @@ class Block(nn.Module):
             for names in chain:
                 y = torch.cat([self.get_submodule(name)(y) for name in names], 1)
             parts.append(y)
-        match self.pool:
-            case "average":
-                y = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-            case "maximum":
-                y = F.max_pool2d(x, 3, 1, 1)
-            case _:
-                y = F.max_pool2d(x, 3, 2)
-        return torch.cat([*parts, self.branch_pool(y) if hasattr(self, "branch_pool") else y], 1)
+        return torch.cat([*parts, self.branch_pool(self.pool(x))], 1)
 
 
 def _block_a(inputs: int, pooled: int) -> Block:
-    branches: list[list[Conv | list[Conv]]] = [
+    branches: list[Branch] = [
         [("branch1x1", 64, POINT)],
         [("branch5x5_1", 48, POINT), ("branch5x5_2", 64, (5, 5))],
         [("branch3x3dbl_1", 64, POINT), ("branch3x3dbl_2", 96, SQUARE), ("branch3x3dbl_3", 96, SQUARE)],
     ]
-    return Block(inputs, branches, "average", pooled)
+    return Block(inputs, branches, AVERAGE, pooled)
 
 
 def _block_b(inputs: int) -> Block:
-    branches: list[list[Conv | list[Conv]]] = [
+    branches: list[Branch] = [
         [("branch3x3", 384, SQUARE)],
         [("branch3x3dbl_1", 64, POINT), ("branch3x3dbl_2", 96, SQUARE), ("branch3x3dbl_3", 96, SQUARE)],
     ]
-    return Block(inputs, branches, "halve")
+    return Block(inputs, branches, HALVE)
 
 
 def _block_c(inner: int) -> Block:
     kernels = (POINT, COLUMN, ROW, COLUMN, ROW)
-    branches: list[list[Conv | list[Conv]]] = [
+    branches: list[Branch] = [
         [("branch1x1", 192, POINT)],
         [("branch7x7_1", inner, POINT), ("branch7x7_2", inner, ROW), ("branch7x7_3", 192, COLUMN)],
         [(f"branch7x7dbl_{i}", 192 if i == 5 else inner, kernel) for i, kernel in enumerate(kernels, 1)],
     ]
-    return Block(768, branches, "average", 192)
+    return Block(768, branches, AVERAGE, 192)
 
 
 def _block_d(inputs: int) -> Block:
     kernels = (POINT, ROW, COLUMN, SQUARE)
-    branches: list[list[Conv | list[Conv]]] = [
+    branches: list[Branch] = [
         [("branch3x3_1", 192, POINT), ("branch3x3_2", 320, SQUARE)],
         [(f"branch7x7x3_{i}", 192, kernel) for i, kernel in enumerate(kernels, 1)],
     ]
-    return Block(inputs, branches, "halve")
+    return Block(inputs, branches, HALVE)
 
 
-def _block_e(inputs: int, pool: str) -> Block:
-    branches: list[list[Conv | list[Conv]]] = [
+def _block_e(inputs: int, pool: nn.Module) -> Block:
+    branches: list[Branch] = [
         [("branch1x1", 320, POINT)],
         [("branch3x3_1", 384, POINT), [("branch3x3_2a", 384, (1, 3)), ("branch3x3_2b", 384, (3, 1))]],
         [

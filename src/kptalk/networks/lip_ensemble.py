@@ -30,7 +30,7 @@ class LipEnsembleConfig:
 
 
 class LipEncoder(nn.Module):
-    """Mel windows of consecutive video frames to expression tokens."""
+    """Mel windows of consecutive video frames to whitened expression tokens."""
 
     def __init__(self, config: LipEnsembleConfig) -> None:
         super().__init__()
@@ -56,8 +56,7 @@ class LipEncoder(nn.Module):
         x = self.dropout(F.gelu(self.project(self.dropout(x)))).transpose(1, 2)
         for layer in self.context:
             x = x + self.dropout(F.gelu(layer(x)))
-        out: Tensor = self.out(x.transpose(1, 2))
-        return out
+        return self.out(x.transpose(1, 2))
 
 
 class LipEnsemble(nn.Module):
@@ -69,14 +68,7 @@ class LipEnsemble(nn.Module):
         self.members = nn.ModuleList(LipEncoder(config) for _ in range(config.members))
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Mean of the encoders.
-
-        Args:
-            windows: (B, T, 80, 16) float32 mean-normalised mel windows of consecutive video frames.
-
-        Returns:
-            (B, T, 63) float32 whitened expression tokens.
-        """
+        """(B, T, 80, 16) float32 mean-normalised windows of consecutive video frames -> (B, T, 63) float32 whitened."""
         return torch.stack([member(windows) for member in self.members]).mean(0)
 
 

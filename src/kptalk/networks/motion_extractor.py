@@ -25,19 +25,15 @@ class MotionExtractorConfig:
 
 
 class MotionHeads(NamedTuple):
-    """Raw outputs.
+    """Raw outputs."""
 
-    ``pitch``, ``yaw``, ``roll`` (B, 66) are logits of bins; ``translation`` (B, 3); ``expression`` and ``canonical``
-    (B, 63), x, y, z of each keypoint; ``scale`` (B, 1).
-    """
-
-    pitch: Tensor
+    pitch: Tensor  # (B, 66) logits of bins, as yaw and roll
     yaw: Tensor
     roll: Tensor
-    translation: Tensor
-    expression: Tensor
-    scale: Tensor
-    canonical: Tensor
+    translation: Tensor  # (B, 3)
+    expression: Tensor  # (B, 63) x, y, z of each keypoint
+    scale: Tensor  # (B, 1)
+    canonical: Tensor  # (B, 63) likewise
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -47,8 +43,7 @@ class ChannelNorm(nn.LayerNorm):
         super().__init__(channels, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        normed: Tensor = super().forward(x.permute(0, 2, 3, 1))
-        return normed.permute(0, 3, 1, 2)
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class ResponseNorm(nn.Module):
@@ -60,7 +55,7 @@ class ResponseNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, 1, 1, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        energy: Tensor = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
+        energy = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
         share = energy / (energy.mean(-1, keepdim=True) + NORM_EPS)
         return self.gamma * (x * share) + self.beta + x
 
@@ -80,8 +75,7 @@ class Block(nn.Module):
         """(B, C, H, W) -> (B, C, H, W)."""
         h = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
         h = self.pwconv2(self.grn(F.gelu(self.pwconv1(h))))
-        out: Tensor = x + h.permute(0, 3, 1, 2)
-        return out
+        return x + h.permute(0, 3, 1, 2)
 
 
 class Detector(nn.Module):
@@ -100,9 +94,7 @@ class Detector(nn.Module):
         self.norm = nn.LayerNorm(last, eps=NORM_EPS)
         self.fc_kp = nn.Linear(last, 3 * config.keypoints)
         self.fc_scale = nn.Linear(last, 1)
-        self.fc_pitch = nn.Linear(last, N_BINS)
-        self.fc_yaw = nn.Linear(last, N_BINS)
-        self.fc_roll = nn.Linear(last, N_BINS)
+        self.fc_pitch, self.fc_yaw, self.fc_roll = (nn.Linear(last, N_BINS) for _ in range(3))
         self.fc_t = nn.Linear(last, 3)
         self.fc_exp = nn.Linear(last, 3 * config.keypoints)
 
@@ -112,15 +104,8 @@ class Detector(nn.Module):
         for down, stage in zip(self.downsample_layers, self.stages, strict=True):
             x = stage(down(x))
         x = self.norm(x.mean((2, 3)))
-        return MotionHeads(
-            pitch=self.fc_pitch(x),
-            yaw=self.fc_yaw(x),
-            roll=self.fc_roll(x),
-            translation=self.fc_t(x),
-            expression=self.fc_exp(x),
-            scale=self.fc_scale(x),
-            canonical=self.fc_kp(x),
-        )
+        heads = self.fc_pitch, self.fc_yaw, self.fc_roll, self.fc_t, self.fc_exp, self.fc_scale, self.fc_kp
+        return MotionHeads(*(head(x) for head in heads))
 
 
 class MotionExtractor(nn.Module):
@@ -133,8 +118,7 @@ class MotionExtractor(nn.Module):
 
     def forward(self, image: Tensor) -> MotionHeads:
         """(B, 3, 256, 256) float32 RGB from 0 to 1, without further normalisation -> raw heads."""
-        heads: MotionHeads = self.detector(image)
-        return heads
+        return self.detector(image)
 
 
 def bins_to_degrees(logits: Tensor) -> Tensor:

@@ -22,10 +22,7 @@ def alphas_cumprod() -> Tensor:
 def add_noise(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """The forward process: x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) epsilon.
 
-    Args:
-        clean: x_0, (B, ...) float32.
-        noise: epsilon, standard normal, shaped as ``clean``.
-        t: (B,) int64 steps, 0 to 999.
+    x_0 and epsilon (standard normal) are (B, ...) float32, t (B,) int64 steps from 0 to 999.
     """
     signal, spread = signal_and_noise(alphas_cumprod().to(clean.device), t, clean.dim())
     return signal * clean + spread * noise

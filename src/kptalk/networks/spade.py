@@ -38,8 +38,7 @@ class Spade(nn.Module):
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
         """(B, C, H, W) and (B, 256, h, w) -> (B, C, H, W)."""
         hidden = self.mlp_shared(F.interpolate(guidance, size=x.shape[2:]))
-        out: Tensor = F.instance_norm(x) * (1 + self.mlp_gamma(hidden)) + self.mlp_beta(hidden)
-        return out
+        return F.instance_norm(x) * (1 + self.mlp_gamma(hidden)) + self.mlp_beta(hidden)
 
 
 class SpadeBlock(nn.Module):
@@ -61,8 +60,7 @@ class SpadeBlock(nn.Module):
         """(B, inputs, H, W) and (B, 256, h, w) -> (B, outputs, H, W)."""
         shortcut = self.conv_s(self.norm_s(x, guidance)) if self.widens else x
         h = self.conv_0(F.leaky_relu(self.norm_0(x, guidance), SLOPE))
-        out: Tensor = shortcut + self.conv_1(F.leaky_relu(self.norm_1(h, guidance), SLOPE))
-        return out
+        return shortcut + self.conv_1(F.leaky_relu(self.norm_1(h, guidance), SLOPE))
 
 
 class SpadeDecoder(nn.Module):
@@ -95,10 +93,8 @@ def fold_spectral_norm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Plain weights from spectrally normalised ones.
 
     ``name.weight_orig``, ``name.weight_u`` and ``name.weight_v`` become ``name.weight`` = weight_orig / sigma with
-    sigma = u^T W v, W the weight as a matrix (outputs, rest); computed in float64. All other entries stay.
-
-    Args:
-        state: the state dict of ``spade_generator.pth``; an already folded one is returned as it is.
+    sigma = u^T W v, W the weight as a matrix (outputs, rest); computed in float64. All other entries stay, so a state
+    dict that is already folded is returned as it is.
     """
     folded = {}
     for name, value in state.items():

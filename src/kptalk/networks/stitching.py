@@ -42,16 +42,14 @@ class StitchingNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs) -> (B, outputs)."""
-        out: Tensor = self.mlp(x)
-        return out
+        return self.mlp(x)
 
 
 def stitch(network: StitchingNetwork, source: Tensor, driving: Tensor) -> Tensor:
     """Driving keypoints (B, 21, 3) moved so that what is below the face stays where it is in the source (B, 21, 3)."""
     out = network(torch.cat([source.flatten(1), driving.flatten(1)], 1))
     offset, shift = out[:, : 3 * N_KEYPOINTS], out[:, None, 3 * N_KEYPOINTS :]
-    stitched: Tensor = driving + offset.reshape(-1, N_KEYPOINTS, 3) + F.pad(shift, (0, 1))
-    return stitched
+    return driving + offset.reshape(-1, N_KEYPOINTS, 3) + F.pad(shift, (0, 1))
 
 
 def retarget(network: StitchingNetwork, source: Tensor, ratios: Tensor) -> Tensor:

@@ -68,8 +68,7 @@ class _Residual(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.drop(F.gelu(self.conv(x)))
-        return out
+        return x + self.drop(F.gelu(self.conv(x)))
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv1d:

@@ -57,14 +57,12 @@ class SyncNet(nn.Module):
 
     def lips(self, frames: Tensor) -> Tensor:
         """Every 5 frames in a row: (T, 3, 224, 224) float32 BGR, 0 to 255, T >= 5 -> (T - 4, 1024)."""
-        features: Tensor = self.netcnnlip(frames.transpose(0, 1)[None])
-        embeddings: Tensor = self.netfclip(features[0, :, :, 0, 0].T)
-        return embeddings
+        features = self.netcnnlip(frames.transpose(0, 1)[None])
+        return self.netfclip(features[0, :, :, 0, 0].T)
 
     def sound(self, mfccs: Tensor) -> Tensor:
         """Windows of MFCC: (B, 13, 20) float32 -> (B, 1024)."""
-        embeddings: Tensor = self.netfcaud(self.netcnnaud(mfccs[:, None]).flatten(1))
-        return embeddings
+        return self.netfcaud(self.netcnnaud(mfccs[:, None]).flatten(1))
 
     def _head(self) -> nn.Sequential:
         return nn.Sequential(

@@ -29,17 +29,13 @@ class WarpingNetwork(nn.Module):
         self.fourth = nn.Conv2d(config.outputs_2d, config.outputs_2d, 1)
 
     def forward(self, volume: Tensor, driving: Tensor, source: Tensor) -> Tensor:
-        """Feature map of a frame.
+        """Feature map (B, 256, 64, 64) of a frame.
 
         Args:
             volume: (B, 32, 16, 64, 64) appearance of the source.
             driving: (B, 21, 3) keypoints x_d of the frame.
             source: (B, 21, 3) keypoints x_s of the source.
-
-        Returns:
-            (B, 256, 64, 64).
         """
         motion = self.dense_motion_network(volume, driving, source)
         warped = F.grid_sample(volume, motion.deformation, align_corners=False)
-        out: Tensor = self.fourth(self.third(warped.flatten(1, 2))) * motion.occlusion
-        return out
+        return self.fourth(self.third(warped.flatten(1, 2))) * motion.occlusion

@@ -33,7 +33,7 @@ class Renderer(Protocol[SourceT_co, PreparedT, DrawStateT]):
         """``mesh`` or ``liveportrait``."""
 
     def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> PreparedT:
-        """Read a portrait; ``free`` names the edges at which the picture may move.
+        """Read a portrait; ``free`` names the edges at which the picture may move, as nothing is beyond them.
 
         Raises:
             ImageError: the picture has a size that this renderer does not draw.

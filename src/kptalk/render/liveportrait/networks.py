@@ -25,12 +25,9 @@ def fast_networks(warping: WarpingNetwork, decoder: SpadeDecoder, precision: Pre
     CUDA under autocast: the decoder in bfloat16, warping in float16, which the reference uses too; bfloat16 there costs
     14 dB in the frames (float16 emulated on a CPU; neither was measured on CUDA).
 
-    Args:
-        warping: the faithful network, on its device.
-        decoder: likewise.
-        precision: ``float32`` keeps all arithmetic in float32, whatever the processor has: frames are then those of the
-            reference but for rounding, while bfloat16 leaves about 39 dB (up to 29 levels of 255). On CUDA whether
-            float32 convolutions may use TF32 stays torch's setting (``torch.backends.cudnn.allow_tf32``).
+    ``float32`` keeps all arithmetic in float32, whatever the processor has: frames are then those of the reference but
+    for rounding, while bfloat16 leaves about 39 dB (up to 29 levels of 255). On CUDA whether float32 convolutions may
+    use TF32 stays torch's setting (``torch.backends.cudnn.allow_tf32``).
     """
     device = next(decoder.parameters()).device
     if device.type == "cpu":

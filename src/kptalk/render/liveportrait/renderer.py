@@ -38,7 +38,10 @@ class PreparedPortrait:
 
 @dataclass(frozen=True)
 class LivePortraitRenderer:
-    """See ``Renderer``: draws motion of the space ``liveportrait``. A frame depends on nothing before it."""
+    """A ``Renderer`` of the space ``liveportrait``; a frame depends on nothing before it.
+
+    Portraits are upright squares of 256 pixels around a face; unless all their edges are free, motion is stitched.
+    """
 
     name = "liveportrait"
     space: LivePortraitSpace  # reads the photo's keypoints
@@ -57,15 +60,6 @@ class LivePortraitRenderer:
 
     @torch.inference_mode()
     def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> PreparedPortrait:
-        """Read the upright square around a face once.
-
-        Args:
-            portrait: (256, 256, 3) uint8 RGB, and its face.
-            free: the edges that may move; unless all may, motion is stitched.
-
-        Raises:
-            ImageError: the square has another size.
-        """
         source = self.space.extract(portrait)
         volume = self.appearance(crops_to_tensor(portrait.image[None], self.device))
         own = torch.from_numpy(keypoints(source.canonical, source.motion)).to(self.device)
@@ -75,56 +69,38 @@ class LivePortraitRenderer:
         return PreparedPortrait(replace(source, blink=blink), volume, own, not set(EDGES) <= set(free))
 
     def source(self, prepared: PreparedPortrait) -> LivePortraitSource:
-        """See ``Renderer``."""
         return prepared.source
 
     def start(self, prepared: PreparedPortrait, seed: int) -> PreparedPortrait:
-        """The state is the prepared photo; nothing is random."""
         return prepared
 
     def step(self, motion: Motion, state: PreparedPortrait) -> tuple[Image, PreparedPortrait]:
-        """Frames (T, 512, 512, 3) uint8 RGB.
-
-        Raises:
-            MotionError: the motion belongs to another motion space.
-        """
         motion.require_space(self.space.id)
-        driving = self._driving(motion, state)
+        with torch.inference_mode():
+            driving = torch.from_numpy(keypoints(state.source.canonical, motion)).to(self.device)  # x_d (T, 21, 3)
+            if state.stitched:
+                driving = stitch(self.stitching, state.keypoints.expand_as(driving), driving)
         frames = np.empty((len(motion), SIZE, SIZE, 3), np.uint8)
 
+        @torch.inference_mode()  # here, for every thread has its own
         def draw_batch(first: int) -> None:
-            batch = slice(first, first + self.batch_size)
-            frames[batch] = self._pictures(driving[batch], state)
+            batch = driving[first : first + self.batch_size]
+            volume, own = (t.expand(len(batch), *t.shape[1:]) for t in (state.volume, state.keypoints))
+            frames[first : first + self.batch_size] = to_frames(self.decode(self.warp(volume, batch, own)))
 
-        batches = range(0, len(motion), self.batch_size)
-        if self.workers == 1:  # in this thread, to which compiled CUDA graphs are bound
-            for first in batches:
-                draw_batch(first)
-        else:
-            with ThreadPoolExecutor(self.workers) as threads:
-                list(threads.map(draw_batch, batches))
+        with ThreadPoolExecutor(self.workers) as threads:
+            # One worker is this thread, to which compiled CUDA graphs are bound.
+            draw = map if self.workers == 1 else threads.map
+            list(draw(draw_batch, range(0, len(motion), self.batch_size)))
         return frames, state
 
     def finish(self, state: PreparedPortrait) -> Image:
-        """No frames."""
         return np.empty((0, SIZE, SIZE, 3), np.uint8)
-
-    @torch.inference_mode()
-    def _driving(self, motion: Motion, state: PreparedPortrait) -> Tensor:
-        """Driving keypoints x_d (T, 21, 3), stitched where they must be."""
-        driving = torch.from_numpy(keypoints(state.source.canonical, motion)).to(self.device)
-        return stitch(self.stitching, state.keypoints.expand_as(driving), driving) if state.stitched else driving
-
-    @torch.inference_mode()  # here, for every thread has its own
-    def _pictures(self, driving: Tensor, state: PreparedPortrait) -> Image:
-        volume, own = (t.expand(len(driving), *t.shape[1:]) for t in (state.volume, state.keypoints))
-        return to_frames(self.decode(self.warp(volume, driving, own)))
 
 
 def to_frames(pictures: Tensor) -> Image:
     """(B, 3, H, W) RGB from 0 to 1 -> (B, H, W, 3) uint8, truncated as the reference does."""
-    frames: Image = (pictures.float().clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    return frames
+    return np.asarray((pictures.float().clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).cpu())
 
 
 def eye_openings(mesh: Array) -> Array:
@@ -132,5 +108,4 @@ def eye_openings(mesh: Array) -> Array:
     upper, lower = mesh[LID_PAIRS[:, MIDDLE].T, :2]
     corners = mesh[EYE_CORNERS, :2]
     widths = np.linalg.norm(corners[:, 0] - corners[:, 1], axis=-1)
-    openings: Array = np.linalg.norm(upper - lower, axis=-1) / (widths + 1e-6)
-    return openings
+    return np.asarray(np.linalg.norm(upper - lower, axis=-1) / (widths + 1e-6))

@@ -44,8 +44,8 @@ def prepare_eye(image: Image, landmarks: Array, number: int) -> Eye:
     plane = Plane.between(*landmarks[EYE_CORNERS[number], :2])
     width = plane.width
     upper, lower = _lids(landmarks, number, plane)
-    iris = landmarks[IRISES[number], :2]
-    radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
+    iris, *rim = landmarks[IRISES[number], :2]
+    radius = float(np.linalg.norm(rim - iris, axis=1).mean()) / width
     box = x0, y0, x1, y1 = box_around((plane.origin + 0.5 * plane.along)[None], 1.1 * width, image)
     photo = image[y0:y1, x0:x1].copy()
 
@@ -54,19 +54,9 @@ def prepare_eye(image: Image, landmarks: Array, number: int) -> Eye:
     distance = np.maximum(-inside, np.maximum(-u, u - 1))  # from the eye, in its widths
     ring = (distance > -0.05) & (distance < 0.05)
     light = photo[ring].astype(np.float32) if ring.any() else photo.reshape(-1, 3).astype(np.float32)
-    order = np.argsort(light.sum(1))
-    return Eye(
-        number=number,
-        plane=plane,
-        upper=upper,
-        lower=lower,
-        iris=_local(iris[0], plane),
-        radius=radius / width,
-        photo=photo,
-        skin=_skin(photo, distance, width),
-        corner=np.array([x0, y0], np.float32),
-        lash=light[order[: max(1, len(order) // 8)]].mean(0),
-    )
+    darkest = np.argsort(light.sum(1))[: max(1, len(light) // 8)]
+    skin, corner, lash = _skin(photo, distance, width), np.array([x0, y0], np.float32), light[darkest].mean(0)
+    return Eye(number, plane, upper, lower, _local(iris, plane), radius, photo, skin, corner, lash)
 
 
 def close_lids(face: Array, landmarks: Array) -> Array:
@@ -77,11 +67,8 @@ def close_lids(face: Array, landmarks: Array) -> Array:
     read = lid_opening(face) / np.maximum(lid_opening(landmarks), 1e-3)
     # Trackers often see one eye of a blink less closed than the other; a wink, the other eye open, stays one.
     wanted = read + np.clip((0.65 - read) / 0.2, 0, 1) * (read.min() - read)
-    wanted = np.where(
-        wanted < FREE_OPENING,
-        np.maximum(FREE_OPENING * (wanted - CLOSED_OPENING) / (FREE_OPENING - CLOSED_OPENING), 0),
-        wanted,
-    )
+    spread = np.maximum(FREE_OPENING * (wanted - CLOSED_OPENING) / (FREE_OPENING - CLOSED_OPENING), 0)
+    wanted = np.where(wanted < FREE_OPENING, spread, wanted)
     face = face.copy()
     for pairs, kept in zip(LID_PAIRS, wanted / np.maximum(read, 1e-3), strict=True):
         if kept < 1:
@@ -91,13 +78,9 @@ def close_lids(face: Array, landmarks: Array) -> Array:
 
 
 def draw_eye(frame: Image, eye: Eye, face: Array, vertical: float) -> None:
-    """Draw an eye into a warped frame, in place.
+    """Draw the photo's eye into a warped frame (H, W, 3) with the face (478, 3), in place.
 
-    Args:
-        frame: (H, W, 3) the warped photo.
-        eye: of the photo.
-        face: (478, 3) pixels of the frame.
-        vertical: size of the head in the frame over that in the photo, across the eye.
+    ``vertical`` is the size of the head in the frame over that in the photo, across the eye.
     """
     plane = Plane.between(*face[EYE_CORNERS[eye.number], :2])
     width = plane.width
@@ -186,9 +169,8 @@ def _upper_lid(
     colour = colour + cover[..., None] * (_sample(eye, eye.skin, u, v) * shade[..., None] - colour)
     strength = 0.85 * smoothstep(np.asarray((closing - 0.45) / 0.45, np.float32))
     taper = np.clip(np.minimum(u + 0.02, 1.02 - u) / 0.12, 0, 1)
-    line = np.exp(
-        -(((v - 0.5 * (top + np.minimum(bottom, top + 0.03))) / (LASH_THICKNESS * (0.45 + 0.55 * taper))) ** 2)
-    )
+    middle = 0.5 * (top + np.minimum(bottom, top + 0.03))
+    line = np.exp(-(((v - middle) / (LASH_THICKNESS * (0.45 + 0.55 * taper))) ** 2))
     return np.asarray(colour + (line * strength * taper)[..., None] * (np.minimum(eye.lash, colour) - colour))
 
 

@@ -18,32 +18,25 @@ MAX_PERSON_SHARE = 0.97  # above this share of person the photo is one layer
 
 @dataclass(frozen=True)
 class Layers:
-    """A photo I = person + (1 - alpha) background, exactly up to rounding.
+    """A photo I = person + (1 - alpha) background, exactly up to rounding."""
 
-    ``person`` (H, W, 4) uint8: premultiplied RGB and alpha; ``background`` (H, W, 3) uint8.
-    """
-
-    person: NDArray[np.uint8]
-    background: Image
+    person: NDArray[np.uint8]  # (H, W, 4) premultiplied RGB and alpha
+    background: Image  # (H, W, 3)
 
 
 def split_layers(image: Image, landmarks: Array) -> Layers:
     """Split a photo (H, W, 3) with the face ``landmarks`` (478, 3) pixels into layers."""
-    height, width = image.shape[:2]
-    alpha = _alpha(image, landmarks)
+    unit = max(image.shape) / 512
+    alpha = _alpha(image, landmarks, unit)
     if alpha.mean() > MAX_PERSON_SHARE:
-        opaque = np.full((height, width), 255, np.uint8)
-        return Layers(np.dstack([image, opaque]), image.copy())
-    unit = max(height, width) / 512
-    background = _paint_out(image, alpha, unit)
-    return _consistent(image, alpha, background)
+        return Layers(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), image.copy())
+    return _consistent(image, alpha, _paint_out(image, alpha, unit))
 
 
-def _alpha(image: Image, landmarks: Array) -> Array:
+def _alpha(image: Image, landmarks: Array, unit: float) -> Array:
     """Person matte (H, W) float32, 0 to 1."""
     height, width = image.shape[:2]
-    unit = max(height, width) / 512
-    mask = cv2.resize(segment_person(image), (width, height), interpolation=cv2.INTER_LINEAR)
+    mask = cv2.resize(segment_person(image), (width, height))
     # The face is always person, whatever the segmentation says; islands that do not touch it stay in the background.
     face = np.zeros((height, width), np.uint8)
     outline = landmarks[OVAL, :2]
@@ -52,8 +45,7 @@ def _alpha(image: Image, landmarks: Array) -> Array:
     _, parts = cv2.connectedComponents((mask > 0.3).astype(np.uint8))
     own = np.bincount(parts[face > 0]).argmax()
     reach = cv2.dilate((parts == own).astype(np.uint8), _disc(6 * unit))
-    mask = mask * reach
-    mask = np.clip((mask - 0.15) / 0.7, 0, 1).astype(np.float32)
+    mask = np.clip((mask * reach - 0.15) / 0.7, 0, 1).astype(np.float32)
     refined = cv2.ximgproc.guidedFilter(image, mask, max(2, round(7 * unit)), 60.0)
     refined = np.clip((refined - 0.12) / 0.76, 0, 1)
     refined[face > 0] = 1
@@ -78,14 +70,14 @@ def _paint_out(image: Image, alpha: Array, unit: float) -> Array:
 
 def _continued(filled: Array, hole: NDArray[np.uint8], unit: float) -> Array:
     """Lines of the background run on for a while behind the person: Telea's inpainting, at half size."""
-    size = (max(1, filled.shape[1] // 2), max(1, filled.shape[0] // 2))
+    full = filled.shape[1::-1]
+    size = max(1, full[0] // 2), max(1, full[1] // 2)
     small = np.clip(np.rint(cv2.resize(filled, size, interpolation=cv2.INTER_AREA)), 0, 255).astype(np.uint8)
     inner = cv2.resize(hole, size, interpolation=cv2.INTER_NEAREST)
     depth = cv2.distanceTransform(inner, cv2.DIST_L2, 3) * 2 / unit
     band = ((depth > 0) & (depth < INPAINT_REACH)).astype(np.uint8)
-    inpainted, full = cv2.inpaint(small, band, 4, cv2.INPAINT_TELEA), filled.shape[1::-1]
-    lines = cv2.resize(inpainted, full, interpolation=cv2.INTER_LINEAR)
-    share = np.clip(2 - 2 * cv2.resize(depth, full, interpolation=cv2.INTER_LINEAR) / INPAINT_REACH, 0, 1)
+    lines = cv2.resize(cv2.inpaint(small, band, 4, cv2.INPAINT_TELEA), full)
+    share = np.clip(2 - 2 * cv2.resize(depth, full) / INPAINT_REACH, 0, 1)
     share = (share * (hole > 0))[..., None]
     return np.asarray(filled + share * (lines - filled), np.float32)
 
@@ -102,7 +94,7 @@ def push_pull(image: Array, known: Array) -> Array:
     summed = cv2.resize(image * known[..., None], size, interpolation=cv2.INTER_AREA)
     below = summed / np.maximum(weight, 1e-6)[..., None]
     below = push_pull(below, np.clip(weight * 2, 0, 1) if weight.max() > 0 else np.ones_like(weight))
-    up = cv2.resize(below, (width, height), interpolation=cv2.INTER_LINEAR)
+    up = cv2.resize(below, (width, height))
     return np.asarray(image * known[..., None] + up * (1 - known[..., None]), np.float32)
 
 
@@ -116,5 +108,5 @@ def _consistent(image: Image, alpha: Array, background: Array) -> Layers:
     needed = np.maximum(darker, lighter).max(-1)
     alpha = np.ceil(255 * np.maximum(alpha, needed) - 1e-3) / 255
     person = photo - (1 - alpha[..., None]) * flat
-    layer = np.dstack([person, 255 * alpha])
-    return Layers(np.clip(np.rint(layer), 0, 255).astype(np.uint8), flat.astype(np.uint8))
+    layer = np.clip(np.rint(np.dstack([person, 255 * alpha])), 0, 255)
+    return Layers(layer.astype(np.uint8), flat.astype(np.uint8))

@@ -51,12 +51,9 @@ class Mouth:
 
 
 def prepare_mouth(image: Image, landmarks: Array, closed: Array) -> Mouth:
-    """Read the mouth from a photo (H, W, 3).
+    """Read the mouth from a photo (H, W, 3) with landmarks (478, 3) pixels.
 
-    Args:
-        image: the photo.
-        landmarks: (478, 3) pixels.
-        closed: (478, 3) pixels: the same face in the same pose with closed lips.
+    ``closed`` (478, 3) is the same face in the same pose with closed lips.
     """
     along = closed[CORNERS[1]] - closed[CORNERS[0]]
     down = closed[152] - closed[10]
@@ -65,27 +62,14 @@ def prepare_mouth(image: Image, landmarks: Array, closed: Array) -> Mouth:
     down = down / np.linalg.norm(down) * width
     inwards = np.cross(along, down) / width**2
     # Middle of the closed lips, a little towards the corners' level: the corners may be drawn up by a smile.
-    middle = 0.5 * (closed[13] + closed[14])
-    side = 0.5 * (closed[CORNERS[0]] + closed[CORNERS[1]])
+    middle, side = 0.5 * (closed[13] + closed[14]), 0.5 * (closed[CORNERS[0]] + closed[CORNERS[1]])
     origin = side + down * float((middle - side) @ down) / width**2 + inwards * TEETH_DEPTH * width
     skin, lips, own_teeth = _colours(image, landmarks)
     gap = float(landmarks[14, 1] - landmarks[13, 1]) / width
     palette = _palette(skin, lips.mean(0), own_teeth)
-    own, corner = _own(image, landmarks, width, gap, own_teeth is not None)
-    return Mouth(
-        origin=origin.astype(np.float32),
-        axes=np.stack([along, down]).astype(np.float32),
-        landmarks=landmarks,
-        width=width,
-        gap=gap,
-        upper=teeth.upper_jaw(palette),
-        lower=teeth.lower_jaw(palette),
-        tongue=teeth.tongue(palette),
-        cavity=palette.cavity,
-        own=own,
-        own_corner=corner,
-        lips=lips,
-    )
+    own, own_corner = _own(image, landmarks, width, gap, own_teeth is not None)
+    origin, axes = origin.astype(np.float32), np.stack([along, down]).astype(np.float32)
+    return Mouth(origin, axes, landmarks, width, gap, *teeth.textures(palette), palette.cavity, own, own_corner, lips)
 
 
 def _polygon(image: Image, points: Array) -> Array:
@@ -103,8 +87,7 @@ def _colours(image: Image, landmarks: Array) -> tuple[Array, Array, Array | None
     parts = [_polygon(image, landmarks[np.concatenate(part), :2]) for part in middles]
     lips = np.stack([np.median(image[part], 0) if part.sum() > 4 else 0.7 * skin for part in parts])
     inside = _polygon(image, landmarks[INNER_LOOP, :2])
-    own = None
-    width = np.linalg.norm(landmarks[CORNERS[1], :2] - landmarks[CORNERS[0], :2])
+    own, width = None, np.linalg.norm(landmarks[CORNERS[1], :2] - landmarks[CORNERS[0], :2])
     if inside.sum() > 0.03 * width**2:
         pixels = image[inside].astype(np.float32)
         light = pixels.mean(1)
@@ -121,9 +104,8 @@ def _palette(skin: Array, lip: Array, own_teeth: Array | None) -> teeth.Palette:
     colourful = min(1.0, float(skin.max() - skin.min()) / (0.25 * max(float(skin.max()), 1)))
     if own_teeth is None:
         # Brighter than the skin, less so on bright skin; ivory, and less so where the photo has little colour.
-        level = min(1.4 * light, 0.45 * light + 130, 240.0)
         tint = 0.82 * (1 - colourful * np.array([0, 0.02, 0.08])) + 0.18 * skin / max(light, 1)
-        own_teeth = level * tint
+        own_teeth = min(1.4 * light, 0.45 * light + 130, 240.0) * tint
     red = colourful * np.array([0.0, 0.28, 0.28])
     return teeth.Palette(
         teeth=np.clip(own_teeth, 0, 245).astype(np.float32),
@@ -161,10 +143,8 @@ def close_lips(face: Array, landmarks: Array) -> Array:
     """Close lips that are nearly closed, (478, 3), unless they are the photo's own."""
     width = float(np.linalg.norm(face[CORNERS[1], :2] - face[CORNERS[0], :2]))
     gap = float(np.linalg.norm(face[14, :2] - face[13, :2])) / max(width, 1e-3)
-    own = float(
-        np.linalg.norm(landmarks[14, :2] - landmarks[13, :2])
-        / np.linalg.norm(landmarks[CORNERS[1], :2] - landmarks[CORNERS[0], :2])
-    )
+    own_lips, own_width = (landmarks[b, :2] - landmarks[a, :2] for a, b in ((13, 14), CORNERS))
+    own = float(np.linalg.norm(own_lips) / np.linalg.norm(own_width))
     if gap >= FREE_GAP or own < CLOSED_GAP:
         return face
     kept = max(0.0, FREE_GAP * (gap - CLOSED_GAP) / (FREE_GAP - CLOSED_GAP)) / max(gap, 1e-3)
@@ -178,13 +158,9 @@ def close_lips(face: Array, landmarks: Array) -> Array:
 
 
 def draw_mouth(frame: Image, mouth: Mouth, face: Array, head: RigidMotion) -> None:
-    """Draw the inside of the mouth and the closed lips' seam into a warped frame, in place.
+    """Draw the inside of the mouth and the closed lips' seam into a warped frame (H, W, 3), in place.
 
-    Args:
-        frame: (H, W, 3) the warped photo.
-        mouth: of the photo.
-        face: (478, 3) pixels of the frame.
-        head: rigid motion of the head from the photo to the frame.
+    ``face`` (478, 3) are pixels of the frame, ``head`` is the head's motion from the photo to the frame.
     """
     plane = Plane.between(*face[CORNERS, :2])
     width = plane.width
@@ -207,9 +183,7 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, head: RigidMotion) -> No
     u, v = plane.grid(box)
     top, bottom = height(upper, u), height(lower, u)
     open_by = np.maximum(bottom - top, 0)
-    pixel = 1 / width
-    colour = patch.astype(np.float32)
-
+    colour, pixel = patch.astype(np.float32), 1 / width
     widest = float((lower[:, 1] - upper[:, 1]).max())
     if widest > 0.008:
         inside = _interior(mouth, face, head, box)
@@ -274,8 +248,7 @@ def _lips(colour: Array, mouth: Mouth, u: Array, v: Array, lines: list[Array], w
     closing = smoothstep((mouth.gap - widest) / mouth.gap) * min((mouth.gap - OPEN_GAP) / 0.15, 1.0)
     grain = colour - cv2.GaussianBlur(colour, (0, 0), 0.05 * mouth.width)
     for lip, (high, low) in zip(mouth.lips, (lines[:2], lines[2:]), strict=True):
-        soft = 0.04
-        inside = smoothstep((v - high) / soft) * smoothstep((low - v) / soft) * _taper(u, 0.12)
+        inside = smoothstep((v - high) / 0.04) * smoothstep((low - v) / 0.04) * _taper(u, 0.12)
         colour = colour + (0.6 * closing * inside)[..., None] * (lip + grain - colour)
     return np.asarray(colour)
 

@@ -48,27 +48,21 @@ def clamp_pose(source: FaceMeshSource, motion: Motion) -> Motion:
     more than 8: the cheek that would come into sight is not in the picture. No photo is turned to a profile.
     """
     own = source.motion
-    away = motion.rotation - own.rotation
     low, high = np.array([-MAX_YAW, -MAX_PITCH, -MAX_ROLL]), np.array([MAX_YAW, MAX_PITCH, MAX_ROLL])
     yaw = float(own.rotation[0, 0])
     towards = MAX_YAW_BACK + (MAX_YAW - MAX_YAW_BACK) * float(np.clip((TURNED_YAW + 4 - abs(yaw)) / 4, 0, 1))
     further = float(np.clip(PROFILE_YAW - abs(yaw), MIN_YAW_RANGE, MAX_YAW))
     low[0], high[0] = (-towards, further) if yaw > 0 else (-further, towards)
-    rotation = own.rotation + _soft(away, low, high)
-    scale = own.scale * (
-        1 + _soft(motion.scale / own.scale - 1, np.array([-MAX_SCALE_CHANGE]), np.array([MAX_SCALE_CHANGE]))
-    )
-    limit = np.array([MAX_SHIFT] * 3)
-    translation = own.translation + _soft(motion.translation - own.translation, -limit, limit)
+    rotation = own.rotation + _soft(motion.rotation - own.rotation, low, high)
+    scale = own.scale * (1 + _soft(motion.scale / own.scale - 1, -MAX_SCALE_CHANGE, MAX_SCALE_CHANGE))
+    translation = own.translation + _soft(motion.translation - own.translation, -MAX_SHIFT, MAX_SHIFT)
     turned = turn(motion, rotation.astype(np.float32))
     return turned.with_fields(scale=scale.astype(np.float32), translation=translation.astype(np.float32))
 
 
-def _soft(x: Array, low: Array, high: Array) -> Array:
+def _soft(x: Array, low: Array | float, high: Array | float) -> Array:
     """Identity up to a share of the limit, then a smooth approach to it."""
     limit = np.where(x < 0, -low, high)
     part = np.abs(x) / limit
-    eased = np.where(
-        part < EASE_FROM, part, EASE_FROM + (1 - EASE_FROM) * np.tanh((part - EASE_FROM) / (1 - EASE_FROM))
-    )
-    return np.asarray(np.sign(x) * limit * eased)
+    eased = EASE_FROM + (1 - EASE_FROM) * np.tanh((part - EASE_FROM) / (1 - EASE_FROM))
+    return np.asarray(np.sign(x) * limit * np.where(part < EASE_FROM, part, eased))

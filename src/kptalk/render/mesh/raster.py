@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kptalk.face.topology import TRIANGLES
 from kptalk.render.mesh.plane import Box
 from kptalk.render.mesh.topology import Mesh, doubled_area
 from kptalk.types import Array, Image
@@ -34,21 +35,21 @@ class Rasterizer:
         coarse = (COARSE_MIDDLE + COARSE_STEP * np.arange(-(-n // COARSE_STEP), dtype=np.float32) for n in sizes)
         self.coarse_columns, self.coarse_rows = np.meshgrid(*coarse)
         self.corners = mesh.source[mesh.triangles, :2]
-        self.area = np.abs(doubled_area(self.corners))
+        area = doubled_area(self.corners)
+        self.area, self.orientation = np.abs(area), np.sign(area)
 
     def sampling(self, vertices: Array, fine: Box) -> tuple[Array, Array, int]:
         """Where each pixel of the frame comes from: x and y, both (H, W) float32; and how many pixels of ``fine``
         no triangle covers (they are filled from around).
 
-        Args:
-            vertices: (N, 3) pixels of the frame; z orders the triangles.
-            fine: the part of the picture that holds the face and is drawn at full resolution.
+        ``vertices`` (N, 3) are pixels of the frame, z orders the triangles; ``fine`` is the part of the picture that
+        holds the face and is drawn at full resolution.
         """
         target = vertices[self.mesh.triangles]
         area = doubled_area(target[:, :, :2])
         affine = self._affine(target[:, :, :2], area)
         depth = target[:, 0, 2] + target[:, 1, 2] + target[:, 2, 2]
-        depth[area * self.mesh.orientation < MIN_AREA_RATIO * self.area] += 1e6
+        depth[area * self.orientation < MIN_AREA_RATIO * self.area] += 1e6
         order = np.argsort(-depth, kind="stable")
         order = order[np.abs(area[order]) > MIN_AREA]
 
@@ -60,15 +61,14 @@ class Rasterizer:
         moved = np.abs(vertices[:, :2] - self.mesh.source[:, :2]) > MIN_MOVE
         moves = (moved[:, 0] | moved[:, 1])[self.mesh.triangles]
         moves = moves[:, 0] | moves[:, 1] | moves[:, 2]
-        moves[: self.mesh.n_face] = False
+        moves[: len(TRIANGLES)] = False
         margin = 2 * COARSE_STEP
         moves &= ~((low > (x0 + margin, y0 + margin)) & (high < (x1 - margin, y1 - margin))).all(1)
         ids = np.full(self.coarse_rows.shape, -1, np.int32)
         self._fill(ids, (target[:, :, :2] - COARSE_MIDDLE) / COARSE_STEP, order[moves[order]])
-        planes = []
-        for plane in self._lookup(affine, ids, self.coarse_columns, self.coarse_rows):
-            large = cv2.resize(plane, None, fx=COARSE_STEP, fy=COARSE_STEP, interpolation=cv2.INTER_LINEAR)
-            planes.append(large[: self.height, : self.width])
+        coarse = self._lookup(affine, ids, self.coarse_columns, self.coarse_rows)
+        large = (cv2.resize(plane, None, fx=COARSE_STEP, fy=COARSE_STEP) for plane in coarse)
+        planes = [plane[: self.height, : self.width] for plane in large]
 
         near = ((low[:, 0] < x1) & (high[:, 0] > x0 - 1) & (low[:, 1] < y1) & (high[:, 1] > y0 - 1))[order]
         ids = np.full((y1 - y0, x1 - x0), -1, np.int32)
@@ -92,9 +92,9 @@ class Rasterizer:
         by_x = (d1 * t2[:, 1:] - d2 * t1[:, 1:]) * scale
         by_y = (d2 * t1[:, :1] - d1 * t2[:, :1]) * scale
         constant = difference[:, 0] - by_x * target[:, 0, :1] - by_y * target[:, 0, 1:]
-        zero = np.zeros((1, 6))
-        table = np.concatenate([np.concatenate([by_x, by_y, constant], 1), zero])
-        return np.ascontiguousarray(table.T, np.float32)
+        table = np.zeros((6, len(area) + 1), np.float32)
+        table[:, :-1] = np.concatenate([by_x, by_y, constant], 1).T
+        return table
 
     def _fill(self, ids: NDArray[np.int32], points: Array, order: NDArray[np.int64]) -> None:
         corners = np.rint(points[order] * (1 << SUBPIXEL_BITS)).astype(np.int32)

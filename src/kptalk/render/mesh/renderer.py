@@ -38,22 +38,18 @@ class PreparedMesh:
     free: frozenset[Edge]
 
 
+@dataclass(frozen=True)
 class MeshRenderer:
-    """See ``Renderer``: draws motion of the space ``facemesh``. A frame depends on nothing before it."""
+    """A ``Renderer`` of the space ``facemesh``; a frame depends on nothing before it.
+
+    Portraits are head and shoulders, the face about 40 % of the side; frames have the photo's size. At the edges that
+    are not free their outermost pixels are the photo's.
+    """
 
     name = "mesh"
-
-    def __init__(self, space: FaceMeshSpace) -> None:
-        self.space = space
+    space: FaceMeshSpace
 
     def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> PreparedMesh:
-        """Read a photo once.
-
-        Args:
-            portrait: head and shoulders, face about 40 % of the side; any size.
-            free: edges at which the picture may move, because they are the photo's own; at the others the frames'
-                outermost pixels are the photo's.
-        """
         image, landmarks = portrait.image, portrait.face.landmarks
         source = self.space.extract(portrait)
         closed = source.origin + source.unit * (source.neutral @ rotation_matrix(source.motion.rotation[0]))
@@ -64,19 +60,12 @@ class MeshRenderer:
         return PreparedMesh(portrait, source, layers, raster, eyes, mouth, frozenset(free))
 
     def source(self, prepared: PreparedMesh) -> FaceMeshSource:
-        """See ``Renderer``."""
         return prepared.source
 
     def start(self, prepared: PreparedMesh, seed: int) -> PreparedMesh:
-        """The state is the prepared photo; nothing is random."""
         return prepared
 
     def step(self, motion: Motion, state: PreparedMesh) -> tuple[Image, PreparedMesh]:
-        """Frames (T, H, W, 3) uint8 RGB of the photo's own size.
-
-        Raises:
-            MotionError: the motion belongs to another motion space.
-        """
         motion.require_space(self.space.id)
         motion = clamp_pose(state.source, motion)
         frames = np.empty((len(motion), *state.portrait.image.shape), np.uint8)
@@ -87,7 +76,6 @@ class MeshRenderer:
         return frames, state
 
     def finish(self, state: PreparedMesh) -> Image:
-        """No frames."""
         return np.empty((0, *state.portrait.image.shape), np.uint8)
 
 

@@ -32,21 +32,14 @@ class Palette:
     gum: Array
 
 
-def upper_jaw(palette: Palette) -> Array:
-    """(h, w, 4) float32 premultiplied: teeth and the gum above them."""
-    x, y = _grid()
-    rgb, alpha = _row(x, y, UPPER_WIDTHS, INCISAL, -1, palette)
-    return _finish(rgb, alpha)
+def textures(palette: Palette) -> tuple[Array, Array, Array]:
+    """Upper teeth with the gum above them, lower teeth, tongue: each (h, w, 4) float32, premultiplied."""
+    upper, lower = _row(UPPER_WIDTHS, INCISAL, -1, palette), _row(LOWER_WIDTHS, LOWER_EDGE, 1, palette)
+    return upper, lower, _tongue(palette)
 
 
-def lower_jaw(palette: Palette) -> Array:
-    """(h, w, 4) float32 premultiplied: the lower teeth."""
-    x, y = _grid()
-    return _finish(*_row(x, y, LOWER_WIDTHS, LOWER_EDGE, 1, palette))
-
-
-def tongue(palette: Palette) -> Array:
-    """(h, w, 4) float32 premultiplied: the tongue, its highest point at y = 0."""
+def _tongue(palette: Palette) -> Array:
+    """Its highest point is at y = 0."""
     x, y = _grid()
     arch = np.clip(1 - (x / 0.36) ** 2, 0, None)
     height = y - 0.16 * (1 - np.sqrt(arch))  # below the outline
@@ -61,12 +54,13 @@ def _grid() -> tuple[Array, Array]:
     columns, rows = round(2 * HALF * TEXELS), round((BOTTOM - TOP) * TEXELS)
     x = (np.arange(columns, dtype=np.float32) + 0.5) / TEXELS - HALF
     y = (np.arange(rows, dtype=np.float32) + 0.5) / TEXELS + TOP
-    grid = np.meshgrid(x, y)
-    return grid[0], grid[1]
+    x, y = np.meshgrid(x, y)
+    return x, y
 
 
-def _row(x: Array, y: Array, widths: tuple[float, ...], edge: float, away: int, p: Palette) -> tuple[Array, Array]:
+def _row(widths: tuple[float, ...], edge: float, away: int, palette: Palette) -> Array:
     """A row of teeth with its gum; ``away`` is -1 where the gum is above the edge, 1 where it is below."""
+    x, y = _grid()
     ends = np.concatenate([[0], np.cumsum(widths)])
     distance = np.abs(x)
     number = np.clip(np.searchsorted(ends, distance, side="right") - 1, 0, len(widths) - 1)
@@ -85,10 +79,10 @@ def _row(x: Array, y: Array, widths: tuple[float, ...], edge: float, away: int, 
     translucent = 1 - 0.10 * np.exp(-height / 0.03)
     depth = 0.38 + 0.62 * np.sqrt(np.clip(1 - (distance / 0.60) ** 2, 0, 1))
     shade = (body * gap * translucent * depth)[..., None]
-    rgb = p.teeth * shade
-    rgb = rgb + gum[..., None] * (p.gum * depth[..., None] * 0.85 - rgb)
+    rgb = palette.teeth * shade
+    rgb = rgb + gum[..., None] * (palette.gum * depth[..., None] * 0.85 - rgb)
     alpha = teeth * (distance < ends[-1]) * smoothstep((ends[-1] - distance) / 0.05).astype(np.float32)
-    return rgb.astype(np.float32), alpha.astype(np.float32)
+    return _finish(rgb.astype(np.float32), alpha.astype(np.float32))
 
 
 def _finish(rgb: Array, alpha: Array) -> Array:

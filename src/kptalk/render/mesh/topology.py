@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,6 @@ from kptalk.face.geometry import smoothstep
 from kptalk.face.topology import OVAL, TRIANGLES
 from kptalk.render.mesh.pose import RigidMotion
 from kptalk.types import Array
-
-Triangles = NDArray[np.int32]
 
 RING_FACTORS = (1.06, 1.14, 1.26, 1.42)  # of the oval, about its centre
 GRID_POINTS = 17  # points along the longer side of the picture, outside the rings
@@ -39,9 +36,7 @@ class Mesh:
     rigid: Array  # (N - 478,) how much an outer vertex follows the head's rigid motion, 0 to 1
     flatter: Array  # (478,) pixels by which the sides of the face are taken to lie nearer than they do
     jaw: Array  # (N - 478, 36) how much an outer vertex follows the outline's own deformation
-    triangles: Triangles  # (M, 3) vertex numbers; those of the face come first
-    n_face: int  # number of triangles of the face
-    orientation: Array  # (M,) sign of each triangle's area in the photo
+    triangles: NDArray[np.int32]  # (M, 3) vertex numbers; the face's ``TRIANGLES`` come first
 
     def place(self, face: Array, head: RigidMotion) -> Array:
         """All vertices (N, 3) for a frame: the face's (478, 3) in pixels, and the rigid motion of the head."""
@@ -98,22 +93,13 @@ def build_mesh(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edg
     rigid = (1 - smoothstep((below + 0.05) / 0.75)) * (1 - smoothstep((away - 1.25) / 0.6)) * still
     jaw = share * ((1 - smoothstep(beside / JAW_REACH)) * still)[:, None]
 
-    points = np.concatenate([oval, outer])
+    points, numbers = np.concatenate([oval, outer]), np.concatenate([OVAL, 478 + np.arange(len(outer))])
     triangles = Delaunay(points).simplices
     inside = _polar(points[triangles].mean(1), centre, oval)[1] < 1
-    numbers = np.concatenate([OVAL, 478 + np.arange(len(outer))])
     around = numbers[triangles[~(inside & (triangles < len(oval)).all(1))]]
-    every = np.concatenate([TRIANGLES, around]).astype(np.int32)
-    source = np.concatenate([landmarks, np.concatenate([outer, z[:, None]], 1)]).astype(np.float32)
-    return Mesh(
-        source=source,
-        rigid=rigid.astype(np.float32),
-        flatter=flatter.astype(np.float32),
-        jaw=jaw.astype(np.float32),
-        triangles=every,
-        n_face=len(TRIANGLES),
-        orientation=np.sign(doubled_area(source[every, :2])).astype(np.float32),
-    )
+    source = np.concatenate([landmarks, np.column_stack([outer, z])])
+    source, rigid, flatter, jaw = (part.astype(np.float32) for part in (source, rigid, flatter, jaw))
+    return Mesh(source, rigid, flatter, jaw, np.concatenate([TRIANGLES, around]).astype(np.int32))
 
 
 def _flatter(landmarks: Array, factor: Array) -> Array:
@@ -132,14 +118,13 @@ def _fade(points: Array, person: NDArray[np.uint8], free: Collection[Edge]) -> A
     height, width = person.shape
     x, y = np.clip(points[:, 0], 0, width - 1), np.clip(points[:, 1], 0, height - 1)
     fade = np.ones(len(points))
-    edges: list[tuple[Edge, NDArray[Any], NDArray[Any], NDArray[np.uint8]]] = [
+    side = min(height, width)
+    for name, distance, at, line in (
         ("left", x, y, person[:, 0]),
         ("right", width - 1 - x, y, person[:, -1]),
         ("top", y, x, person[0]),
         ("bottom", height - 1 - y, x, person[-1]),
-    ]
-    side = min(height, width)
-    for name, distance, at, line in edges:
+    ):
         soft = gaussian_filter1d(line.astype(np.float64) / 255, 0.06 * len(line), mode="nearest")
         person_there = np.clip(4 * np.interp(at, np.arange(len(line)), soft), 0, 1)
         # A person cut by the edge must not come away from it, a background edge must only stand still if not free.
@@ -159,9 +144,7 @@ def _polar(points: Array, centre: Array, oval: Array) -> tuple[Array, Array]:
     """Angle about the centre, and distance over the oval's radius at that angle."""
     angle = np.arctan2(*(points - centre).T[::-1])
     around = np.arctan2(*(oval - centre).T[::-1])
-    order = np.argsort(around)
-    radius = np.linalg.norm(oval - centre, axis=1)
-    radius = np.interp(angle, around[order], radius[order], period=2 * np.pi)
+    radius = np.interp(angle, around, np.linalg.norm(oval - centre, axis=1), period=2 * np.pi)
     return angle, np.linalg.norm(points - centre, axis=1) / radius
 
 

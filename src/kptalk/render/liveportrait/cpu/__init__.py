@@ -4,12 +4,11 @@ Why: on two cores the faithful networks (``kptalk.networks.warping``, ``spade``)
 
     convolution  batch normalisation folded into convolutions; 3 x 3 convolutions by Winograd's F(2, 3)
     phases       convolutions of enlarged maps, computed on the small maps
-    decoder      FastDecoder for SpadeDecoder: phases, Winograd, the modulation of all blocks in few convolutions
-    warping      FastWarping for WarpingNetwork: separable candidates, the 7 x 7 x 7 mask by Fourier transform
+    decoder      FastDecoder for SpadeDecoder
+    warping      FastWarping for WarpingNetwork
 
 All of it is exact but for rounding; bfloat16, where the processor has it, is not. ``test_cpu.py`` holds every trick
-against torch's own operation, small random networks and the full ones against the faithful networks in float32, and
-bfloat16 by its PSNR.
+against torch's own operation, and the networks against the faithful ones.
 
 Nothing but ``kptalk.render.liveportrait.networks``, which chooses the networks for a device, may import this package:
 the faithful networks stay the reference, and this one can be dropped without a change elsewhere.

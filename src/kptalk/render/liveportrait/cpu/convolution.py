@@ -23,13 +23,7 @@ def folded(conv: nn.Module | Tensor, norm: nn.Module | Tensor) -> tuple[Tensor, 
 
 
 class Conv:
-    """A convolution that keeps the size, channels last.
-
-    Args:
-        weight: (O, C, [k,] k, k).
-        bias: (O,).
-        dtype: of the arithmetic.
-    """
+    """A convolution that keeps the size, channels last, of weight (O, C, [k,] k, k), in the arithmetic of ``dtype``."""
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
         flat = weight.dim() == 4

@@ -8,6 +8,8 @@ many convolutions of the small blocks are Winograd's.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -22,23 +24,18 @@ LAST = torch.channels_last
 
 
 class FastDecoder:
-    """Same input and output as ``SpadeDecoder``.
+    """Same input and output as ``SpadeDecoder``, whose weights are copied; ``dtype`` is that of weights and features.
 
-    Args:
-        decoder: its weights are copied.
-        dtype: of weights and features; bfloat16 halves the time where the processor has instructions for it.
+    bfloat16 halves the time where the processor has instructions for it.
     """
 
     def __init__(self, decoder: SpadeDecoder, dtype: torch.dtype) -> None:
         self.dtype = dtype
         config = decoder.config
-        blocks = [decoder.get_submodule(f"G_middle_{i}") for i in range(config.middle_blocks)]
+        middle = [decoder.get_submodule(f"G_middle_{i}") for i in range(config.middle_blocks)]
         self.first = Conv(*weight_and_bias(decoder.fc), dtype)
-        self.stages = [
-            _Stage([block for block in blocks if isinstance(block, SpadeBlock)], 1, dtype),
-            _Stage([decoder.up_0], 2, dtype),
-            _Stage([decoder.up_1], 4, dtype),
-        ]
+        stages = (1, middle), (2, [decoder.up_0]), (4, [decoder.up_1])
+        self.stages = [_Stage(cast(list[SpadeBlock], blocks), scale, dtype) for scale, blocks in stages]
         self.last = Conv(*weight_and_bias(decoder.conv_img[0]), dtype)
         self.shuffle = nn.PixelShuffle(config.upscale)
 
@@ -65,10 +62,8 @@ class _Stage:
         self.scale, self.samples = scale, phases.FILTERED[scale]
         self.blocks = [_Block(block, scale, dtype) for block in blocks]
         spades = [spade for block in blocks for spade in block.children() if isinstance(spade, Spade)]
-        shared = [weight_and_bias(spade.mlp_shared[0]) for spade in spades]
-        self.hidden = len(shared[0][1])
-        weight = torch.cat([weight for weight, _ in shared])
-        self.bias = torch.cat([bias for _, bias in shared]).to(dtype)
+        weights, biases = zip(*(weight_and_bias(spade.mlp_shared[0]) for spade in spades), strict=True)
+        self.hidden, weight, self.bias = len(biases[0]), torch.cat(weights), torch.cat(biases).to(dtype)
         places = [self.samples.index(i) for i in range(max(self.samples) + 1)]
         self.phases = {
             (i, j): _cast(phases.phase(weight, row, column, phases.REPEATED[scale]), dtype)
@@ -78,11 +73,8 @@ class _Stage:
 
     def __call__(self, x: Tensor, columns: list[Tensor]) -> Tensor:
         cells, step = columns[0].shape[2] - 2, max(self.samples) + 1
-        side = cells * step + 2
-        shape = (1, self.hidden, side, side)
-        maps = [
-            torch.empty(shape, dtype=x.dtype, memory_format=LAST).zero_() for _ in range(len(self.bias) // self.hidden)
-        ]
+        shape, count = (1, self.hidden, *[cells * step + 2] * 2), len(self.bias) // self.hidden
+        maps = [torch.empty(shape, dtype=x.dtype, memory_format=LAST).zero_() for _ in range(count)]
         for (row, column), one in self.phases.items():
             found = phases.convolve(columns, one, self.bias, 1, cells).relu_()
             for bordered, part in zip(maps, torch.split(found, self.hidden, 1), strict=True):
@@ -94,7 +86,7 @@ class _Stage:
 
 
 class _Block:
-    """See ``SpadeBlock``; its input may still be half its size."""
+    """A ``SpadeBlock`` whose input may still be half its size."""
 
     def __init__(self, block: SpadeBlock, scale: int, dtype: torch.dtype) -> None:
         self.scale = scale
@@ -140,9 +132,8 @@ class _Modulation:
         self.channels = len(scale_bias)
         weight = torch.cat([scaling, beta])
         self.bias = torch.cat([scale_bias + 1, shift]).to(dtype)
-        self.kernels = {
-            place: _cast(phases.phase(weight, *place, self.samples), dtype) for place in phases.positions(scale)
-        }
+        places = product(range(scale), repeat=2)
+        self.kernels = {(i, j): _cast(phases.phase(weight, i, j, self.samples), dtype) for i, j in places}
         self.shifts = 1 + max(one.column for one in self.kernels.values())
 
     def phases(self, hidden: Tensor, cells: int) -> Iterator[tuple[int, int, Tensor, Tensor]]:
@@ -159,8 +150,8 @@ def _normalised(x: Tensor) -> Tensor:
     mean = rows.sum(0, dtype=torch.float32) / len(rows)
     square = (rows * rows).sum(0, dtype=torch.float32) / len(rows)
     scale = torch.rsqrt((square - mean**2).clamp(min=0) + EPS)
-    shape = (1, -1, 1, 1)
-    return torch.addcmul((-mean * scale).to(x.dtype).view(shape), x, scale.to(x.dtype).view(shape))
+    shift, scale = (part.to(x.dtype).view(1, -1, 1, 1) for part in (-mean * scale, scale))
+    return torch.addcmul(shift, x, scale)
 
 
 def _cast(one: phases.Phase, dtype: torch.dtype) -> phases.Phase:

@@ -8,7 +8,7 @@ axis) is stored with these alone, n x 64 wide, and a border of one zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,22 +33,13 @@ def phase(weight: Tensor, row: int, column: int, samples: Samples) -> Phase:
 
     ``weight`` (O, I, 3, 3) is that of the convolution of the large map.
     """
-    first_row, rows = _taps(row, samples)
-    first_column, columns = _taps(column, samples)
-    rows, columns = rows.to(weight), columns.to(weight)
-    return Phase(first_row + 1, first_column + 1, torch.einsum("oihw,ah,bw->oiab", weight, rows, columns))
+    (first_row, rows), (first_column, columns) = _taps(row, samples), _taps(column, samples)
+    kernel = torch.einsum("oihw,ah,bw->oiab", weight, rows.to(weight), columns.to(weight))
+    return Phase(first_row + 1, first_column + 1, kernel)
 
 
 def convolve(columns: Sequence[Tensor], one: Phase, bias: Tensor, step: int, cells: int) -> Tensor:
-    """One phase of the output, (1, O, cells, cells).
-
-    Args:
-        columns: the map with its border, and without its first columns; see ``shifted``.
-        one: the phase.
-        bias: (O,).
-        step: n, samples a cell.
-        cells: 64.
-    """
+    """One phase of the output, (1, O, cells, cells), of the ``columns`` of ``shifted`` with ``step`` samples a cell."""
     end = one.row + (cells - 1) * step + one.kernel.shape[2]
     return F.conv2d(columns[one.column][:, :, one.row : end], one.kernel, bias, step)[..., :cells]
 
@@ -56,11 +47,6 @@ def convolve(columns: Sequence[Tensor], one: Phase, bias: Tensor, step: int, cel
 def shifted(bordered: Tensor, count: int) -> list[Tensor]:
     """The map without its first 0, 1, ... columns, each contiguous: the convolution would copy it for every phase."""
     return [bordered[..., i:].contiguous(memory_format=torch.channels_last) for i in range(count)]
-
-
-def positions(scale: int) -> Iterator[tuple[int, int]]:
-    """Rows and columns of a cell."""
-    return ((row, column) for row in range(scale) for column in range(scale))
 
 
 def at(x: Tensor, row: int, column: int, scale: int, cells: int) -> Tensor:

@@ -8,6 +8,7 @@ convolution, 7 x 7 x 7 to the mask, becomes products of Fourier coefficients alo
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +26,9 @@ LAST_2D, LAST_3D = torch.channels_last, torch.channels_last_3d
 
 
 class FastWarping:
-    """Same input and output as ``WarpingNetwork``; coordinates stay float32.
+    """Same input and output as ``WarpingNetwork``, whose weights are copied; ``dtype`` is that of weights and features.
 
-    Args:
-        warping: its weights are copied.
-        dtype: of weights and features.
+    Coordinates stay float32.
     """
 
     def __init__(self, warping: WarpingNetwork, dtype: torch.dtype) -> None:
@@ -63,20 +62,22 @@ class FastWarping:
 
 
 class _Hourglass:
-    """See ``dense_motion.Hourglass``; its first convolution takes the heatmaps before all warped features.
+    """Encoder and decoder of ``dense_motion``; the first convolution takes the heatmaps before all warped features.
 
     The last layers work in float32, as what follows does: in bfloat16 they would be 0.1 s faster, and lose 4 dB in the
     frames.
     """
 
     def __init__(self, dense: DenseMotionNetwork, dtype: torch.dtype) -> None:
-        encoder, decoder = dense.hourglass.encoder, dense.hourglass.decoder
+        encoder, decoder = dense.hourglass["encoder"], dense.hourglass["decoder"]
         count, each = dense.mask.out_channels, 1 + dense.compress.out_channels
         own = torch.arange(count * each).view(count, each)
         order = torch.cat([own[:, 0], own[:, 1:].flatten()])
-        (weight, bias), *inner = (folded(block.conv, block.norm) for block in encoder.down_blocks)
+        (weight, bias), *inner = (
+            folded(block.conv, block.norm) for block in encoder.get_submodule("down_blocks").children()
+        )
         self.down = [Conv(*layer, dtype) for layer in ((weight[:, order], bias), *inner)]
-        *inner, last = (folded(block.conv, block.norm) for block in decoder.up_blocks)
+        *inner, last = (folded(block.conv, block.norm) for block in decoder.get_submodule("up_blocks").children())
         self.up = [*(_UpsampleConv(*layer, dtype) for layer in inner), _UpsampleConv(*last, torch.float32)]
         weight, bias = folded(decoder.conv, decoder.norm)
         behind = weight.shape[1] - len(order)  # channels before the input that was skipped along
@@ -101,7 +102,7 @@ class _UpsampleConv:
         self.outputs, self.bias = len(bias), bias.to(dtype)
         flat = weight.flatten(1, 2)  # depth's taps stay as they are
         self.phases = []
-        for row, column in phases.positions(2):
+        for row, column in product((0, 1), repeat=2):
             one = phases.phase(flat, row, column, phases.REPEATED[2])
             kernel = torch.unflatten(one.kernel, 1, (-1, 3)).to(dtype, memory_format=LAST_3D)
             self.phases.append((row, column, one._replace(kernel=kernel)))
@@ -235,16 +236,13 @@ def _candidates(compressed: Tensor, shift: Tensor, driving: Tensor, source: Tens
 
 def _interpolation(n: int, shift: Tensor) -> Tensor:
     """(K,) shifts -> (K, n, n): the matrix that samples n cells at their own places plus the shift, linearly."""
-    places = torch.linspace(-1, 1, n) + shift[:, None]
-    cells = ((places + 1) * n - 1) / 2
-    distance = (cells[:, :, None] - torch.arange(n)).abs()
-    return (1 - distance).clamp(min=0)
+    cells = ((torch.linspace(-1, 1, n) + shift[:, None] + 1) * n - 1) / 2
+    return (1 - (cells[:, :, None] - torch.arange(n)).abs()).clamp(min=0)
 
 
 def _gaussians(keypoints: Tensor, size: list[int]) -> Tensor:
     """(K, 3) -> (D, H, W, K), see ``dense_motion.gaussians``."""
-    distances = (
-        torch.linspace(-1, 1, n)[:, None] - keypoints[:, axis] for n, axis in zip(size, (2, 1, 0), strict=True)
-    )
+    lines = (torch.linspace(-1, 1, n)[:, None] for n in size)
+    distances = (line - keypoints[:, axis] for line, axis in zip(lines, (2, 1, 0), strict=True))
     z, y, x = (torch.exp(-0.5 * distance**2 / KEYPOINT_VARIANCE) for distance in distances)
     return (z[:, None] * y)[:, :, None] * x
