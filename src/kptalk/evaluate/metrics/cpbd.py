@@ -12,17 +12,15 @@ a picture of 0 to 255, so nearly every ridge of the gradient is an edge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
 from kptalk.evaluate.metric import EVERY, AudioPair, FrameSample, Metric, mean_or_nan, require_extra, specs
+from kptalk.types import Image
 
 Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 BLOCK = 64  # pixels a side; what is left over at the right and below does not count
 MIN_EDGES = 0.002 * BLOCK**2  # a block with no more Canny edge pixels than this is smooth, and not looked at
@@ -33,7 +31,7 @@ PERCENT_JNB = 63
 MAX_REACH = 101  # pixels an edge may reach to either side
 
 
-def cpbd(grey: NDArray[np.uint8]) -> float:
+def cpbd(grey: Image) -> float:
     """Sharpness of one picture (H, W) uint8; 0 where it has no edges, NaN where it is smaller than a block.
 
     Raises:
@@ -54,13 +52,13 @@ def cpbd(grey: NDArray[np.uint8]) -> float:
     return float((found <= PERCENT_JNB).mean()) if len(found) else 0.0
 
 
-def canny_edges(grey: NDArray[np.uint8]) -> Bools:
+def canny_edges(grey: Image) -> Bools:
     """Edges that tell which blocks count, (H, W) bool from (H, W) uint8."""
     edges: Bools = require_extra("skimage.feature", "CPBD").canny(grey.astype(np.float64))
     return edges
 
 
-def sobel_edges(grey: NDArray[np.uint8]) -> Bools:
+def sobel_edges(grey: Image) -> Bools:
     """Upright edges, whose widths are measured: ridges of the squared horizontal Sobel strength, (H, W) bool."""
     kernel = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
     strength = convolve(grey.astype(np.float64), kernel) ** 2
@@ -72,7 +70,7 @@ def sobel_edges(grey: NDArray[np.uint8]) -> Bools:
     return edges
 
 
-def edge_widths(grey: NDArray[np.uint8]) -> NDArray[np.int64]:
+def edge_widths(grey: Image) -> NDArray[np.int64]:
     """Width in pixels of every upright edge, (H, W); 0 elsewhere (Marziliano et al., ICIP 2002).
 
     Along the row, an edge reaches to the nearest turn of the brightness on either side. Edges whose gradient is more
@@ -126,5 +124,5 @@ class CpbdMetric(Metric):
             self._scores.append(cpbd(cv2.cvtColor(generated.image, cv2.COLOR_RGB2GRAY)))
         self._frames += 1
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         return {"cpbd": mean_or_nan(self._scores)}

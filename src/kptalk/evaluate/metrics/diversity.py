@@ -8,27 +8,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from kptalk.evaluate.head_pose import head_rotation
 from kptalk.evaluate.metric import AudioPair, FrameSample, Metric, NetworkMetric, specs
 from kptalk.evaluate.metrics.hopenet_crop import prepare, with_margins
 from kptalk.networks.hopenet import Hopenet, HopenetConfig, degrees
-from kptalk.weights.store import load_model
+from kptalk.types import Array, Floats
 
 FIRST_FRAMES = 200  # of a video, that the reference's script looks at
 BATCH = 16
 NOSE_BASE = 2  # landmark
 NOSE_HEIGHT = 0.62  # of a dlib box's side, from its upper edge to the nose's base
-
-Floats = NDArray[np.floating[Any]]
 
 
 def mean_std(values: Floats) -> float:
@@ -42,19 +35,19 @@ class PoseMetric(Metric):
     columns = specs("pose_std", "yaw_std", "pitch_std", "roll_std")
 
     def reset(self) -> None:
-        self._angles: list[NDArray[np.float32]] = []
+        self._angles: list[Array] = []
 
     def update(self, generated: FrameSample, real: FrameSample) -> None:
         if generated.mesh is not None:
             self._angles.append(head_rotation(generated.mesh))
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         angles = np.reshape(self._angles, (-1, 3))
         alone = {f"{axis}_std": mean_std(angles[:, k]) for k, axis in enumerate(("yaw", "pitch", "roll"))}
         return {"pose_std": mean_std(angles), **alone}
 
 
-def dlib_box(mesh: NDArray[np.float32]) -> tuple[int, int, int, int]:
+def dlib_box(mesh: Array) -> tuple[int, int, int, int]:
     """About the box (x0, y0, x1, y1) that dlib's CNN detector would give for landmarks (478, 3), in their pixels.
 
     A square as wide as the landmarks. On the test picture of the package face_recognition, whose tests hold the
@@ -73,11 +66,8 @@ class HopenetMetric(NetworkMetric):
     Where that script also counts second faces, this one looks at the largest face only. NaN for less than two faces.
     """
 
-    network = "hopenet"
+    network, classes = "hopenet", (Hopenet, HopenetConfig)
     columns = specs("diversity_logits", "diversity_hopenet")
-
-    def load(self, path: Path) -> Hopenet:
-        return load_model(path, Hopenet, HopenetConfig)
 
     def reset(self) -> None:
         self._frames = 0
@@ -95,14 +85,11 @@ class HopenetMetric(NetworkMetric):
         if len(self._crops) == BATCH:
             self._run_network()
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         if self._crops:
             self._run_network()
         logits = torch.cat([torch.zeros(0, 3, self._network.config.bins), *self._logits])
-        return {
-            "diversity_logits": mean_std(logits.numpy()),
-            "diversity_hopenet": mean_std(degrees(logits).numpy()),
-        }
+        return {"diversity_logits": mean_std(logits.numpy()), "diversity_hopenet": mean_std(degrees(logits).numpy())}
 
     @torch.inference_mode()
     def _run_network(self) -> None:

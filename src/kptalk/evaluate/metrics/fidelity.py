@@ -10,21 +10,11 @@ A generated frame of another size is resized to the real one's first: the number
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import cv2
 import numpy as np
 
-from kptalk.evaluate.metric import (
-    EVERY,
-    AudioPair,
-    FrameSample,
-    Image,
-    Metric,
-    mean_or_nan,
-    require_extra,
-    specs,
-)
+from kptalk.evaluate.metric import EVERY, AudioPair, FrameSample, Metric, mean_or_nan, require_extra, specs
+from kptalk.types import Image
 
 WINDOW = 11  # pixels a side, of SSIM
 CAP = 100.0  # dB; equal frames would have infinitely many, and one of them would make a clip's mean infinite
@@ -77,5 +67,5 @@ class FidelityMetric(Metric):
             self._ssim.append(ssim(image, real.image))
         self._psnr.append(psnr(image, real.image))
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         return {"psnr": mean_or_nan(self._psnr), "ssim": mean_or_nan(self._ssim)}

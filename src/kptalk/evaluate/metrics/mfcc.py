@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.fft import dct
 
 from kptalk.evaluate.metric import RATE
+from kptalk.types import Floats
 
 FRAME = 400  # samples, 25 ms, without a window function
 STEP = 160  # samples, 10 ms
@@ -21,7 +22,6 @@ COEFFICIENTS = 13
 PREEMPHASIS = 0.97
 LIFTER = 22
 BLOCK = 4096  # frames that are computed at once, so that an hour of sound needs no gigabytes
-Floats = NDArray[np.float64]
 
 
 def mfcc(signal: NDArray[Any]) -> Floats:
