@@ -46,7 +46,7 @@ def evaluate(
     from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos
     from kptalk.evaluate.metrics.registry import open_metrics
     from kptalk.evaluate.report.clip_list import read_clip_list
-    from kptalk.evaluate.report.folder import GENERATED, open_report, write_report
+    from kptalk.evaluate.report.files import GENERATED, open_report, write_report
     from kptalk.evaluate.report.table import notes, paired_table, table
     from kptalk.evaluate.result import REAL
     from kptalk.evaluate.run import evaluate as run

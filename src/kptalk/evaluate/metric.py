@@ -38,6 +38,11 @@ class MetricSpec:
     better: Literal["higher", "lower", "real"]  # real: the nearer to the real video's number the better
     about: str  # one sentence: what is measured, and where the definition comes from
 
+    @property
+    def label(self) -> str:
+        """Title and unit: ``LSE-C``, ``Diversity (degrees)``."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
 
 with Path(__file__).with_name("columns.csv").open(encoding="utf-8", newline="") as _file:
     _SPECS = {row["key"]: MetricSpec(**row) for row in csv.DictReader(_file)}  # type: ignore[arg-type]

@@ -8,8 +8,17 @@ from typing import TypeVar
 from rich.table import Table
 from rich.text import Text
 
-from kptalk.evaluate.report.numbers import SIGNIFICANT, heading, method_mean, plural, row, shown, worded
-from kptalk.evaluate.report.paired import all_pairs, paired
+from kptalk.evaluate.report.numbers import (
+    SIGNIFICANT,
+    all_pairs,
+    heading,
+    method_mean,
+    paired,
+    plural,
+    row,
+    shown,
+    worded,
+)
 from kptalk.evaluate.result import Evaluation
 
 MAX_NAMES = 4  # of clips in a note
@@ -26,10 +35,8 @@ def table(evaluation: Evaluation) -> Table:
     for method in evaluation.methods:
         result.add_column(Text(shown(method.name)), justify="right", overflow="fold")
     for column in evaluation.columns:
-        cells = [
-            Text.assemble(number, (f" {interval}" if interval else "", "dim"))
-            for number, interval in worded(row(evaluation, column))
-        ]
+        texts = worded(row(evaluation, column))
+        cells = [Text.assemble(number, (f" {interval}" if interval else "", "dim")) for number, interval in texts]
         result.add_row(Text(heading(column)), *cells)
     return result
 
