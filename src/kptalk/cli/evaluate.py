@@ -96,14 +96,9 @@ def evaluate(
     changed = [clip.name for clip in result.clips if listed and clip not in listed]
     if changed:
         console.say("warning", f"compared up to another frame than in {clip_list}: {', '.join(changed)}")
-    if quiet:
-        return
-    console.output.print(table(result))
-    if (comparisons := paired_table(result)) is not None:
-        console.output.print(comparisons)
-    for note in notes(result):
-        console.output.print(note)
-    console.output.print(f"{output / 'report.html'}")
+    for part in () if quiet else (table(result), paired_table(result), *notes(result), str(output / "report.html")):
+        if part is not None:
+            console.output.print(part)
 
 
 @study.command("build")

@@ -39,8 +39,7 @@ LANDMARKS = np.array(
 def motion_beats(landmarks: Array) -> NDArray[np.int64]:
     """Frames at which the motion pauses: ``landmarks`` (T, N, 3), T >= 2, in any unit, to frame numbers."""
     speed = np.linalg.norm(np.diff(np.asarray(landmarks, np.float64), axis=0), axis=-1).mean(-1)
-    beats: NDArray[np.int64] = argrelmin(gaussian_filter1d(speed, SMOOTHING))[0]
-    return beats
+    return np.asarray(argrelmin(gaussian_filter1d(speed, SMOOTHING))[0])
 
 
 def audio_beats(audio: Array) -> Floats:

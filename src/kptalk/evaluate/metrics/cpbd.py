@@ -48,14 +48,13 @@ def cpbd(grey: Image) -> float:
                 noticeable = JNB_LOW if np.ptp(grey[block]) <= LOW_CONTRAST else JNB_HIGH
                 wide = widths[block][widths[block] > 0]
                 percents.append(np.rint(100 * (1 - np.exp(-((wide / noticeable) ** BETA)))))
-    found = np.concatenate(percents) if percents else np.zeros(0)
+    found = np.concatenate([*percents, []])
     return float((found <= PERCENT_JNB).mean()) if len(found) else 0.0
 
 
 def canny_edges(grey: Image) -> Bools:
     """Edges that tell which blocks count, (H, W) bool from (H, W) uint8."""
-    edges: Bools = require_extra("skimage.feature", "CPBD").canny(grey.astype(np.float64))
-    return edges
+    return np.asarray(require_extra("skimage.feature", "CPBD").canny(grey.astype(np.float64)))
 
 
 def sobel_edges(grey: Image) -> Bools:
@@ -66,8 +65,7 @@ def sobel_edges(grey: Image) -> Bools:
     around = np.pad(strength, 1)
     across = (strength > around[1:-1, :-2]) & (strength > around[1:-1, 2:])
     down = (strength > around[:-2, 1:-1]) & (strength > around[2:, 1:-1])
-    edges: Bools = across | down
-    return edges
+    return np.asarray(across | down)
 
 
 def edge_widths(grey: Image) -> NDArray[np.int64]:
@@ -82,12 +80,8 @@ def edge_widths(grey: Image) -> NDArray[np.int64]:
     edges[[0, -1]] = edges[:, [0, -1]] = False
     level = np.abs(gradient_y) < np.tan(np.pi / 8) * np.abs(gradient_x)
     step = np.diff(image, axis=1)
-    rising = _reach(step > 0)
-    falling = _reach(step < 0)
-    widths = np.zeros(grey.shape, np.int64)
-    for wide, ours in ((rising, level & (gradient_x > 0) | (gradient_x == 0)), (falling, level & (gradient_x < 0))):
-        widths[edges & ours] = wide[edges & ours]
-    return widths
+    rises, falls = level & (gradient_x > 0) | (gradient_x == 0), level & (gradient_x < 0)
+    return np.where(edges & rises, _reach(step > 0), np.where(edges & falls, _reach(step < 0), 0))
 
 
 def _reach(goes: Bools) -> NDArray[np.int64]:

@@ -36,8 +36,7 @@ FIVE_POINTS = np.array([IRISES[0, 0], IRISES[1, 0], NOSE_TIP, *MOUTH_CORNERS])
 def aligned_face(image: Image, mesh: Array) -> Image:
     """The face with landmarks (478, 3) in a picture (H, W, 3) uint8 RGB as ArcFace wants it, (112, 112, 3)."""
     transform = similarity(mesh[FIVE_POINTS, :2].astype(np.float64), TEMPLATE)
-    face: Image = cv2.warpAffine(image, transform, (SIDE, SIDE), flags=cv2.INTER_LINEAR)
-    return face
+    return np.asarray(cv2.warpAffine(image, transform, (SIDE, SIDE), flags=cv2.INTER_LINEAR))
 
 
 def similarity(points: Floats, targets: Floats) -> Floats:

@@ -4,6 +4,8 @@
 * ``diversity_hopenet``: degrees as well, from the network Hopenet.
 * ``diversity_logits``: Hopenet's raw outputs, not degrees. It is what KDTalker's published script computes
   (``evaluation/deep-head-pose/code/cal_std.py``); the paper does not say whether its table has these units.
+
+Hopenet sees what its ``test_on_video_dlib.py`` shows it.
 """
 
 from __future__ import annotations
@@ -11,17 +13,20 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kptalk.evaluate.head_pose import head_rotation
 from kptalk.evaluate.metric import AudioPair, FrameSample, Metric, NetworkMetric, specs
-from kptalk.evaluate.metrics.hopenet_crop import prepare, with_margins
 from kptalk.networks.hopenet import Hopenet, HopenetConfig, degrees
-from kptalk.types import Array, Floats
+from kptalk.types import Array, Floats, Image
 
 FIRST_FRAMES = 200  # of a video, that the reference's script looks at
 BATCH = 16
 NOSE_BASE = 2  # landmark
 NOSE_HEIGHT = 0.62  # of a dlib box's side, from its upper edge to the nose's base
+SIDE = 224  # pixels, of what Hopenet sees
+MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]  # of ImageNet, for values from 0 to 1
+STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
 def mean_std(values: Floats) -> float:
@@ -57,6 +62,37 @@ def dlib_box(mesh: Array) -> tuple[int, int, int, int]:
     left, right = float(mesh[:, 0].min()), float(mesh[:, 0].max())
     top = float(mesh[NOSE_BASE, 1]) - NOSE_HEIGHT * (right - left)
     return round(left), round(top), round(right), round(top + right - left)
+
+
+def with_margins(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
+    """The part of a picture that is shown for a face box (x0, y0, x1, y1): twice as wide and high, inside the picture.
+
+    Half a box more on the left and right, three quarters above, one quarter below.
+    """
+    x0, y0, x1, y1 = box
+    w, h = abs(x1 - x0), abs(y1 - y0)
+    left, top = max(0, int(x0 - w / 2)), max(0, int(y0 - 3 * h / 4))
+    return left, top, min(width, int(x1 + w / 2)), min(height, int(y1 + h / 4))
+
+
+def center_crop(crop: Image) -> Image:
+    """A crop (H, W, 3) uint8 RGB with its shorter side at 224 and the longer one cut to 224: (224, 224, 3).
+
+    Antialiased, on whole levels, like Pillow's bilinear filter; where that rounds otherwise it is one level.
+    """
+    height, width = crop.shape[:2]
+    shorter = min(height, width)
+    size = (int(SIDE * height / shorter), int(SIDE * width / shorter))
+    pixels = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None]
+    resized = F.interpolate(pixels, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+    top, left = (round((side - SIDE) / 2) for side in size)
+    return np.asarray(resized[top : top + SIDE, left : left + SIDE])
+
+
+def prepare(crop: Image) -> Tensor:
+    """A crop (H, W, 3) uint8 RGB as the network wants it, (3, 224, 224) float32."""
+    levels = torch.from_numpy(center_crop(crop).copy()).permute(2, 0, 1).float() / 255
+    return (levels - MEAN) / STD
 
 
 class HopenetMetric(NetworkMetric):

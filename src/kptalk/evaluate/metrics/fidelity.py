@@ -35,10 +35,8 @@ def ssim(generated: Image, real: Image) -> float:
     if min(real.shape[:2]) < WINDOW:
         return float("nan")
     x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (generated, real))
-    structural_similarity = require_extra("skimage.metrics", "SSIM").structural_similarity
-    return float(
-        structural_similarity(x, y, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
-    )
+    as_published = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(require_extra("skimage.metrics", "SSIM").structural_similarity(x, y, **as_published))
 
 
 def resized(image: Image, like: Image) -> Image:
@@ -46,9 +44,8 @@ def resized(image: Image, like: Image) -> Image:
     height, width = like.shape[:2]
     if image.shape[:2] == (height, width):
         return image
-    shrinks = image.shape[0] * image.shape[1] > height * width
-    out: Image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return out
+    shrinks = image.size > like.size
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC))
 
 
 class FidelityMetric(Metric):

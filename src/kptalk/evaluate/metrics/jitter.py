@@ -51,8 +51,7 @@ class JitterMetric(Metric):
 
 def landmark_jerk(points: Array) -> NDArray[np.float64]:
     """Mean norm of the third difference in time of landmarks (T, N, 2), (max(T - 3, 0),); NaN near NaN."""
-    jerk: NDArray[np.float64] = np.linalg.norm(np.diff(points.astype(np.float64), n=3, axis=0), axis=-1).mean(1)
-    return jerk
+    return np.asarray(np.linalg.norm(np.diff(points.astype(np.float64), n=3, axis=0), axis=-1).mean(1))
 
 
 def window_seams(jerk: NDArray[np.float64], joins: WindowGrid) -> float:

@@ -160,5 +160,4 @@ def _runs(flags: Flags, speech: Flags) -> list[slice]:
 
 
 def _widen(flags: Flags, radius: int) -> Flags:
-    widened: Flags = maximum_filter1d(flags, 2 * radius + 1, mode="constant")
-    return widened
+    return np.asarray(maximum_filter1d(flags, 2 * radius + 1, mode="constant"))

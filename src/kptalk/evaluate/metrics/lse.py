@@ -82,8 +82,7 @@ def crop_face(image: Image, x: float, y: float, half: float) -> Image:
     inside = image[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
     top, left = max(-y0, 0), max(-x0, 0)
     face[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
-    cropped: Image = cv2.resize(face, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    return cropped
+    return np.asarray(cv2.resize(face, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
 
 
 class FaceCrops:
