@@ -1,7 +1,5 @@
 """``kptalk evaluate`` and ``kptalk study``."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from pathlib import Path

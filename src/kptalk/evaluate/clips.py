@@ -1,7 +1,5 @@
 """Which videos are compared: folders of real and generated ones, and the names of the methods that made them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Videos by the papers' protocol: each clip's first frame as portrait, its own sound, its first 8 seconds."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Sequence

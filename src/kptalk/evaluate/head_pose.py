@@ -4,8 +4,6 @@ The template is fixed: the mean face of the embedded motion space as of version 
 with the expression. Training another motion space does not move what heads are measured with.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 

@@ -4,8 +4,6 @@ A metric is opened once and holds what is expensive (networks). It sees the fram
 real side by side, and keeps no more of them than it must, so that memory does not grow with the length of the videos.
 """
 
-from __future__ import annotations
-
 import csv
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping

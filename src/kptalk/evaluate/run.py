@@ -1,7 +1,5 @@
 """Folders of videos → an Evaluation: every metric sees every clip, the real videos first."""
 
-from __future__ import annotations
-
 import json
 import platform
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Videos and their audio as the metrics get them: 25 frames per second with landmarks, 16 kHz mono."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path

@@ -4,8 +4,6 @@ Wall clock of a whole job with the models loaded, from opening portrait and spee
 motion, drawing and encoding. Other projects' videos get the same columns where their folder holds such a file.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field

@@ -1,7 +1,5 @@
 """What the report's plots show of one video: lip opening, head rotation, where the picture moves, stills."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

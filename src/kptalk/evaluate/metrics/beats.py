@@ -12,8 +12,6 @@ correspond to the 68 points of the iBUG 300-W scheme, each once. Frames without 
 where the reference leaves them out and so moves all later beats.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d

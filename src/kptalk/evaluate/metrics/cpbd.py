@@ -10,8 +10,6 @@ it compares squared Sobel strengths with twice their root mean square, and gives
 a picture of 0 to 255, so nearly every ridge of the gradient is an edge.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -10,8 +10,6 @@ The network e is the user's choice: an ONNX file with one input of N RGB picture
 ArcFace's five points (Deng et al., CVPR 2019) by the least-squares similarity transform (Umeyama 1991).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

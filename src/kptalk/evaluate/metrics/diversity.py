@@ -8,8 +8,6 @@
 Hopenet sees what its ``test_on_video_dlib.py`` shows it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

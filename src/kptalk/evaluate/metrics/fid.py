@@ -10,8 +10,6 @@ It is one number of all clips together. The same network, resizing and covarianc
 also for fewer frames than features. FID falls with the number of frames: compare only numbers of the same clips.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from operator import is_
 from pathlib import Path

@@ -8,8 +8,6 @@ C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2. Both are means over frames, of the who
 A generated frame of another size is resized to the real one's first: the numbers then hold the resizing's loss too.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

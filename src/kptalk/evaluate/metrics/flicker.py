@@ -10,8 +10,6 @@ compression, the lips), so its own number is what to be near: a frozen video lie
 The definition is ours. The reduction to cells keeps shimmering textures and pulsing light, and drops pixel noise.
 """
 
-from __future__ import annotations
-
 from collections import deque
 
 import cv2

@@ -1,7 +1,5 @@
 """How smoothly the face moves: landmark jerk, and whether the joins of a method's windows show in it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -3,8 +3,6 @@
 The real video must show the same person saying the same words, frame by frame: self-reenactment, the papers' protocol.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -8,8 +8,6 @@ near those of the papers' scripts but not to the digit:
 * Their boxes are those of the detector S3FD, ours are made from FaceMesh landmarks (see ``detector_box``).
 """
 
-from __future__ import annotations
-
 from collections import deque
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 SyncNet (Chung and Zisserman, "Out of time", 2016) takes these: 13 numbers 100 times a second.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """All metrics, in the order of the table."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ What is compared is how the lips' shape moves with how the sound moves, both rea
 is compared with its own audio; the real video beside it is not needed.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The frozen clip list: which real videos, of which content, up to which frame. It makes two runs comparable."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

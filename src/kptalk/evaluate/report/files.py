@@ -1,7 +1,5 @@
 """The folder of a report, and in it the files that programs read: CSV, and JSON with everything but the tracks."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

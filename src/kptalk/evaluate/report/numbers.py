@@ -1,7 +1,5 @@
 """A metric's number for a method, two methods clip by clip, and how every report words numbers and names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations

@@ -1,7 +1,5 @@
 """One HTML page with everything in it: it opens offline, loads nothing and runs no script. See ``page.html.jinja``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any

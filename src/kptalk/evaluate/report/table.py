@@ -1,7 +1,5 @@
 """The terminal's tables, and the lines below them that say what is not in them."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 

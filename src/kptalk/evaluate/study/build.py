@@ -1,7 +1,5 @@
 """Folders of videos → one static page on which people say blindly which method's video is better."""
 
-from __future__ import annotations
-
 import hashlib
 import html
 import json

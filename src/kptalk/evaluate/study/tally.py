@@ -1,7 +1,5 @@
 """Votes of a study → percentages for each question and method, with intervals."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
