@@ -132,7 +132,6 @@ class SyncNetMetric(NetworkMetric):
         self._crops = FaceCrops()
         self._frames: list[Image] = []  # crops that have not been embedded, and the four before them
         self._lips: list[Tensor] = []
-        self._count = 0  # crops so far
 
     def update(self, generated: FrameSample, real: FrameSample) -> None:
         if (crop := self._crops.push(generated)) is not None:
@@ -144,7 +143,7 @@ class SyncNetMetric(NetworkMetric):
         if len(self._frames) >= CLIP:
             self._embed()
         samples = audio.generated[self._crops.skipped * SAMPLES :]
-        frames = min(self._count, len(samples) // SAMPLES)
+        frames = min(sum(map(len, self._lips)) + CLIP - 1, len(samples) // SAMPLES)
         if frames <= MEDIAN // 2:  # the median filter would see more of its zeros than boxes
             return self.no_result()
         windows = frames - CLIP  # one less than there could be, as in the reference
@@ -152,7 +151,6 @@ class SyncNetMetric(NetworkMetric):
         return {"lse_c": score.lse_c, "lse_d": score.lse_d, "syncnet_offset": float(score.offset)}
 
     def _add(self, crop: Image) -> None:
-        self._count += 1
         self._frames.append(crop)
         if len(self._frames) == LIP_BATCH + CLIP - 1:
             self._embed()

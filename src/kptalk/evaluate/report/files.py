@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kptalk.errors import OutputError
-from kptalk.evaluate.report.clip_list import clip_list
+from kptalk.evaluate.clips import clip_list
 from kptalk.evaluate.report.numbers import clip_value, method_mean, paired, shown
 from kptalk.evaluate.report.page import html_report
 from kptalk.evaluate.result import Evaluation

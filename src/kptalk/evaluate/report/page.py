@@ -37,6 +37,7 @@ def html_report(evaluation: Evaluation) -> str:
         {"fps": FPS, "absent": numbers.ABSENT, "arrows": numbers.ARROWS, "significant": numbers.SIGNIFICANT},
         **{"colour": plots.colour, "heading": heading, "plural": plural, "heat_scale": plots.heat_scale()},
     )
+    heats = [[np.nan_to_num(result.tracks.heat) for result in method.clips] for method in evaluation.methods]
     comparisons, lacking = numbers.paired(evaluation), unavailable(evaluation)
     page: str = environment.get_template("page.html.jinja").render(
         evaluation=evaluation,
@@ -49,7 +50,7 @@ def html_report(evaluation: Evaluation) -> str:
         comparisons=comparisons,
         pairs=numbers.all_pairs(comparisons),
         speed=_speed(evaluation),
-        mean_heat=_mean_heat(evaluation),
+        mean_heat=_heat({place: np.mean(maps, axis=0, dtype=np.float32) for place, maps in enumerate(heats) if maps}),
         clips=[_clip(evaluation, clip) for clip in evaluation.clips],
     )
     return page
@@ -89,11 +90,6 @@ def _speed(evaluation: Evaluation) -> dict[str, Any] | None:
     labels = columns[SPEED].label, columns[DIVERSITY].label
     plot = plots.scatter([(plots.colour(place), speed, diversity) for place, speed, diversity in points], y[0], labels)
     return {"points": points, "labels": labels, "real_known": bool(np.isfinite(y[0])), "plot": plot}
-
-
-def _mean_heat(evaluation: Evaluation) -> dict[str, Any]:
-    heats = [[np.nan_to_num(result.tracks.heat) for result in method.clips] for method in evaluation.methods]
-    return _heat({place: np.mean(maps, axis=0, dtype=np.float32) for place, maps in enumerate(heats) if maps})
 
 
 def _heat(maps: Mapping[int, Array]) -> dict[str, Any]:

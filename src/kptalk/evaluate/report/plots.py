@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,21 +141,16 @@ def _figure(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], 
     """A figure of so many inches, and a function that turns it into an SVG."""
     with _styled() as matplotlib:
         figure = matplotlib.figure.Figure(figsize=(width, height))
-
-        def uri() -> str:
-            file = BytesIO()
-            figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-            return _data("svg+xml", file.getvalue())
-
-        yield figure, uri
+        options = {"format": "svg", "transparent": True, "metadata": {"Date": None, "Creator": None}}
+        yield figure, partial(_data_uri, "svg+xml", figure.savefig, **options)
 
 
 def _picture(pixels: Image, kind: str, **options: Any) -> str:
     with _styled() as matplotlib:
-        file = BytesIO()
-        matplotlib.image.imsave(file, pixels, format=kind, **options)
-        return _data(kind, file.getvalue())
+        return _data_uri(kind, matplotlib.image.imsave, pixels, format=kind, **options)
 
 
-def _data(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{b64encode(content).decode()}"
+def _data_uri(kind: str, save: Callable[..., None], *content: Image, **options: Any) -> str:
+    file = BytesIO()
+    save(file, *content, **options)
+    return f"data:image/{kind};base64,{b64encode(file.getvalue()).decode()}"
