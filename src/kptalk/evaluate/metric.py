@@ -41,6 +41,16 @@ class MetricSpec:
         """Title and unit: ``LSE-C``, ``Diversity (degrees)``."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
+    @property
+    def arrow(self) -> str:
+        """Which way is better: ``↑``, ``↓`` or ``≈real``."""
+        return {"higher": "↑", "lower": "↓", "real": "≈real"}[self.better]
+
+    @property
+    def heading(self) -> str:
+        """Title, unit and which way is better: ``LSE-C ↑``, ``Diversity (degrees) ≈real``."""
+        return f"{self.label} {self.arrow}"
+
 
 with Path(__file__).with_name("columns.csv").open(encoding="utf-8", newline="") as _file:
     _SPECS = {row["key"]: MetricSpec(**row) for row in csv.DictReader(_file)}  # type: ignore[arg-type]

@@ -12,9 +12,7 @@ from kptalk.evaluate.result import ClipResult, Evaluation, MethodResult
 from kptalk.evaluate.statistics import Comparison, Mean, bootstrap_mean, sign_test
 
 Pair = tuple[str, str]  # names of two methods
-
 ABSENT = "—"
-ARROWS = {"higher": "↑", "lower": "↓", "real": "≈real"}
 DIGITS = 3  # significant ones of a row's largest number
 MAX_DECIMALS = 6
 SIGNIFICANT = 0.05  # p of the sign test
@@ -82,11 +80,6 @@ def worded(means: Sequence[Mean]) -> list[tuple[str, str]]:
 
     intervals = [f"{text(mean.low)}…{text(mean.high)}" if np.isfinite(mean.low) else "" for mean in means]
     return [(text(m.mean) if np.isfinite(m.mean) else ABSENT, i) for m, i in zip(means, intervals, strict=True)]
-
-
-def heading(column: MetricSpec) -> str:
-    """Title, unit and which way is better: ``LSE-C ↑``, ``Diversity (degrees) ≈real``."""
-    return f"{column.label} {ARROWS[column.better]}"
 
 
 def shown(text: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from kptalk.evaluate.metric import FPS, require_extra
 from kptalk.evaluate.report import numbers, plots
-from kptalk.evaluate.report.numbers import heading, method_mean, plural, shown
+from kptalk.evaluate.report.numbers import method_mean, shown
 from kptalk.evaluate.report.table import notes, unavailable
 from kptalk.evaluate.result import Clip, Evaluation
 from kptalk.evaluate.statistics import Mean
@@ -34,8 +34,8 @@ def html_report(evaluation: Evaluation) -> str:
         undefined=jinja.StrictUndefined,
     )
     environment.globals.update(
-        {"fps": FPS, "absent": numbers.ABSENT, "arrows": numbers.ARROWS, "significant": numbers.SIGNIFICANT},
-        **{"colour": plots.colour, "heading": heading, "plural": plural, "heat_scale": plots.heat_scale()},
+        {"fps": FPS, "absent": numbers.ABSENT, "significant": numbers.SIGNIFICANT},
+        **{"colour": plots.colour, "plural": numbers.plural, "heat_scale": plots.heat_scale()},
     )
     heats = [[np.nan_to_num(result.tracks.heat) for result in method.clips] for method in evaluation.methods]
     comparisons, lacking = numbers.paired(evaluation), unavailable(evaluation)

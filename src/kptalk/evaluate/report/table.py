@@ -6,17 +6,7 @@ from typing import TypeVar
 from rich.table import Table
 from rich.text import Text
 
-from kptalk.evaluate.report.numbers import (
-    SIGNIFICANT,
-    all_pairs,
-    heading,
-    method_mean,
-    paired,
-    plural,
-    row,
-    shown,
-    worded,
-)
+from kptalk.evaluate.report.numbers import SIGNIFICANT, all_pairs, method_mean, paired, plural, row, shown, worded
 from kptalk.evaluate.result import Evaluation
 
 MAX_NAMES = 4  # of clips in a note
@@ -35,7 +25,7 @@ def table(evaluation: Evaluation) -> Table:
     for column in evaluation.columns:
         texts = worded(row(evaluation, column))
         cells = [Text.assemble(number, (f" {interval}" if interval else "", "dim")) for number, interval in texts]
-        result.add_row(Text(heading(column)), *cells)
+        result.add_row(Text(column.heading), *cells)
     return result
 
 
@@ -56,7 +46,7 @@ def paired_table(evaluation: Evaluation) -> Table | None:
         for count in map(results.get, all_pairs(found)):
             text = f"{count.wins}-{count.losses}-{count.ties} p={count.p:.2g}" if count else ""
             texts.append(Text(text, "bold" if count and count.p < SIGNIFICANT else ""))
-        result.add_row(Text(heading(column)), *texts)
+        result.add_row(Text(column.heading), *texts)
     return result
 
 
