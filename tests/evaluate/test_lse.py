@@ -87,6 +87,7 @@ def test_scores_equal_the_reference(fixture, name, shift, prefix):
     np.testing.assert_allclose(score.distances.mean(0), fixture[f"{prefix}_mdist"], **near)
     np.testing.assert_allclose(score.lse_d, fixture[f"{prefix}_min_dist_LSE_D"], **near)
     np.testing.assert_allclose(score.lse_c, fixture[f"{prefix}_confidence_LSE_C"], **near)
+    np.testing.assert_allclose(score.framewise, fixture[f"{prefix}_framewise_conf"], **near)
     assert score.offset == fixture[f"{prefix}_offset"]
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from scipy.ndimage import median_filter
 from torch import Tensor
 
 from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, NetworkMetric, specs
@@ -27,6 +28,7 @@ SAMPLES = int(RATE / FPS)  # a frame
 MFCC_RATE = 4  # MFCC frames for each frame
 TINY = 1e-6  # added to every difference, as ``torch.nn.functional.pairwise_distance`` does
 MEDIAN = 13  # frames of the filter that holds the crop still
+SMOOTH = 9  # windows, of the filter for confidence by window
 MARGIN = 0.4  # of half a box, that the crop has on the left and right; twice that below
 GREY = 110  # what is seen beyond the picture's edge
 FOREHEAD = 0.08  # of the landmarks' height, that a detector's box reaches above them
@@ -38,13 +40,15 @@ class SyncScore(NamedTuple):
     """What the distances between lips and shifted audio tell.
 
     ``distances`` (N, 2 * shift + 1) float32 are Euclidean, of the lips' window n and the audio's window n - shift + j;
-    there are vectors of zeros where the audio has no window.
+    there are vectors of zeros where the audio has no window. ``framewise`` (N,) float32 is LSE-C of every window by
+    itself: the median of the means, less its own distance at the offset, median-filtered over 9 windows.
     """
 
     distances: Array
     lse_d: float  # least mean distance
     lse_c: float  # median over the shifts of the mean distance, less the least
     offset: int  # frames by which the lips come later than the audio at the least distance; < 0: earlier
+    framewise: Array
 
 
 def sync_score(lips: Tensor, sound: Tensor, shift: int = SHIFT) -> SyncScore:
@@ -53,8 +57,9 @@ def sync_score(lips: Tensor, sound: Tensor, shift: int = SHIFT) -> SyncScore:
     shifts = range(2 * shift + 1)
     distances = torch.stack([torch.linalg.norm(lips - padded[j : j + len(lips)] + TINY, dim=1) for j in shifts], 1)
     means = distances.mean(0)
-    best = int(means.argmin())
-    return SyncScore(distances.numpy(), float(means[best]), float(means.median() - means[best]), shift - best)
+    best, median = int(means.argmin()), means.median()
+    framewise = median_filter((median - distances[:, best]).numpy(), SMOOTH, mode="constant")
+    return SyncScore(distances.numpy(), float(means[best]), float(median - means[best]), shift - best, framewise)
 
 
 def detector_box(mesh: Array) -> tuple[float, float, float, float]:
