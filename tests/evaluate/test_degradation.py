@@ -41,10 +41,10 @@ def test_both_av_offsets_count_the_frames_by_which_the_lips_come_later(metric, l
     """A GRID clip whose audio is moved by a known number of frames, and planted embeddings for SyncNet's score."""
     path = CLIPS / "grid_s2_1.mp4"
     samples = list(sample_frames(path, None))
-    lips = np.stack([lip_shape(s.mesh[None], metric._stable_points)[0] for s in samples])
+    lips = np.stack([lip_shape(s.mesh[None], metric._network.held_points.numpy())[0] for s in samples])
     audio = read_audio(path, len(samples))
-    own = av_offset(metric._model, lips, audio)
-    moved = av_offset(metric._model, lips[max(0, -late) :], audio[640 * max(0, late) :])
+    own = av_offset(metric._network, lips, audio)
+    moved = av_offset(metric._network, lips[max(0, -late) :], audio[640 * max(0, late) :])
     assert abs(moved.offset - own.offset - late) <= 1
     assert moved.curve.argmax() - 15 == moved.offset
     sound = torch.randn(200, 64, generator=torch.Generator().manual_seed(0))

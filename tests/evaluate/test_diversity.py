@@ -16,12 +16,7 @@ from kptalk.errors import WeightsError
 from kptalk.evaluate import head_pose
 from kptalk.evaluate.head_pose import head_rotation, head_template
 from kptalk.evaluate.metric import FrameSample
-from kptalk.evaluate.metrics.diversity import (
-    HopenetMetric,
-    PoseMetric,
-    dlib_box,
-    mean_std,
-)
+from kptalk.evaluate.metrics.diversity import HopenetMetric, PoseMetric, dlib_box, mean_std
 from kptalk.evaluate.metrics.registry import open_metrics
 from kptalk.evaluate.sampling import sample_frames
 from kptalk.evaluate.tracks import TrackRecorder

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kptalk.evaluate.metrics.hopenet_crop import MEAN, STD, center_crop, prepare, with_margins
+from kptalk.evaluate.metrics.diversity import MEAN, STD, center_crop, prepare, with_margins
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,9 @@ from rich.console import Console
 from kptalk.errors import MissingExtra, OutputError
 from kptalk.evaluate.metric import MetricSpec
 from kptalk.evaluate.report import plots
-from kptalk.evaluate.report.files import csv_report, json_report
-from kptalk.evaluate.report.folder import REPORTS, write_report
-from kptalk.evaluate.report.numbers import shown, worded
+from kptalk.evaluate.report.files import REPORTS, csv_report, json_report, write_report
+from kptalk.evaluate.report.numbers import all_pairs, paired, shown, worded
 from kptalk.evaluate.report.page import html_report
-from kptalk.evaluate.report.paired import all_pairs, paired
 from kptalk.evaluate.report.table import notes, paired_table, table
 from kptalk.evaluate.result import REAL, Clip, ClipResult, Evaluation, MethodResult, Tracks
 from kptalk.evaluate.statistics import Mean, bootstrap_mean

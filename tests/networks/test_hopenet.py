@@ -5,7 +5,7 @@ import pytest
 import torch
 from parity_weights import weights
 
-from kptalk.evaluate.metrics.hopenet_crop import MEAN, STD, prepare
+from kptalk.evaluate.metrics.diversity import MEAN, STD, prepare
 from kptalk.networks.hopenet import Hopenet, degrees
 
 AXES = ("yaw", "pitch", "roll")

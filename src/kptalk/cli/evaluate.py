@@ -1,7 +1,5 @@
 """``kptalk evaluate`` and ``kptalk study``."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from pathlib import Path
@@ -42,11 +40,10 @@ def evaluate(
     quiet: options.Quiet = False,
 ) -> None:
     """Measure videos by the papers' metrics, real video beside every number."""
-    from kptalk.evaluate.clips import VideoFolder, find_clips, method_names, require_speech, select_listed
+    from kptalk.evaluate import clips as videos
     from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos
     from kptalk.evaluate.metrics.registry import open_metrics
-    from kptalk.evaluate.report.clip_list import read_clip_list
-    from kptalk.evaluate.report.folder import GENERATED, open_report, write_report
+    from kptalk.evaluate.report.files import GENERATED, open_report, write_report
     from kptalk.evaluate.report.table import notes, paired_table, table
     from kptalk.evaluate.result import REAL
     from kptalk.evaluate.run import evaluate as run
@@ -62,14 +59,14 @@ def evaluate(
         raise OptionError(f"seconds is {seconds:g}: give 0 for all, or more")
     if window < 2:
         raise OptionError(f"window is {window}: give 2 frames or more")
-    truth = find_clips(real or clips or Path())
-    listed = read_clip_list(clip_list) if clip_list else None
+    truth = videos.find_clips(real or clips or Path())
+    listed = videos.read_clip_list(clip_list) if clip_list else None
     if listed:
-        truth = select_listed(truth, listed)
-    methods = [VideoFolder(name, folder) for name, folder in zip(method_names(given, [REAL]), given, strict=True)]
+        truth = videos.select_listed(truth, listed)
+    methods = list(map(videos.VideoFolder, videos.method_names(given, [REAL]), given))
     for folder in given:
-        find_clips(folder)
-    require_speech(truth)
+        videos.find_clips(folder)
+    videos.require_speech(truth)
     how = Options(seed=seed, steps=steps)
     limit = (PROTOCOL_SECONDS if clips else None) if seconds is None else seconds or None
     with console.progress_bars(quiet) as on_progress:
@@ -96,14 +93,9 @@ def evaluate(
     changed = [clip.name for clip in result.clips if listed and clip not in listed]
     if changed:
         console.say("warning", f"compared up to another frame than in {clip_list}: {', '.join(changed)}")
-    if quiet:
-        return
-    console.output.print(table(result))
-    if (comparisons := paired_table(result)) is not None:
-        console.output.print(comparisons)
-    for note in notes(result):
-        console.output.print(note)
-    console.output.print(f"{output / 'report.html'}")
+    for part in () if quiet else (table(result), paired_table(result), *notes(result), str(output / "report.html")):
+        if part is not None:
+            console.output.print(part)
 
 
 @study.command("build")

@@ -1,18 +1,17 @@
 """Videos by the papers' protocol: each clip's first frame as portrait, its own sound, its first 8 seconds."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kptalk.errors import AudioError, InputError, OptionError, OutputError
+from kptalk.errors import AudioError, InputError, OptionError
 from kptalk.evaluate.clips import VideoFolder
 from kptalk.evaluate.metric import FPS, RATE
 from kptalk.evaluate.sampling import read_audio
 from kptalk.evaluate.speed import Timing, write_timings
+from kptalk.files import make_folder
 from kptalk.job import Progress
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
@@ -50,10 +49,7 @@ def generate_videos(
         OptionError: the clips themselves are in the folder.
         OutputError: the folder cannot be made or written to.
     """
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to folder {folder}: {error.strerror}") from error
+    make_folder(folder)
     if any(clip.parent.samefile(folder) for clip in clips):
         raise OptionError(f"the videos to generate would replace the real ones in {folder}: give another folder")
     options = replace(options or Options(), fps=FPS)
@@ -74,44 +70,32 @@ def generate_videos(
 
 def _generate(pipeline: Pipeline, clip: Path, path: Path, options: Options, seconds: float | None) -> Timing:
     begun = time.perf_counter()
-    first_drawn: list[float] = []
-    encoded = 0
+    first_done: dict[str, float] = {}  # after how many seconds each stage had its first frame
+    done_frames: dict[str, int] = {}
 
     def note_progress(stage: str, done: int, total: int | None) -> None:
-        nonlocal encoded
-        if stage == "drawing" and not first_drawn:
-            first_drawn.append(time.perf_counter() - begun)
-        if stage == "encoding":
-            encoded = done
+        first_done.setdefault(stage, time.perf_counter() - begun)
+        done_frames[stage] = done
 
     portrait = next(read_frames(clip, FPS))
     # Sound codecs pad: what a file's sound has more than its pictures is not part of the clip.
     lengths = [float(length) for length in (seconds, probe(clip).duration) if length is not None]
-    speech = _first_frames(clip, max(round(min(lengths) * FPS), 1)) if lengths else Speech.open(clip)
+    if lengths:
+        frames = max(round(min(lengths) * FPS), 1)
+        audio = read_audio(clip, frames)
+        if audio is None or not len(audio):
+            raise AudioError(f"{clip} has no sound in its first {frames / FPS:.2f} s")
+        speech = Speech.from_samples(audio, RATE)
+    else:
+        speech = Speech.open(clip)
     opened = time.perf_counter() - begun
     animation = pipeline.animate(portrait, speech, options=options)
     # A file of another container than ours keeps its name, so that the pairs of videos are found by it.
-    written = animation.save(
-        path if path.suffix == ".mp4" else path.with_name(f"{path.name}.mp4"), overwrite=True, on_progress=note_progress
-    )
-    if written != path:
-        written.replace(path)
-    return Timing(
-        frames=encoded,
-        duration=float(encoded / FPS),
-        seconds=time.perf_counter() - begun,
-        first_frame=first_drawn[0],
-        peak_memory=_peak_memory(),
-        stages={"decoding": opened, **animation.seconds},
-    )
-
-
-def _first_frames(clip: Path, frames: int) -> Speech:
-    """The sound of a clip's first frames."""
-    audio = read_audio(clip, frames)
-    if audio is None or not len(audio):
-        raise AudioError(f"{clip} has no sound in its first {frames / FPS:.2f} s")
-    return Speech.from_samples(audio, RATE)
+    mp4 = path if path.suffix == ".mp4" else path.with_name(f"{path.name}.mp4")
+    animation.save(mp4, overwrite=True, on_progress=note_progress).replace(path)
+    frames, stages = done_frames["encoding"], {"decoding": opened, **animation.seconds}
+    taken = time.perf_counter() - begun
+    return Timing(frames, float(frames / FPS), taken, first_done["drawing"], _peak_memory(), stages)
 
 
 def _peak_memory() -> float:

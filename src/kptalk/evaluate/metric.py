@@ -4,26 +4,22 @@ A metric is opened once and holds what is expensive (networks). It sees the fram
 real side by side, and keeps no more of them than it must, so that memory does not grow with the length of the videos.
 """
 
-from __future__ import annotations
-
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kptalk.errors import MissingExtra
 from kptalk.files import sha256
+from kptalk.types import Array, Image
 from kptalk.weights.registry import official_path
-
-Image = NDArray[np.uint8]
+from kptalk.weights.store import load_model
 
 FPS = Fraction(25)  # every video is sampled at this rate, by nearest frame
 RATE = 16_000  # Hz, of all audio
@@ -40,6 +36,25 @@ class MetricSpec:
     better: Literal["higher", "lower", "real"]  # real: the nearer to the real video's number the better
     about: str  # one sentence: what is measured, and where the definition comes from
 
+    @property
+    def label(self) -> str:
+        """Title and unit: ``LSE-C``, ``Diversity (degrees)``."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better: ``↑``, ``↓`` or ``≈real``."""
+        return {"higher": "↑", "lower": "↓", "real": "≈real"}[self.better]
+
+    @property
+    def heading(self) -> str:
+        """Title, unit and which way is better: ``LSE-C ↑``, ``Diversity (degrees) ≈real``."""
+        return f"{self.label} {self.arrow}"
+
+
+with Path(__file__).with_name("columns.csv").open(encoding="utf-8", newline="") as _file:
+    _SPECS = {row["key"]: MetricSpec(**row) for row in csv.DictReader(_file)}  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True)
 class FrameSample:
@@ -49,7 +64,17 @@ class FrameSample:
     """
 
     image: Image
-    mesh: NDArray[np.float32] | None
+    mesh: Array | None
+
+    @property
+    def landmarks(self) -> Array:
+        """``mesh``, or as many NaN."""
+        return np.full((478, 3), np.nan, np.float32) if self.mesh is None else self.mesh
+
+    @property
+    def face_height(self) -> float:
+        """From the top of the forehead to the chin in pixels; NaN without a face."""
+        return float(np.linalg.norm(self.landmarks[10] - self.landmarks[152]))
 
 
 @dataclass(frozen=True)
@@ -59,8 +84,8 @@ class AudioPair:
     ``generated`` is the generated file's, or the real file's where the generated one has none; ``real`` the real one's.
     """
 
-    generated: NDArray[np.float32]
-    real: NDArray[np.float32]
+    generated: Array
+    real: Array
 
 
 class Metric(ABC):
@@ -93,10 +118,10 @@ class Metric(ABC):
         """Take the clip's next frame; frame k of either video belongs to the time k / 25 s."""
 
     @abstractmethod
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         """The clip's number for every column, NaN where it could not be measured; once a clip, after its last frame."""
 
-    def compute_overall(self) -> Mapping[str, float]:
+    def compute_overall(self) -> dict[str, float]:
         """Numbers of all clips together that are no means over clips, such as FID, by column; forgets the clips."""
         return {}
 
@@ -106,38 +131,33 @@ class Metric(ABC):
 
 
 class NetworkMetric(Metric):
-    """A metric by a network whose published weights are pulled.
+    """A metric by a network.
 
     Args:
-        path: of the weights; None: those that were pulled.
+        path: of the weights; None: those that were pulled, or that come with kptalk.
 
     Raises:
         WeightsError: the file is missing, damaged or of another network.
     """
 
     network: str  # its name in ``kptalk weights pull``
+    classes: tuple[type[Any], type[Any]]  # of the network and its configuration
+    find: Callable[[str], Path] = staticmethod(official_path)
 
     def __init__(self, path: Path | None = None) -> None:
         super().__init__()
-        path = path or official_path(self.network)
+        path = path or self.find(self.network)
         self._network = self.load(path)
         self.weights = {self.network: sha256(path)}
 
-    @abstractmethod
     def load(self, path: Path) -> Any:
         """The network from its file."""
+        return load_model(path, *self.classes)
 
 
 def specs(*keys: str) -> tuple[MetricSpec, ...]:
     """The columns with these keys."""
-    return tuple(_all_specs()[key] for key in keys)
-
-
-@cache
-def _all_specs() -> dict[str, MetricSpec]:
-    with Path(__file__).with_name("columns.csv").open(encoding="utf-8", newline="") as file:
-        rows: Any = csv.DictReader(file)
-        return {row["key"]: MetricSpec(**row) for row in rows}
+    return tuple(_SPECS[key] for key in keys)
 
 
 def mean_or_nan(values: Iterable[Any]) -> float:

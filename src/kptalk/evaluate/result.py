@@ -1,7 +1,5 @@
 """What an evaluation gives: plain values that the reports are written from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -1,19 +1,17 @@
 """Folders of videos → an Evaluation: every metric sees every clip, the real videos first."""
 
-from __future__ import annotations
-
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
-from itertools import zip_longest
+from itertools import tee, zip_longest
 from pathlib import Path
 
 from kptalk.errors import DatasetError, InputError, OutputError
 from kptalk.evaluate.clips import VideoFolder, require_speech
-from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, Metric, MetricSpec
+from kptalk.evaluate.metric import FPS, RATE, AudioPair, Metric, MetricSpec
 from kptalk.evaluate.report.files import finite
 from kptalk.evaluate.result import REAL, Clip, ClipResult, Evaluation, MethodResult
 from kptalk.evaluate.sampling import read_audio, sample_frames
@@ -121,12 +119,10 @@ def _measure(
         metric.reset()
     tracks = TrackRecorder()
     frames = faceless = 0
-    pairs: Iterable[tuple[FrameSample | None, FrameSample | None]] = (
-        ((frame, frame) for frame in sample_frames(real, seconds))
-        if generated == real
-        else zip_longest(sample_frames(generated, seconds), sample_frames(real, seconds))
-    )
-    for frame, real_frame in pairs:
+    shown, truly = tee(sample_frames(real, seconds))
+    if generated != real:
+        shown = sample_frames(generated, seconds)
+    for frame, real_frame in zip_longest(shown, truly):
         if frame is None or real_frame is None:
             longer = "shorter" if frame is None else "longer"
             notes.append(f"{longer} than the real video: the first {frames} frames were compared")
@@ -145,8 +141,7 @@ def _measure(
         notes.append("the sound ends more than 0.1 s before the pictures")
     audio = AudioPair(real_audio if own is None else own, real_audio)
     values = {key: float(value) for metric in metrics for key, value in metric.compute(audio).items()}
-    if timing:
-        values |= timing.values()
+    values |= timing.values() if timing else {}
     digest = sha256(generated, InputError)
     return ClipResult(real.name, digest, values, frames, faceless, tuple(notes), tracks.compute())
 

@@ -1,14 +1,10 @@
 """Videos and their audio as the metrics get them: 25 frames per second with landmarks, 16 kHz mono."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kptalk.errors import AudioError
 from kptalk.evaluate.metric import FPS, RATE, FrameSample
@@ -16,6 +12,7 @@ from kptalk.face.landmarks import FaceMesh
 from kptalk.media.audio import Speech
 from kptalk.media.clip import read_frames
 from kptalk.media.container import decode, open_stream
+from kptalk.types import Array
 
 
 def sample_frames(path: Path, seconds: float | None) -> Iterator[FrameSample]:
@@ -34,7 +31,7 @@ def sample_frames(path: Path, seconds: float | None) -> Iterator[FrameSample]:
             yield FrameSample(image, face.landmarks if face else None)
 
 
-def read_audio(path: Path, frames: int) -> NDArray[np.float32] | None:
+def read_audio(path: Path, frames: int) -> Array | None:
     """The audio of a video from its first frame on, for so many frames at 25 fps, mono float32 at 16 kHz.
 
     Timestamps count: audio that begins before the pictures is cut, and audio that begins later has silence before it.
@@ -58,11 +55,10 @@ def read_audio(path: Path, frames: int) -> NDArray[np.float32] | None:
 
 def _audio_delay(path: Path) -> Fraction:
     """Seconds from the first picture to the first audio sample; < 0: the audio begins first."""
-    kinds: tuple[Literal["video", "audio"], ...] = ("video", "audio")
-    begins = []
-    for kind in kinds:
-        with open_stream(path, kind, AudioError) as (container, stream):
-            first = next(decode(container, stream), None)
+    with open_stream(path, "video", AudioError) as video, open_stream(path, "audio", AudioError) as audio:
+        begins = []
+        for source in (video, audio):
+            first = next(decode(*source), None)
             if first is None or first.pts is None or first.time_base is None:
                 return Fraction(0)
             begins.append(Fraction(first.pts * first.time_base))

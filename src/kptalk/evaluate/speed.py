@@ -4,8 +4,6 @@ Wall clock of a whole job with the models loaded, from opening portrait and spee
 motion, drawing and encoding. Other projects' videos get the same columns where their folder holds such a file.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,7 +17,7 @@ from kptalk.files import write_bytes
 
 TIMING = "timing.json"
 COLUMNS = specs("fps", "real_time_factor", "first_frame", "peak_memory")
-ABOUT_STAGES = "wall clock of this stage per second of video; stages run side by side"
+ABOUT_STAGE = "wall clock of this stage per second of video; stages run side by side"
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Timing:
 def stage_columns(timings: Iterable[Timing]) -> tuple[MetricSpec, ...]:
     """A column for every stage that any of the timings names."""
     names = dict.fromkeys(name for timing in timings for name in timing.stages)
-    return tuple(MetricSpec(f"stage_{name}", f"stage {name}", "s/s", "lower", ABOUT_STAGES) for name in names)
+    return tuple(MetricSpec(f"stage_{name}", f"stage {name}", "s/s", "lower", ABOUT_STAGE) for name in names)
 
 
 def write_timings(folder: Path, timings: Mapping[str, Timing]) -> None:

@@ -1,7 +1,5 @@
 """Means with intervals, and two methods compared clip by clip."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,15 +1,13 @@
 """What the report's plots show of one video: lip opening, head rotation, where the picture moves, stills."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from kptalk.evaluate.head_pose import head_rotation
 from kptalk.evaluate.metric import FrameSample
 from kptalk.evaluate.result import Tracks
 from kptalk.face.measures import lip_opening
+from kptalk.types import Array, Image
 
 HEAT_SIDE = 64
 STILL_SIDE = 128
@@ -21,10 +19,10 @@ class TrackRecorder:
 
     def __init__(self) -> None:
         self._openings: list[float] = []
-        self._rotations: list[NDArray[np.float32]] = []
+        self._rotations: list[Array] = []
         self._heat = np.zeros((HEAT_SIDE, HEAT_SIDE), np.float64)
-        self._before: NDArray[np.float32] | None = None
-        self._stills: list[NDArray[np.uint8]] = []
+        self._before: Array | None = None
+        self._stills: list[Image] = []
         self._every = 1
 
     def update(self, frame: FrameSample) -> None:
@@ -38,10 +36,8 @@ class TrackRecorder:
         if self._before is not None:
             self._heat += np.abs(grey - self._before)
         self._before = grey
-        mesh = frame.mesh
-        height = np.nan if mesh is None else np.linalg.norm(mesh[10] - mesh[152])
-        self._openings.append(np.nan if mesh is None else float(lip_opening(mesh) / height))
-        self._rotations.append(np.full(3, np.nan, np.float32) if mesh is None else head_rotation(mesh))
+        self._openings.append(float(lip_opening(frame.landmarks) / frame.face_height))
+        self._rotations.append(np.full(3, np.nan, np.float32) if frame.mesh is None else head_rotation(frame.mesh))
 
     def compute(self) -> Tracks:
         """The tracks; once, after the last frame."""
@@ -53,12 +49,9 @@ class TrackRecorder:
         )
 
 
-def _small(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _small(image: Image, side: int) -> Image:
     """The middle square of a picture at another size."""
-    height, width = image.shape[:2]
-    edge = min(height, width)
-    top, left = (height - edge) // 2, (width - edge) // 2
-    small: NDArray[np.uint8] = cv2.resize(
-        image[top : top + edge, left : left + edge], (side, side), interpolation=cv2.INTER_AREA
-    )
-    return small
+    edge = min(image.shape[:2])
+    top, left = (np.array(image.shape[:2]) - edge) // 2
+    square = image[top : top + edge, left : left + edge]
+    return np.asarray(cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA))

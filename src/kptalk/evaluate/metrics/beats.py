@@ -12,18 +12,13 @@ correspond to the 68 points of the iBUG 300-W scheme, each once. Frames without 
 where the reference leaves them out and so moves all later beats.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import argrelmin, resample_poly
 
 from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, Metric, require_extra, specs
-
-Floats = NDArray[np.float64]
+from kptalk.types import Array, Floats
 
 SIGMA = 0.1  # s
 SMOOTHING = 5  # frames
@@ -39,14 +34,13 @@ LANDMARKS = np.array(
 )
 
 
-def motion_beats(landmarks: NDArray[np.float32]) -> NDArray[np.int64]:
+def motion_beats(landmarks: Array) -> NDArray[np.int64]:
     """Frames at which the motion pauses: ``landmarks`` (T, N, 3), T >= 2, in any unit, to frame numbers."""
     speed = np.linalg.norm(np.diff(np.asarray(landmarks, np.float64), axis=0), axis=-1).mean(-1)
-    beats: NDArray[np.int64] = argrelmin(gaussian_filter1d(speed, SMOOTHING))[0]
-    return beats
+    return np.asarray(argrelmin(gaussian_filter1d(speed, SMOOTHING))[0])
 
 
-def audio_beats(audio: NDArray[np.float32]) -> Floats:
+def audio_beats(audio: Array) -> Floats:
     """Beats of mono 16 kHz audio in seconds; none where it is shorter than half a second.
 
     Raises:
@@ -80,7 +74,7 @@ class BeatsMetric(Metric):
     def reset(self) -> None:
         self._frames = 0
         self._seen: list[int] = []
-        self._points: list[NDArray[np.float32]] = []
+        self._points: list[Array] = []
 
     def update(self, generated: FrameSample, real: FrameSample) -> None:
         if generated.mesh is not None:
@@ -88,7 +82,7 @@ class BeatsMetric(Metric):
             self._points.append(generated.mesh[LANDMARKS])
         self._frames += 1
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         motion = np.zeros(0)
         if len(self._points) > 1:
             # From the first face to the last: beyond them there is nothing to go by.

@@ -10,19 +10,15 @@ it compares squared Sobel strengths with twice their root mean square, and gives
 a picture of 0 to 255, so nearly every ridge of the gradient is an edge.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
 from kptalk.evaluate.metric import EVERY, AudioPair, FrameSample, Metric, mean_or_nan, require_extra, specs
+from kptalk.types import Image
 
 Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 BLOCK = 64  # pixels a side; what is left over at the right and below does not count
 MIN_EDGES = 0.002 * BLOCK**2  # a block with no more Canny edge pixels than this is smooth, and not looked at
@@ -33,7 +29,7 @@ PERCENT_JNB = 63
 MAX_REACH = 101  # pixels an edge may reach to either side
 
 
-def cpbd(grey: NDArray[np.uint8]) -> float:
+def cpbd(grey: Image) -> float:
     """Sharpness of one picture (H, W) uint8; 0 where it has no edges, NaN where it is smaller than a block.
 
     Raises:
@@ -50,17 +46,16 @@ def cpbd(grey: NDArray[np.uint8]) -> float:
                 noticeable = JNB_LOW if np.ptp(grey[block]) <= LOW_CONTRAST else JNB_HIGH
                 wide = widths[block][widths[block] > 0]
                 percents.append(np.rint(100 * (1 - np.exp(-((wide / noticeable) ** BETA)))))
-    found = np.concatenate(percents) if percents else np.zeros(0)
+    found = np.concatenate([*percents, []])
     return float((found <= PERCENT_JNB).mean()) if len(found) else 0.0
 
 
-def canny_edges(grey: NDArray[np.uint8]) -> Bools:
+def canny_edges(grey: Image) -> Bools:
     """Edges that tell which blocks count, (H, W) bool from (H, W) uint8."""
-    edges: Bools = require_extra("skimage.feature", "CPBD").canny(grey.astype(np.float64))
-    return edges
+    return np.asarray(require_extra("skimage.feature", "CPBD").canny(grey.astype(np.float64)))
 
 
-def sobel_edges(grey: NDArray[np.uint8]) -> Bools:
+def sobel_edges(grey: Image) -> Bools:
     """Upright edges, whose widths are measured: ridges of the squared horizontal Sobel strength, (H, W) bool."""
     kernel = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
     strength = convolve(grey.astype(np.float64), kernel) ** 2
@@ -68,11 +63,10 @@ def sobel_edges(grey: NDArray[np.uint8]) -> Bools:
     around = np.pad(strength, 1)
     across = (strength > around[1:-1, :-2]) & (strength > around[1:-1, 2:])
     down = (strength > around[:-2, 1:-1]) & (strength > around[2:, 1:-1])
-    edges: Bools = across | down
-    return edges
+    return np.asarray(across | down)
 
 
-def edge_widths(grey: NDArray[np.uint8]) -> NDArray[np.int64]:
+def edge_widths(grey: Image) -> NDArray[np.int64]:
     """Width in pixels of every upright edge, (H, W); 0 elsewhere (Marziliano et al., ICIP 2002).
 
     Along the row, an edge reaches to the nearest turn of the brightness on either side. Edges whose gradient is more
@@ -84,12 +78,8 @@ def edge_widths(grey: NDArray[np.uint8]) -> NDArray[np.int64]:
     edges[[0, -1]] = edges[:, [0, -1]] = False
     level = np.abs(gradient_y) < np.tan(np.pi / 8) * np.abs(gradient_x)
     step = np.diff(image, axis=1)
-    rising = _reach(step > 0)
-    falling = _reach(step < 0)
-    widths = np.zeros(grey.shape, np.int64)
-    for wide, ours in ((rising, level & (gradient_x > 0) | (gradient_x == 0)), (falling, level & (gradient_x < 0))):
-        widths[edges & ours] = wide[edges & ours]
-    return widths
+    rises, falls = level & (gradient_x > 0) | (gradient_x == 0), level & (gradient_x < 0)
+    return np.where(edges & rises, _reach(step > 0), np.where(edges & falls, _reach(step < 0), 0))
 
 
 def _reach(goes: Bools) -> NDArray[np.int64]:
@@ -126,5 +116,5 @@ class CpbdMetric(Metric):
             self._scores.append(cpbd(cv2.cvtColor(generated.image, cv2.COLOR_RGB2GRAY)))
         self._frames += 1
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         return {"cpbd": mean_or_nan(self._scores)}

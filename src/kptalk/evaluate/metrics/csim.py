@@ -10,30 +10,17 @@ The network e is the user's choice: an ONNX file with one input of N RGB picture
 ArcFace's five points (Deng et al., CVPR 2019) by the least-squares similarity transform (Umeyama 1991).
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from kptalk.errors import WeightsError
-from kptalk.evaluate.metric import (
-    EVERY,
-    AudioPair,
-    FrameSample,
-    Image,
-    NetworkMetric,
-    require_extra,
-    specs,
-)
+from kptalk.evaluate.metric import EVERY, AudioPair, FrameSample, NetworkMetric, require_extra, specs
 from kptalk.face.geometry import align
 from kptalk.face.topology import IRISES, MOUTH_CORNERS
-
-Floats = NDArray[np.float32]
+from kptalk.types import Array, Floats, Image
 
 SIDE = 112  # pixels of the aligned face
 # Eyes, nose tip, mouth corners in the aligned face; left and right are those of the picture.
@@ -44,14 +31,13 @@ NOSE_TIP = 4
 FIVE_POINTS = np.array([IRISES[0, 0], IRISES[1, 0], NOSE_TIP, *MOUTH_CORNERS])
 
 
-def aligned_face(image: Image, mesh: Floats) -> Image:
+def aligned_face(image: Image, mesh: Array) -> Image:
     """The face with landmarks (478, 3) in a picture (H, W, 3) uint8 RGB as ArcFace wants it, (112, 112, 3)."""
     transform = similarity(mesh[FIVE_POINTS, :2].astype(np.float64), TEMPLATE)
-    face: Image = cv2.warpAffine(image, transform, (SIDE, SIDE), flags=cv2.INTER_LINEAR)
-    return face
+    return np.asarray(cv2.warpAffine(image, transform, (SIDE, SIDE), flags=cv2.INTER_LINEAR))
 
 
-def similarity(points: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+def similarity(points: Floats, targets: Floats) -> Floats:
     """Rotation, one scale and shift, as (2, 3), that bring ``points`` (N, 2) nearest to ``targets`` (N, 2)."""
     flat, flat_targets = (np.pad(values, ((0, 0), (0, 1))) for values in (points, targets))  # on the plane z = 0
     scale, rotation, shift = align(flat_targets[None], flat, np.ones(len(points)))
@@ -72,9 +58,7 @@ class CsimMetric(NetworkMetric):
         if not path.is_file():
             raise WeightsError(f"face-recognition network {path} does not exist: give an ONNX file")
         try:
-            session = require_extra("onnxruntime", "CSIM").InferenceSession(
-                str(path), providers=["CPUExecutionProvider"]
-            )
+            session = require_extra(*self.requires).InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors share no base class
             raise WeightsError(f"cannot load {path} as an ONNX model: {str(error).splitlines()[0]}") from error
         inputs, outputs = session.get_inputs(), session.get_outputs()
@@ -86,8 +70,8 @@ class CsimMetric(NetworkMetric):
         return session
 
     def reset(self) -> None:
-        self._source: Floats | None = None
-        self._embeddings: list[Floats] = []
+        self._source: Array | None = None
+        self._embeddings: list[Array] = []
         self._frames = 0
 
     def update(self, generated: FrameSample, real: FrameSample) -> None:
@@ -97,16 +81,16 @@ class CsimMetric(NetworkMetric):
             self._embeddings.append(found)
         self._frames += 1
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         if self._source is None or not self._embeddings:
             return self.no_result()
         return {"csim": float(np.mean(np.stack(self._embeddings) @ self._source))}
 
-    def embedding(self, frame: FrameSample) -> Floats | None:
+    def embedding(self, frame: FrameSample) -> Array | None:
         """The face's embedding (D,) of length 1; None without a face."""
         if frame.mesh is None:
             return None
         pixels = aligned_face(frame.image, frame.mesh).transpose(2, 0, 1)[None].astype(np.float32)
-        vector: Floats = self._network.run(None, {self._network.get_inputs()[0].name: (pixels - 127.5) / 127.5})[0][0]
+        vector: Array = self._network.run(None, {self._network.get_inputs()[0].name: (pixels - 127.5) / 127.5})[0][0]
         vector /= np.maximum(np.linalg.norm(vector), np.float32(1e-12))
         return vector

@@ -10,9 +10,7 @@ It is one number of all clips together. The same network, resizing and covarianc
 also for fewer frames than features. FID falls with the number of frames: compare only numbers of the same clips.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from operator import is_
 from pathlib import Path
 
@@ -20,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kptalk.evaluate.metric import EVERY, AudioPair, FrameSample, Image, NetworkMetric, specs
+from kptalk.evaluate.metric import EVERY, AudioPair, FrameSample, NetworkMetric, specs
 from kptalk.networks.inception import FEATURES, Inception, InceptionConfig
-from kptalk.weights.store import load_model
+from kptalk.types import Image
 
 MIN_FRAMES = 50  # frames measured, over all clips, below which the number means nothing
 BATCH = 8  # pictures
@@ -76,15 +74,12 @@ class FidMetric(NetworkMetric):
     NaN with fewer than 50 measured frames. Every fifth frame is measured: neighbours are nearly the same picture.
     """
 
-    network = "inception"
+    network, classes = "inception", (Inception, InceptionConfig)
     columns = specs("fid")
 
     def __init__(self, path: Path | None = None) -> None:
         super().__init__(path)
         self._forget_clips()
-
-    def load(self, path: Path) -> Inception:
-        return load_model(path, Inception, InceptionConfig)
 
     def reset(self) -> None:
         self._frames = 0
@@ -97,12 +92,12 @@ class FidMetric(NetworkMetric):
                 self._run_network()
         self._frames += 1
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         """NaN for a single clip; see ``compute_overall``."""
         self._run_network()
         return self.no_result()
 
-    def compute_overall(self) -> Mapping[str, float]:
+    def compute_overall(self) -> dict[str, float]:
         enough = min(self._real.count, self._generated.count) >= MIN_FRAMES
         distance = frechet_distance(self._generated, self._real) if enough else float("nan")
         self._forget_clips()

@@ -8,23 +8,11 @@ C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2. Both are means over frames, of the who
 A generated frame of another size is resized to the real one's first: the numbers then hold the resizing's loss too.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-
 import cv2
 import numpy as np
 
-from kptalk.evaluate.metric import (
-    EVERY,
-    AudioPair,
-    FrameSample,
-    Image,
-    Metric,
-    mean_or_nan,
-    require_extra,
-    specs,
-)
+from kptalk.evaluate.metric import EVERY, AudioPair, FrameSample, Metric, mean_or_nan, require_extra, specs
+from kptalk.types import Image
 
 WINDOW = 11  # pixels a side, of SSIM
 CAP = 100.0  # dB; equal frames would have infinitely many, and one of them would make a clip's mean infinite
@@ -45,10 +33,8 @@ def ssim(generated: Image, real: Image) -> float:
     if min(real.shape[:2]) < WINDOW:
         return float("nan")
     x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (generated, real))
-    structural_similarity = require_extra("skimage.metrics", "SSIM").structural_similarity
-    return float(
-        structural_similarity(x, y, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
-    )
+    as_published = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(require_extra("skimage.metrics", "SSIM").structural_similarity(x, y, **as_published))
 
 
 def resized(image: Image, like: Image) -> Image:
@@ -56,9 +42,8 @@ def resized(image: Image, like: Image) -> Image:
     height, width = like.shape[:2]
     if image.shape[:2] == (height, width):
         return image
-    shrinks = image.shape[0] * image.shape[1] > height * width
-    out: Image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return out
+    shrinks = image.size > like.size
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC))
 
 
 class FidelityMetric(Metric):
@@ -77,5 +62,5 @@ class FidelityMetric(Metric):
             self._ssim.append(ssim(image, real.image))
         self._psnr.append(psnr(image, real.image))
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         return {"psnr": mean_or_nan(self._psnr), "ssim": mean_or_nan(self._ssim)}

@@ -10,16 +10,13 @@ compression, the lips), so its own number is what to be near: a frozen video lie
 The definition is ours. The reduction to cells keeps shimmering textures and pulsing light, and drops pixel noise.
 """
 
-from __future__ import annotations
-
 from collections import deque
-from collections.abc import Mapping
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from kptalk.evaluate.metric import AudioPair, FrameSample, Metric, mean_or_nan, specs
+from kptalk.types import Array
 
 CELLS = 64  # a side, whatever the frame's shape
 
@@ -30,7 +27,7 @@ class FlickerMetric(Metric):
     columns = specs("flicker")
 
     def reset(self) -> None:
-        self._last: deque[NDArray[np.float32]] = deque(maxlen=3)
+        self._last: deque[Array] = deque(maxlen=3)
         self._changes: list[float] = []
 
     def update(self, generated: FrameSample, real: FrameSample) -> None:
@@ -40,5 +37,5 @@ class FlickerMetric(Metric):
             before, now, after = self._last
             self._changes.append(float(np.abs(before - 2 * now + after).mean()))
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         return {"flicker": mean_or_nan(self._changes)}

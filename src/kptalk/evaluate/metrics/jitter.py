@@ -1,8 +1,5 @@
 """How smoothly the face moves: landmark jerk, and whether the joins of a method's windows show in it."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +7,7 @@ from numpy.typing import NDArray
 
 from kptalk.evaluate.metric import AudioPair, FrameSample, Metric, specs
 from kptalk.motion.windows import WindowGrid
+from kptalk.types import Array
 
 EVERY = 8  # landmarks, of 478
 NEAR = 2  # frames on either side of a join
@@ -34,15 +32,14 @@ class JitterMetric(Metric):
         self.reset()
 
     def reset(self) -> None:
-        self._points: list[NDArray[np.float32]] = []
+        self._points: list[Array] = []
         self._heights: list[float] = []
 
     def update(self, generated: FrameSample, real: FrameSample) -> None:
-        mesh = generated.mesh if generated.mesh is not None else np.full((478, 3), np.nan, np.float32)
-        self._points.append(mesh[::EVERY, :2])
-        self._heights.append(float(np.linalg.norm(mesh[10] - mesh[152])))
+        self._points.append(generated.landmarks[::EVERY, :2])
+        self._heights.append(generated.face_height)
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         jerk = landmark_jerk(np.array(self._points)) if self._points else np.empty(0)
         if not np.isfinite(jerk).any():
             return self.no_result()
@@ -50,10 +47,9 @@ class JitterMetric(Metric):
         return {"jerk": float(np.nanmean(jerk)), "seams": window_seams(jerk, self._joins)}
 
 
-def landmark_jerk(points: NDArray[np.float32]) -> NDArray[np.float64]:
+def landmark_jerk(points: Array) -> NDArray[np.float64]:
     """Mean norm of the third difference in time of landmarks (T, N, 2), (max(T - 3, 0),); NaN near NaN."""
-    jerk: NDArray[np.float64] = np.linalg.norm(np.diff(points.astype(np.float64), n=3, axis=0), axis=-1).mean(1)
-    return jerk
+    return np.asarray(np.linalg.norm(np.diff(points.astype(np.float64), n=3, axis=0), axis=-1).mean(1))
 
 
 def window_seams(jerk: NDArray[np.float64], joins: WindowGrid) -> float:

@@ -3,12 +3,10 @@
 The real video must show the same person saying the same words, frame by frame: self-reenactment, the papers' protocol.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label, maximum_filter1d
 
@@ -16,10 +14,10 @@ from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, Metric, me
 from kptalk.face.geometry import align
 from kptalk.face.measures import lip_opening
 from kptalk.face.topology import LIPS_INNER, LIPS_OUTER, MOUTH_CORNERS, STABLE
+from kptalk.types import Array, Floats
 
-Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-_Lips = tuple[NDArray[np.float32], float, float, float]
+_Lips = tuple[Array, float, float, float]
 
 MIN_FRAMES = 25  # frames that both videos must show a face in: one second
 MAX_LAG = 10  # frames
@@ -47,10 +45,10 @@ class LipMetric(Metric):
         self._real: list[_Lips] = []
 
     def update(self, generated: FrameSample, real: FrameSample) -> None:
-        self._generated.append(_lips(generated.mesh))
-        self._real.append(_lips(real.mesh))
+        self._generated.append(_lips(generated))
+        self._real.append(_lips(real))
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         if not self._real:
             return self.no_result()
         points, generated, width = _tracks(self._generated)
@@ -71,21 +69,21 @@ class LipMetric(Metric):
         }
 
 
-def _lips(mesh: NDArray[np.float32] | None) -> _Lips:
-    """Of landmarks (478, 3): those kept (79, 3), lip opening, mouth width and face height; NaN without a face."""
-    mesh = np.full((478, 3), np.nan, np.float32) if mesh is None else mesh
+def _lips(frame: FrameSample) -> _Lips:
+    """The landmarks kept (79, 3), lip opening, mouth width and face height; NaN without a face."""
+    mesh = frame.landmarks
     width = np.linalg.norm(np.subtract(*mesh[MOUTH_CORNERS, :2]))
-    return mesh[_KEPT], float(lip_opening(mesh)), float(width), float(np.linalg.norm(mesh[10] - mesh[152]))
+    return mesh[_KEPT], float(lip_opening(mesh)), float(width), frame.face_height
 
 
-def _tracks(frames: Sequence[_Lips]) -> tuple[Array, Array, Array]:
+def _tracks(frames: Sequence[_Lips]) -> tuple[Floats, Floats, Floats]:
     """Landmarks (T, 79, 3) in pixels; opening and width (T,) in units of the clip's mean face height."""
     points, opening, width, height = (np.array(values) for values in zip(*frames, strict=True))
     unit = np.nanmean(height) if np.isfinite(height).any() else np.nan
     return points, opening / unit, width / unit
 
 
-def correlation(a: Array, b: Array) -> float:
+def correlation(a: Floats, b: Floats) -> float:
     """Pearson correlation of (T,) and (T,) over the frames where both are finite; 0 where one of them does not move."""
     good = np.isfinite(a) & np.isfinite(b)
     if not good.any():
@@ -97,24 +95,17 @@ def correlation(a: Array, b: Array) -> float:
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def best_lag(generated: Array, real: Array) -> float:
+def best_lag(generated: Floats, real: Floats) -> float:
     """Frames by which the generated (T,) follows the real (T,) where they correlate best, -10 to 10.
 
     NaN where nothing correlates, for one of them does not move.
     """
-
-    def at(lag: int) -> float:
-        a = generated[max(lag, 0) : len(generated) + min(lag, 0)]
-        b = real[max(-lag, 0) : len(real) + min(-lag, 0)]
-        n = min(len(a), len(b))
-        return correlation(a[:n], b[:n])
-
-    lags = range(-MAX_LAG, MAX_LAG + 1)
-    found = np.nan_to_num([at(lag) for lag in lags])
-    return float(lags[int(found.argmax())]) if found.any() else float("nan")
+    padded = np.pad(generated, MAX_LAG, constant_values=np.nan)  # NaN does not count
+    found = np.nan_to_num([correlation(moved, real) for moved in sliding_window_view(padded, len(real))])
+    return float(found.argmax() - MAX_LAG) if found.any() else float("nan")
 
 
-def landmark_distance(generated: Array, real: Array) -> float:
+def landmark_distance(generated: Floats, real: Floats) -> float:
     """LMD: mean distance of lip landmarks in percent of the face's width, after pose removal.
 
     Every frame of both videos is brought to the pose of the first real frame by the similarity that fits the points
@@ -127,9 +118,7 @@ def landmark_distance(generated: Array, real: Array) -> float:
     template = real[0].astype(np.float64)
     aligned = []
     for points in (generated, real):
-        scale, rotation, translation = align(
-            points[:, lips:].astype(np.float64), template[lips:], np.ones(len(STABLE), np.float64)
-        )
+        scale, rotation, translation = align(points[:, lips:].astype(np.float64), template[lips:], np.ones(len(STABLE)))
         moved = (points[:, :lips] - translation[:, None]) / scale[:, None, None]
         aligned.append(np.einsum("tnd,ted->tne", moved, rotation))  # R undone: for row vectors, by its transpose
     stable = template[lips:]
@@ -137,16 +126,15 @@ def landmark_distance(generated: Array, real: Array) -> float:
     return float(100 * np.linalg.norm((aligned[0] - aligned[1])[..., :2], axis=-1).mean() / width)
 
 
-def speaking(audio: NDArray[np.float32], frames: int) -> Flags:
+def speaking(audio: Array, frames: int) -> Flags:
     """Which frames (T,) have speech within three frames: level above a tenth of the audio's 95th percentile."""
-    step = RATE / FPS
-    edges = [round(k * step) for k in range(frames + 1)]
-    levels = np.array([_level(audio[a:b]) for a, b in pairwise(edges)])
+    parts = np.split(audio, int(RATE / FPS) * np.arange(1, frames + 1))[:frames]
+    levels = np.array([float(np.sqrt(np.mean(np.square(part)))) if len(part) else 0.0 for part in parts])
     top = np.percentile(levels, 95) if frames else 0.0
     return _widen((levels > LOUD * top) & (top > 0), SPEECH_NEARBY)
 
 
-def closures(generated: Array, real: Array, speech: Flags) -> tuple[float, float]:
+def closures(generated: Floats, real: Floats, speech: Flags) -> tuple[float, float]:
     """Recall and precision of the lips' closures, from openings (T,) and where there is speech (T,).
 
     Closed means: below a fifth of the way from the real clip's 5th to its 95th percentile, for both videos, since they
@@ -170,9 +158,4 @@ def _runs(flags: Flags, speech: Flags) -> list[slice]:
 
 
 def _widen(flags: Flags, radius: int) -> Flags:
-    widened: Flags = maximum_filter1d(flags, 2 * radius + 1, mode="constant")
-    return widened
-
-
-def _level(samples: NDArray[np.float32]) -> float:
-    return float(np.sqrt(np.mean(np.square(samples)))) if len(samples) else 0.0
+    return np.asarray(maximum_filter1d(flags, 2 * radius + 1, mode="constant"))

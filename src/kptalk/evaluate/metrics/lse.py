@@ -8,24 +8,20 @@ near those of the papers' scripts but not to the digit:
 * Their boxes are those of the detector S3FD, ours are made from FaceMesh landmarks (see ``detector_box``).
 """
 
-from __future__ import annotations
-
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from torch import Tensor
 
-from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, Image, NetworkMetric, specs
+from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, NetworkMetric, specs
 from kptalk.evaluate.metrics.mfcc import mfcc
+from kptalk.face.geometry import square_around
 from kptalk.networks.syncnet import CLIP, MFCCS, SIDE, SyncNet, SyncNetConfig
-from kptalk.weights.store import load_model
+from kptalk.types import Array, Floats, Image
 
 SHIFT = 15  # frames by which the sound is shifted, to either side
 SAMPLES = int(RATE / FPS)  # a frame
@@ -39,11 +35,8 @@ FOREHEAD = 0.08  # of the landmarks' height, that a detector's box reaches above
 LIP_BATCH = 8  # windows; the first layer needs 9 MB for each
 SOUND_BATCH = 64
 
-Floats = NDArray[np.float32]
 
-
-@dataclass(frozen=True)
-class SyncScore:
+class SyncScore(NamedTuple):
     """What the distances between lips and shifted audio tell.
 
     ``distances`` (N, 2 * shift + 1) float32 are Euclidean, of the lips' window n and the audio's window n - shift + j;
@@ -51,11 +44,11 @@ class SyncScore:
     itself: the median of the means, less its own distance at the offset, median-filtered over 9 windows.
     """
 
-    distances: Floats
+    distances: Array
     lse_d: float  # least mean distance
     lse_c: float  # median over the shifts of the mean distance, less the least
     offset: int  # frames by which the lips come later than the audio at the least distance; < 0: earlier
-    framewise: Floats
+    framewise: Array
 
 
 def sync_score(lips: Tensor, sound: Tensor, shift: int = SHIFT) -> SyncScore:
@@ -64,18 +57,12 @@ def sync_score(lips: Tensor, sound: Tensor, shift: int = SHIFT) -> SyncScore:
     shifts = range(2 * shift + 1)
     distances = torch.stack([torch.linalg.norm(lips - padded[j : j + len(lips)] + TINY, dim=1) for j in shifts], 1)
     means = distances.mean(0)
-    best = int(means.argmin())
-    median = means.median()
-    return SyncScore(
-        distances=distances.numpy(),
-        lse_d=float(means[best]),
-        lse_c=float(median - means[best]),
-        offset=shift - best,
-        framewise=median_filter((median - distances[:, best]).numpy(), SMOOTH, mode="constant"),
-    )
+    best, median = int(means.argmin()), means.median()
+    framewise = median_filter((median - distances[:, best]).numpy(), SMOOTH, mode="constant")
+    return SyncScore(distances.numpy(), float(means[best]), float(median - means[best]), shift - best, framewise)
 
 
-def detector_box(mesh: NDArray[np.float32]) -> tuple[float, float, float, float]:
+def detector_box(mesh: Array) -> tuple[float, float, float, float]:
     """About the box (x0, y0, x1, y1) that a face detector would give for landmarks (478, 3), in their pixels.
 
     The landmarks' own box, reaching 8 % higher. Measured on 42 clips of LRS3, a data set that SyncNet's authors cut
@@ -98,8 +85,7 @@ def crop_face(image: Image, x: float, y: float, half: float) -> Image:
     inside = image[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
     top, left = max(-y0, 0), max(-x0, 0)
     face[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
-    cropped: Image = cv2.resize(face, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    return cropped
+    return np.asarray(cv2.resize(face, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
 
 
 class FaceCrops:
@@ -113,13 +99,12 @@ class FaceCrops:
         self.skipped = 0  # frames before the first face
         self._boxes = deque([np.zeros(3)] * (MEDIAN // 2), maxlen=MEDIAN)  # centre and half the side
         self._waiting: deque[Image] = deque()  # whose boxes to come are not known: 6 at most
-        self._box: NDArray[np.float64] | None = None
+        self._box: Floats | None = None
 
     def push(self, frame: FrameSample) -> Image | None:
         """Take a frame; give the crop of the one six frames earlier, if that has one."""
         if frame.mesh is not None:
-            x0, y0, x1, y1 = detector_box(frame.mesh)
-            self._box = np.array([(x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0) / 2])
+            self._box = np.array(square_around(detector_box(frame.mesh), 0.5))
         if self._box is None:
             self.skipped += 1
             return None
@@ -128,10 +113,9 @@ class FaceCrops:
 
     def finish(self) -> list[Image]:
         """The last six crops."""
-        crops = [self._next(np.zeros(3)) for _ in range(MEDIAN // 2)]
-        return [crop for crop in crops if crop is not None]
+        return [crop for _ in range(MEDIAN // 2) if (crop := self._next(np.zeros(3))) is not None]
 
-    def _next(self, box: NDArray[np.float64]) -> Image | None:
+    def _next(self, box: Floats) -> Image | None:
         self._boxes.append(box)
         if len(self._boxes) < MEDIAN or not self._waiting:
             return None
@@ -146,30 +130,25 @@ class SyncNetMetric(NetworkMetric):
     never more than a few frames.
     """
 
-    network = "syncnet"
+    network, classes = "syncnet", (SyncNet, SyncNetConfig)
     columns = specs("lse_c", "lse_d", "syncnet_offset")
-
-    def load(self, path: Path) -> SyncNet:
-        return load_model(path, SyncNet, SyncNetConfig)
 
     def reset(self) -> None:
         self._crops = FaceCrops()
         self._frames: list[Image] = []  # crops that have not been embedded, and the four before them
         self._lips: list[Tensor] = []
-        self._count = 0  # crops so far
 
     def update(self, generated: FrameSample, real: FrameSample) -> None:
-        crop = self._crops.push(generated)
-        if crop is not None:
+        if (crop := self._crops.push(generated)) is not None:
             self._add(crop)
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
+    def compute(self, audio: AudioPair) -> dict[str, float]:
         for crop in self._crops.finish():
             self._add(crop)
         if len(self._frames) >= CLIP:
             self._embed()
         samples = audio.generated[self._crops.skipped * SAMPLES :]
-        frames = min(self._count, len(samples) // SAMPLES)
+        frames = min(sum(map(len, self._lips)) + CLIP - 1, len(samples) // SAMPLES)
         if frames <= MEDIAN // 2:  # the median filter would see more of its zeros than boxes
             return self.no_result()
         windows = frames - CLIP  # one less than there could be, as in the reference
@@ -177,7 +156,6 @@ class SyncNetMetric(NetworkMetric):
         return {"lse_c": score.lse_c, "lse_d": score.lse_d, "syncnet_offset": float(score.offset)}
 
     def _add(self, crop: Image) -> None:
-        self._count += 1
         self._frames.append(crop)
         if len(self._frames) == LIP_BATCH + CLIP - 1:
             self._embed()
@@ -189,7 +167,7 @@ class SyncNetMetric(NetworkMetric):
         self._frames = self._frames[1 - CLIP :]
 
     @torch.inference_mode()
-    def _audio_embeddings(self, samples: Floats, windows: int) -> Tensor:
+    def _audio_embeddings(self, samples: Array, windows: int) -> Tensor:
         sixteen_bit = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
         cepstra = torch.from_numpy(mfcc(sixteen_bit)).float()
         every = cepstra.unfold(0, MFCCS, MFCC_RATE)[:windows]  # (windows, 13, 20)

@@ -3,8 +3,6 @@
 SyncNet (Chung and Zisserman, "Out of time", 2016) takes these: 13 numbers 100 times a second.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.fft import dct
 
 from kptalk.evaluate.metric import RATE
+from kptalk.types import Floats
 
 FRAME = 400  # samples, 25 ms, without a window function
 STEP = 160  # samples, 10 ms
@@ -21,7 +20,6 @@ COEFFICIENTS = 13
 PREEMPHASIS = 0.97
 LIFTER = 22
 BLOCK = 4096  # frames that are computed at once, so that an hour of sound needs no gigabytes
-Floats = NDArray[np.float64]
 
 
 def mfcc(signal: NDArray[Any]) -> Floats:
@@ -62,5 +60,4 @@ def _filters() -> Floats:
     low, middle, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
     bins = np.arange(FFT // 2 + 1)
     rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)
-    filters: Floats = np.where(bins < middle, rising, falling).clip(0)
-    return filters
+    return np.where(bins < middle, rising, falling).clip(0)

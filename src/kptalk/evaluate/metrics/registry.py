@@ -1,10 +1,7 @@
 """All metrics, in the order of the table."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from kptalk.errors import MissingExtra, WeightsError
 from kptalk.evaluate.metric import Metric, MetricSpec
@@ -21,6 +18,11 @@ from kptalk.evaluate.metrics.lse import SyncNetMetric
 from kptalk.evaluate.metrics.sync import SyncMetric
 from kptalk.motion.windows import WindowGrid
 
+METRICS: tuple[type[Metric], ...] = (
+    *(SyncNetMetric, SyncMetric, LipMetric, PoseMetric, HopenetMetric, BeatsMetric),
+    *(FidMetric, CpbdMetric, CsimMetric, FidelityMetric, JitterMetric, FlickerMetric),
+)
+
 
 def open_metrics(joins: WindowGrid, arcface: Path | None = None) -> tuple[list[Metric], dict[MetricSpec, str]]:
     """Open every metric that is available.
@@ -32,15 +34,12 @@ def open_metrics(joins: WindowGrid, arcface: Path | None = None) -> tuple[list[M
     Returns:
         the metrics; and for the columns of the others, why they are missing and the one command that gets them.
     """
-    kinds: tuple[type[Metric], ...] = (SyncNetMetric, SyncMetric, LipMetric, PoseMetric, HopenetMetric, BeatsMetric)
-    kinds += (FidMetric, CpbdMetric, CsimMetric, FidelityMetric, JitterMetric, FlickerMetric)
-    openers: dict[type[Metric], Callable[[], Metric]] = {kind: kind for kind in kinds}
-    openers |= {CsimMetric: partial(CsimMetric, arcface), JitterMetric: partial(JitterMetric, joins)}
+    arguments: dict[type[Metric], Any] = {CsimMetric: [arcface], JitterMetric: [joins]}
     opened: list[Metric] = []
     unavailable: dict[MetricSpec, str] = {}
-    for kind, opener in openers.items():
+    for kind in METRICS:
         try:
-            opened.append(opener())
+            opened.append(kind(*arguments.get(kind, ())))
         except (WeightsError, MissingExtra) as error:
             unavailable |= dict.fromkeys(kind.columns, str(error))
     return opened, unavailable

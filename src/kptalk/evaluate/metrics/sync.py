@@ -4,28 +4,23 @@ What is compared is how the lips' shape moves with how the sound moves, both rea
 is compared with its own audio; the real video beside it is not needed.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from kptalk.audio.sync_mel import sound_frames
-from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, Metric, specs
+from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, NetworkMetric, specs
 from kptalk.face.lip_shape import lip_shape
-from kptalk.files import sha256
 from kptalk.networks.sync import N_LIPS, SEARCH, SyncConfig, SyncModel, lag_correlations
-from kptalk.types import Array as Floats
-from kptalk.weights.store import embedded_path, load_model
+from kptalk.types import Array
+from kptalk.weights.store import embedded_path
 
 MIN_FRAMES = 50  # frames with a face: two seconds; of less, a lag cannot be told
 STILL = 1e-4  # largest correlation of lips or a sound that do not move
 
 
-@dataclass(frozen=True)
-class AvOffset:
+class AvOffset(NamedTuple):
     """How lips and audio of one clip lie to each other.
 
     ``offset`` counts as SyncNet's AV offset does (``SyncScore.offset``): frames at 25 fps by which the lips come later
@@ -35,11 +30,11 @@ class AvOffset:
 
     offset: float
     correlation: float
-    curve: Floats
+    curve: Array
 
 
 @torch.inference_mode()
-def av_offset(model: SyncModel, lips: Floats, sound: Floats) -> AvOffset | None:
+def av_offset(model: SyncModel, lips: Array, sound: Array) -> AvOffset | None:
     """Estimate the AV offset of a clip, from -15 to 15 frames.
 
     Args:
@@ -59,46 +54,37 @@ def av_offset(model: SyncModel, lips: Floats, sound: Floats) -> AvOffset | None:
     shape = torch.from_numpy(fill_gaps(lips) - lips[seen].mean(0))
     lip_track, audio_track = model(shape[None], torch.from_numpy(mel)[None])
     # Its lags count the frames by which the audio comes later.
-    curve: Floats = lag_correlations(lip_track, audio_track, torch.from_numpy(seen).float()[None, None])[0].numpy()
+    curve: Array = lag_correlations(lip_track, audio_track, torch.from_numpy(seen).float()[None, None])[0].numpy()
     curve = curve[::-1]
     offset = float(curve.argmax() - SEARCH) if np.abs(curve).max() > STILL else np.nan
     return AvOffset(offset, float(curve[SEARCH]), curve)
 
 
-def fill_gaps(lips: Floats) -> Floats:
+def fill_gaps(lips: Array) -> Array:
     """Lip shapes (T, 68) with frames without a face, which hold NaN, interpolated from those before and after."""
     seen, frames = np.isfinite(lips).all(1), np.arange(len(lips))
     columns = [np.interp(frames, frames[seen], column[seen]) for column in lips.T]
     return np.stack(columns, 1).astype(np.float32)
 
 
-class SyncMetric(Metric):
+class SyncMetric(NetworkMetric):
     """AV offset and in-sync correlation of lips and audio; NaN for less than two seconds with a face.
 
     Keeps 68 numbers a frame.
-
-    Raises:
-        WeightsError: the installation lacks the embedded sync model, or it is damaged.
     """
 
+    network, classes, find = "sync", (SyncModel, SyncConfig), staticmethod(embedded_path)
     columns = specs("av_offset", "sync_r")
 
-    def __init__(self) -> None:
-        path = embedded_path("sync")
-        self._model = load_model(path, SyncModel, SyncConfig)
-        self._stable_points: Floats = self._model.held_points.numpy()
-        self.weights = {"sync": sha256(path)}
-        self.reset()
-
     def reset(self) -> None:
-        self._lips: list[Floats] = []
+        self._lips: list[Array] = []
 
     def update(self, generated: FrameSample, real: FrameSample) -> None:
         if generated.mesh is None:
             self._lips.append(np.full(N_LIPS, np.nan, np.float32))
         else:
-            self._lips.append(lip_shape(generated.mesh[None], self._stable_points)[0])
+            self._lips.append(lip_shape(generated.mesh[None], self._network.held_points.numpy())[0])
 
-    def compute(self, audio: AudioPair) -> Mapping[str, float]:
-        found = av_offset(self._model, np.reshape(self._lips, (-1, N_LIPS)).astype(np.float32), audio.generated)
+    def compute(self, audio: AudioPair) -> dict[str, float]:
+        found = av_offset(self._network, np.reshape(self._lips, (-1, N_LIPS)).astype(np.float32), audio.generated)
         return self.no_result() if found is None else {"av_offset": found.offset, "sync_r": found.correlation}

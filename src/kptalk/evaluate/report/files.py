@@ -1,6 +1,4 @@
-"""The reports that programs read: CSV, one row a clip and method, and JSON with everything but the plots' tracks."""
-
-from __future__ import annotations
+"""The folder of a report, and in it the files that programs read: CSV, and JSON with everything but the tracks."""
 
 import csv
 import io
@@ -8,13 +6,54 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
-from kptalk.evaluate.report.numbers import clip_value, method_mean, shown
-from kptalk.evaluate.report.paired import paired
+from kptalk.errors import OutputError
+from kptalk.evaluate.clips import clip_list
+from kptalk.evaluate.report.numbers import clip_value, method_mean, paired, shown
+from kptalk.evaluate.report.page import html_report
 from kptalk.evaluate.result import Evaluation
+from kptalk.files import explain, write_bytes
 
+GENERATED = "generated"
+JOURNAL = "unfinished.jsonl"
+REPORTS = ("report.json", "report.csv", "report.html", "clips.csv")
 FORMAT = 1  # of the JSON file
+
+
+def open_report(folder: Path, overwrite: bool) -> Path:
+    """Make the folder. Old reports in it stay until the new ones replace them; other files are left alone.
+
+    Returns:
+        the journal of the run that comes, see ``evaluate``.
+
+    Raises:
+        OutputError: it cannot be made, or holds a report and may not be overwritten.
+    """
+    journal = folder / JOURNAL
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not overwrite and any((folder / name).exists() for name in (*REPORTS, JOURNAL, GENERATED)):
+            raise OutputError(f"{folder} holds a report already: allow overwriting, or give another folder")
+        journal.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to folder {folder}: {explain(error)}") from error
+    return journal
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> None:
+    """Write ``report.html``, ``report.csv``, ``report.json`` and the frozen list ``clips.csv``; remove the journal.
+
+    Raises:
+        OutputError: they cannot be written.
+        MissingExtra: the page cannot be drawn without the extra; the other files are written.
+    """
+    write_bytes(folder / "report.csv", csv_report(evaluation).encode())
+    write_bytes(folder / "clips.csv", clip_list(evaluation.clips).encode("utf-8", "surrogateescape"))
+    write_bytes(folder / "report.json", json_report(evaluation).encode())
+    (folder / JOURNAL).unlink(missing_ok=True)
+    write_bytes(folder / "report.html", html_report(evaluation).encode())
 
 
 def csv_report(evaluation: Evaluation) -> str:

@@ -1,32 +1,18 @@
 """One HTML page with everything in it: it opens offline, loads nothing and runs no script. See ``page.html.jinja``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kptalk.evaluate.metric import FPS, require_extra
-from kptalk.evaluate.report import plots
-from kptalk.evaluate.report.numbers import (
-    ABSENT,
-    ARROWS,
-    SIGNIFICANT,
-    heading,
-    labelled,
-    method_mean,
-    plural,
-    row,
-    shown,
-    worded,
-)
-from kptalk.evaluate.report.paired import all_pairs, paired
+from kptalk.evaluate.report import numbers, plots
+from kptalk.evaluate.report.numbers import method_mean, shown
 from kptalk.evaluate.report.table import notes, unavailable
 from kptalk.evaluate.result import Clip, Evaluation
 from kptalk.evaluate.statistics import Mean
+from kptalk.types import Array
 
 SPEED, DIVERSITY = "fps", "pose_std"  # the columns of KDTalker's figure 2
 CHART_LEFT, CHART_WIDTH = 8, 164  # pixels: where a row's intervals are drawn
@@ -47,37 +33,35 @@ def html_report(evaluation: Evaluation) -> str:
         lstrip_blocks=True,
         undefined=jinja.StrictUndefined,
     )
-    comparisons, lacking = paired(evaluation), unavailable(evaluation)
-    content = {
-        "evaluation": evaluation,
-        "methods": evaluation.methods,
-        "places": {method.name: place for place, method in enumerate(evaluation.methods)},
-        "seconds": sum(clip.frames for clip in evaluation.clips) / float(FPS),
-        "numbers": list(_numbers(evaluation)),
-        "unavailable": lacking,
-        "notes": [line for line in notes(evaluation) if line not in lacking],
-        "comparisons": comparisons,
-        "pairs": all_pairs(comparisons),
-        "speed": _speed(evaluation),
-        "mean_heat": _mean_heat(evaluation),
-        "clips": [_clip(evaluation, clip) for clip in evaluation.clips],
-        "heat_scale": plots.heat_scale(),
-        "fps": FPS,
-        "absent": ABSENT,
-        "arrows": ARROWS,
-        "significant": SIGNIFICANT,
-    }
-    functions = {"colour": plots.colour, "heading": heading, "plural": plural}
-    page: str = environment.get_template("page.html.jinja").render(content, **functions)
+    environment.globals.update(
+        {"fps": FPS, "absent": numbers.ABSENT, "significant": numbers.SIGNIFICANT},
+        **{"colour": plots.colour, "plural": numbers.plural, "heat_scale": plots.heat_scale()},
+    )
+    heats = [[np.nan_to_num(result.tracks.heat) for result in method.clips] for method in evaluation.methods]
+    comparisons, lacking = numbers.paired(evaluation), unavailable(evaluation)
+    page: str = environment.get_template("page.html.jinja").render(
+        evaluation=evaluation,
+        methods=evaluation.methods,
+        places={method.name: place for place, method in enumerate(evaluation.methods)},
+        seconds=sum(clip.frames for clip in evaluation.clips) / float(FPS),
+        numbers=list(_numbers(evaluation)),
+        unavailable=lacking,
+        notes=[line for line in notes(evaluation) if line not in lacking],
+        comparisons=comparisons,
+        pairs=numbers.all_pairs(comparisons),
+        speed=_speed(evaluation),
+        mean_heat=_heat({place: np.mean(maps, axis=0, dtype=np.float32) for place, maps in enumerate(heats) if maps}),
+        clips=[_clip(evaluation, clip) for clip in evaluation.clips],
+    )
     return page
 
 
 def _numbers(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """For every metric: a mean, an interval and a remark for each method, and where the interval is drawn."""
     for column in evaluation.columns:
-        means = row(evaluation, column)
+        means = numbers.row(evaluation, column)
         cells = []
-        for texts, mean, method in zip(worded(means), means, evaluation.methods, strict=True):
+        for texts, mean, method in zip(numbers.worded(means), means, evaluation.methods, strict=True):
             total = len(method.clips)
             cells.append((*texts, f"{mean.n} of {total} clips" if 0 < mean.n < total else ""))
         yield {"column": column, "cells": cells, "positions": _positions(means)}
@@ -85,13 +69,12 @@ def _numbers(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
 
 def _positions(means: list[Mean]) -> list[list[str | None]]:
     """For every method where low end, mean and high end are drawn, in pixels; empty where there is no number."""
-    numbers = np.array([[mean.low, mean.mean, mean.high] for mean in means])
-    known = numbers[np.isfinite(numbers)]
+    ends = np.array([[mean.low, mean.mean, mean.high] for mean in means])
+    known = ends[np.isfinite(ends)]
     if not known.size:
         return []
-    share = (
-        (numbers - known.min()) / span if (span := np.ptp(known)) > 0 else np.where(np.isfinite(numbers), 0.5, np.nan)
-    )
+    span = np.ptp(known)
+    share = (ends - known.min()) / span if span > 0 else ends - known.min() + 0.5
     return [[f"{CHART_LEFT + CHART_WIDTH * x:.1f}" if np.isfinite(x) else None for x in line] for line in share]
 
 
@@ -104,21 +87,12 @@ def _speed(evaluation: Evaluation) -> dict[str, Any] | None:
     points = [(place, x[place], y[place]) for place in range(1, len(x)) if np.isfinite([x[place], y[place]]).all()]
     if not points:
         return None
-    labels = labelled(columns[SPEED]), labelled(columns[DIVERSITY])
+    labels = columns[SPEED].label, columns[DIVERSITY].label
     plot = plots.scatter([(plots.colour(place), speed, diversity) for place, speed, diversity in points], y[0], labels)
     return {"points": points, "labels": labels, "real_known": bool(np.isfinite(y[0])), "plot": plot}
 
 
-def _mean_heat(evaluation: Evaluation) -> dict[str, Any]:
-    maps = {
-        place: np.mean([np.nan_to_num(result.tracks.heat) for result in method.clips], axis=0, dtype=np.float32)
-        for place, method in enumerate(evaluation.methods)
-        if method.clips
-    }
-    return _heat(maps)
-
-
-def _heat(maps: Mapping[int, NDArray[np.float32]]) -> dict[str, Any]:
+def _heat(maps: Mapping[int, Array]) -> dict[str, Any]:
     """Heat maps by place of the method, on one scale."""
     top = plots.heat_top(list(maps.values()))
     return {"top": f"{top:.3g}", "images": {place: plots.heat(values, top) for place, values in maps.items()}}
@@ -138,10 +112,8 @@ def _clip(evaluation: Evaluation, clip: Clip) -> dict[str, Any]:
         "frames": clip.frames,
         "remarks": remarks,
         "results": results,
-        "opening": plots.opening([(colour, track.opening) for colour, track in tracks]) if tracks else "",
+        "opening": plots.opening(tracks) if tracks else "",
         "tracks": plots.tracks(tracks) if tracks else "",
         "heat": _heat({place: result.tracks.heat for place, result in results.items()}),
-        "stills": {
-            place: plots.strip(result.tracks.stills) for place, result in results.items() if len(result.tracks.stills)
-        },
+        "stills": {place: plots.strip(r.tracks.stills) for place, r in results.items() if len(r.tracks.stills)},
     }

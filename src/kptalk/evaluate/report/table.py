@@ -1,15 +1,12 @@
 """The terminal's tables, and the lines below them that say what is not in them."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
 from rich.table import Table
 from rich.text import Text
 
-from kptalk.evaluate.report.numbers import SIGNIFICANT, heading, method_mean, plural, row, shown, worded
-from kptalk.evaluate.report.paired import all_pairs, paired
+from kptalk.evaluate.report.numbers import SIGNIFICANT, all_pairs, method_mean, paired, plural, row, shown, worded
 from kptalk.evaluate.result import Evaluation
 
 MAX_NAMES = 4  # of clips in a note
@@ -26,11 +23,9 @@ def table(evaluation: Evaluation) -> Table:
     for method in evaluation.methods:
         result.add_column(Text(shown(method.name)), justify="right", overflow="fold")
     for column in evaluation.columns:
-        cells = [
-            Text.assemble(number, (f" {interval}" if interval else "", "dim"))
-            for number, interval in worded(row(evaluation, column))
-        ]
-        result.add_row(Text(heading(column)), *cells)
+        texts = worded(row(evaluation, column))
+        cells = [Text.assemble(number, (f" {interval}" if interval else "", "dim")) for number, interval in texts]
+        result.add_row(Text(column.heading), *cells)
     return result
 
 
@@ -51,7 +46,7 @@ def paired_table(evaluation: Evaluation) -> Table | None:
         for count in map(results.get, all_pairs(found)):
             text = f"{count.wins}-{count.losses}-{count.ties} p={count.p:.2g}" if count else ""
             texts.append(Text(text, "bold" if count and count.p < SIGNIFICANT else ""))
-        result.add_row(Text(heading(column)), *texts)
+        result.add_row(Text(column.heading), *texts)
     return result
 
 

@@ -1,7 +1,5 @@
 """Folders of videos → one static page on which people say blindly which method's video is better."""
 
-from __future__ import annotations
-
 import hashlib
 import html
 import json
@@ -98,10 +96,10 @@ def _check_output(output: Path, key: Path, overwrite: bool) -> None:
         raise OutputError(f"{output} is no name for a new folder: give one")
     if not output.parent.is_dir():
         raise OutputError(f"cannot make {output}: {output.parent} is not a folder; create it, or write elsewhere")
-    for path in (output, key):
-        if (path.exists() or path.is_symlink()) and not overwrite:
-            raise OutputError(f"{path} exists already: allow overwriting, or give another name")
-    if (output.exists() or output.is_symlink()) and not _is_study(output):
+    present = [path for path in (output, key) if path.exists() or path.is_symlink()]
+    if present and not overwrite:
+        raise OutputError(f"{present[0]} exists already: allow overwriting, or give another name")
+    if output in present and not _is_study(output):
         raise OutputError(f"{output} is not a study made by kptalk, so it is not overwritten: give another name")
     if key.is_dir():
         raise OutputError(f"{key} is a folder: give another name")
@@ -132,19 +130,17 @@ def _shared_clips(methods: Mapping[str, Path]) -> tuple[dict[str, dict[str, Path
     clips: dict[str, dict[str, Path]] = {}
     notes: list[str] = []
     left_out: list[str] = []
-    for name in sorted({name for videos in found.values() for name in videos}):
-        absent = [method for method, videos in found.items() if name not in videos]
-        if absent:
-            left_out.append(f"{_plain(name)} left out: absent in {', '.join(absent)}")
-            continue
-        clip = {method: videos[name] for method, videos in found.items()}
+    for name in sorted(set().union(*found.values())):
         try:
+            if absent := [method for method, videos in found.items() if name not in videos]:
+                raise InputError(f"absent in {', '.join(absent)}")
+            clip = {method: videos[name] for method, videos in found.items()}
             silent = [method for method, path in clip.items() if not _check_video(path)]
         except InputError as error:
             left_out.append(_plain(f"{name} left out: {error}"))
-            continue
-        notes += [f"{_plain(name)} of {method} has no sound" for method in silent]
-        clips[name] = clip
+        else:
+            notes += [f"{_plain(name)} of {method} has no sound" for method in silent]
+            clips[name] = clip
     if not clips:
         raise InputError(f"no clip can be shown from all {len(methods)} folders ({left_out[0]})")
     return clips, left_out + notes
@@ -181,16 +177,8 @@ def _blind(
     questions = [{"key": question, "text": text} for question, text in QUESTIONS.items()]
     in_order = [{"code": code, "videos": files} for code, files in sorted(shown.items())]
     page = {"study": study, "title": title, "questions": questions, "clips": in_order}
-    key = {
-        "format": KEY_FORMAT,
-        "study": study,
-        "title": title,
-        "seed": seed,
-        "kptalk": __version__,
-        "questions": list(QUESTIONS),
-        "methods": list(next(iter(clips.values()))),
-        "clips": known,
-    }
+    key = {"format": KEY_FORMAT, "study": study, "title": title, "seed": seed, "kptalk": __version__}
+    key |= {"questions": list(QUESTIONS), "methods": list(next(iter(clips.values()))), "clips": known}
     return page, key, copies
 
 

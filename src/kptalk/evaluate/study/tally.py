@@ -1,12 +1,9 @@
 """Votes of a study → percentages for each question and method, with intervals."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,8 +15,7 @@ from kptalk.files import explain
 VOTES_FORMAT = "kptalk study votes 1"
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(NamedTuple):
     """How often one method was chosen for one question: ``votes`` of all, in percent, with the 95 % interval."""
 
     method: str
@@ -29,8 +25,7 @@ class Share:
     high: float
 
 
-@dataclass(frozen=True)
-class Tally:
+class Tally(NamedTuple):
     """The counted votes of a study."""
 
     title: str
@@ -41,8 +36,7 @@ class Tally:
     refused: tuple[str, ...]  # one line for every file that was not counted, and why
 
 
-@dataclass(frozen=True)
-class _Key:
+class _Key(NamedTuple):
     study: str
     title: str
     questions: tuple[str, ...]
@@ -50,8 +44,7 @@ class _Key:
     owners: Mapping[str, Mapping[str, str]]  # clip → video → method
 
 
-@dataclass(frozen=True)
-class _Ballot:
+class _Ballot(NamedTuple):
     file: Path
     participant: str
     saved: str

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kptalk.errors import DatasetError
-from kptalk.evaluate.report.clip_list import clip_list, read_clip_list
+from kptalk.evaluate.clips import clip_list, read_clip_list
 from kptalk.evaluate.result import Clip
 
 SHA = "0123456789abcdef" * 4
