@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache, partial
 from itertools import chain
+from math import inf
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -74,29 +76,26 @@ def read_frames(
         own = _rate(stream)
         step = 1 / (fps or own)
         # Files may begin at any timestamp, and some containers misreport it: what counts is the first frame.
-        origin = _time(first, None)
+        origin = _time(first, Fraction(0))
         moment = origin + _exact(start)
-        stop = None if end is None else origin + _exact(end)
+        stop: Fraction | float = inf if end is None else origin + _exact(end)
         if moment > origin and _seek(container, stream, moment):
             frames = decode(container, stream)
         else:
             frames = chain([first], frames)
         before = time = origin - 1 / own
-        shown: Any = None
-        picture: Image | None = None
+        shown: Callable[[], Image] | None = None
         for frame in frames:
             before, time = time, _time(frame, time + 1 / own)
-            while shown is not None and moment < (before + time) / 2 and (stop is None or moment < stop):
-                picture = _upright(shown) if picture is None else picture
-                yield picture
+            while shown is not None and moment < min(stop, (before + time) / 2):
+                yield shown()
                 moment += step
-            if stop is not None and moment >= stop:
+            if moment >= stop:
                 return
-            shown, picture = frame, None
+            shown = cache(partial(_upright, frame))  # converted only if it is shown, and once
         # The last frame lasts as long as one frame does; half a step of grace gives round(duration * fps) frames.
-        while shown is not None and moment + step / 2 <= time + 1 / own and (stop is None or moment < stop):
-            picture = _upright(shown) if picture is None else picture
-            yield picture
+        while shown is not None and moment + step / 2 <= time + 1 / own and moment < stop:
+            yield shown()
             moment += step
 
 
@@ -116,29 +115,23 @@ def _exact(seconds: Fraction | float) -> Fraction:
     return seconds if isinstance(seconds, Fraction) else Fraction(seconds).limit_denominator(1_000_000)
 
 
-def _time(frame: Any, otherwise: Fraction | None) -> Fraction:
+def _time(frame: Any, otherwise: Fraction) -> Fraction:
     """Timestamp of a frame in seconds, or another one where it has none."""
-    if frame.pts is None or frame.time_base is None:
-        return otherwise or Fraction(0)
-    return Fraction(frame.pts * frame.time_base)
+    return otherwise if frame.pts is None or frame.time_base is None else Fraction(frame.pts * frame.time_base)
 
 
 def _seek(container: Any, stream: Any, moment: Fraction) -> bool:
     """Go to the keyframe before a moment; False where the file cannot be sought and goes on from where it was."""
-    if stream.time_base is None:
-        return False
-    try:
-        container.seek(int(moment / stream.time_base), stream=stream)
-    except (FFmpegError, OSError, ValueError):
-        return False
-    return True
+    if stream.time_base is not None:
+        with suppress(FFmpegError, OSError, ValueError):
+            container.seek(int(moment / stream.time_base), stream=stream)
+            return True
+    return False
 
 
 def _rate(stream: Any) -> Fraction:
-    for rate in (stream.average_rate, stream.guessed_rate):
-        if rate is not None and 0 < rate <= IMPLAUSIBLE_FPS:
-            return Fraction(rate)
-    return MODEL_FPS
+    rates = (stream.average_rate, stream.guessed_rate)
+    return next((Fraction(rate) for rate in rates if rate is not None and 0 < rate <= IMPLAUSIBLE_FPS), MODEL_FPS)
 
 
 def _upright(frame: Any) -> Image:

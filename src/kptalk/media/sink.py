@@ -52,7 +52,6 @@ class FileSink:
         self.partial = partial_path(path)
 
     def open(self, metadata: Mapping[str, str]) -> Any:
-        """See ``Sink``."""
         self._metadata = metadata
         return mp4.create(self.partial, mp4.FRAGMENTED, metadata)
 
@@ -69,5 +68,4 @@ class FileSink:
         self.partial.unlink()
 
     def discard(self) -> None:
-        """See ``Sink``."""
         self.partial.unlink(missing_ok=True)
