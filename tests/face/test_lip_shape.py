@@ -5,7 +5,8 @@ import pytest
 from media_shared import CLIPS, clip_landmarks
 
 from kptalk.face.geometry import rotation_matrix
-from kptalk.face.lip_shape import STABLE_POINTS, lip_shape
+from kptalk.face.measures import lip_shape
+from kptalk.face.topology import STABLE_POINTS
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.networks.sync import N_LIPS, N_POINTS
 from kptalk.weights.store import embedded_path

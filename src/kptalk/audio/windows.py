@@ -7,13 +7,12 @@ spectrogram, its first or last frame repeats (as in KDTalker).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from kptalk.audio import mel
 from kptalk.types import SAMPLE_RATE, Array, Floats
@@ -33,9 +32,14 @@ def window_start(frame: float, fps: Fraction) -> int:
     return math.trunc(mel.FRAME_RATE * (Fraction(frame) / fps - _LEAD))
 
 
-def mel_windows(frames: Floats, places: NDArray[Any], fps: Fraction) -> Windows:
-    """Windows (n, 80, 16) of mel frames (M, 80) at video frames (n,), possibly fractional; both ends repeat."""
-    return _cut(frames, [window_start(place, fps) for place in places.tolist()])
+def mel_windows(frames: Floats, places: ArrayLike, fps: Fraction, first: int = 0) -> Windows:
+    """Windows (n, 80, 16) of mel frames (M, 80) at video frames (n,), possibly fractional; both ends repeat.
+
+    ``first`` is the number that ``frames[0]`` has in the spectrogram.
+    """
+    starts = np.array([window_start(place, fps) - first for place in np.asarray(places).tolist()], np.int64)
+    indices = np.clip(starts[:, None] + np.arange(MEL_WINDOW), 0, max(0, len(frames) - 1))
+    return np.asarray(frames[indices].transpose(0, 2, 1), np.float32)
 
 
 def frame_count(n_samples: int, fps: Fraction) -> int:
@@ -68,28 +72,18 @@ def step(chunk: Array, state: WindowState) -> tuple[Windows, WindowState]:
     while window_start(end, state.fps) + MEL_WINDOW <= sound.n_frames:
         end += 1
     frames = np.concatenate([state.frames, fresh])
+    first = sound.n_frames - len(frames)
+    windows = mel_windows(frames, range(state.next_frame, end), state.fps, first)
     # One frame at least is kept: at the end of the sound it is what repeats.
-    first_needed = min(max(0, window_start(end, state.fps)), max(0, sound.n_frames - 1))
-    kept = frames[len(frames) - (sound.n_frames - first_needed) :]
-    return _windows_until(end, frames, sound.n_frames, state), WindowState(state.fps, sound, kept, end)
+    needed = min(max(0, window_start(end, state.fps)), max(0, sound.n_frames - 1))
+    return windows, WindowState(state.fps, sound, frames[needed - first :], end)
 
 
 def finish(state: WindowState) -> Windows:
     """The windows (k, 80, 16) that remain after the last sample."""
-    rest, end = mel.finish(state.sound), frame_count(state.sound.n_samples, state.fps)
-    return _windows_until(end, np.concatenate([state.frames, rest]), state.sound.n_frames + len(rest), state)
-
-
-def _windows_until(end: int, frames: Floats, n_frames: int, state: WindowState) -> Windows:
-    """Windows of the video frames before ``end`` that are due, out of the last of ``n_frames`` mel frames, (m, 80)."""
-    dropped = n_frames - len(frames)
-    return _cut(frames, [window_start(k, state.fps) - dropped for k in range(state.next_frame, end)])
-
-
-def _cut(frames: Floats, starts: Sequence[int]) -> Windows:
-    """Windows (n, 80, 16) of mel frames (m, 80) from the given ones on; both ends repeat."""
-    indices = np.clip(np.array(starts, np.int64)[:, None] + np.arange(MEL_WINDOW), 0, max(0, len(frames) - 1))
-    return np.asarray(frames[indices].transpose(0, 2, 1), np.float32)
+    frames = np.concatenate([state.frames, mel.finish(state.sound)])
+    places = range(state.next_frame, frame_count(state.sound.n_samples, state.fps))
+    return mel_windows(frames, places, state.fps, first=state.sound.n_frames - len(state.frames))
 
 
 class SpeechWindows:

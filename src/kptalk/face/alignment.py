@@ -109,9 +109,8 @@ class AlignedFraming:
         matrix[:, 2] -= (left, top)
         frames = np.repeat(self.photo[None], len(drawn), 0)
         for frame, picture in zip(frames, drawn, strict=True):
-            laid = cv2.warpAffine(
-                resized(picture, (size, size)), matrix, (columns, rows), flags=CUBIC, borderMode=REPEAT
-            )
+            small = resized(picture, (size, size))
+            laid = cv2.warpAffine(small, matrix, (columns, rows), flags=CUBIC, borderMode=REPEAT)
             frame[top : top + rows, left : left + columns] = cv2.blendLinear(laid, still, alpha, 1 - alpha)
         return frames
 
@@ -129,10 +128,7 @@ def aligned_crop(portrait: Portrait, size: int | None = None) -> AlignedFraming:
 
 
 def aligned_full(portrait: Portrait, size: int | None = None) -> AlignedFraming:
-    """The whole photo is the picture; ``size`` is its longest side in pixels (None: its own, at most 1280).
-
-    Warns if a photo that is larger than that leaves fewer than 64 pixels of the face.
-    """
+    """The ``whole_photo`` is the picture, ``size`` its longest side in pixels."""
     shown = whole_photo(portrait, size)
     return AlignedFraming(shown.image, _seen(portrait, square_of(portrait.face)), square_of(shown.face), frozenset())
 

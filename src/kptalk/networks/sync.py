@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 N_MELS = 80
-N_LIPS = 68  # numbers of a lip shape, see ``kptalk.face.lip_shape``
+N_LIPS = 68  # numbers of a lip shape, see ``kptalk.face.measures``
 N_POINTS = 44  # landmarks that hardly move with the expression
 SEARCH = 15  # frames to either side in which offsets are looked for, as in SyncNet's evaluation
 _MIN_POWER = 1e-3  # of an embedding: far below that of any movement and far above that of rounding

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kptalk.audio.sync_mel import STEPS, level_free, resample
-from kptalk.face.lip_shape import lip_shape
+from kptalk.face.measures import lip_shape
 from kptalk.face.topology import STABLE_POINTS
 from kptalk.networks.sync import SEARCH, SyncModel, lag_correlations
 from kptalk.train.data import Inputs, Shard, SyncClip, load_shards, split_people

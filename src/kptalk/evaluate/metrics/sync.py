@@ -14,7 +14,7 @@ import torch
 
 from kptalk.audio.sync_mel import sound_frames
 from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, Metric, specs
-from kptalk.face.lip_shape import lip_shape
+from kptalk.face.measures import lip_shape
 from kptalk.files import sha256
 from kptalk.networks.sync import N_LIPS, SEARCH, SyncConfig, SyncModel, lag_correlations
 from kptalk.types import Array as Floats
