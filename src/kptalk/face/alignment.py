@@ -1,10 +1,8 @@
 """The upright square around a face that LivePortrait's networks see, and the way back into the photo.
 
 The reference for official weights (KDTalker) cuts with dlib's 68 landmarks a box that is generally not square, and
-squeezes it to 256 x 256. Here FaceMesh's landmarks give a square, so the aspect ratio is kept, framed as
-LivePortrait's own cropper frames: upright by the line from the eyes to the lips, 2.3 times the face from the brows to
-the chin, moved up by an eighth of its side. The networks see the same kind of picture; frames are not comparable
-pixel by pixel with the reference's.
+squeezes it to 256 x 256. Here FaceMesh's landmarks give a square, so the aspect ratio is kept, framed as LivePortrait's
+own cropper frames; frames are not comparable pixel by pixel with the reference's.
 """
 
 from __future__ import annotations
@@ -69,8 +67,7 @@ def square_of(face: Face, upright: bool = True, scale: float = CROP_SCALE) -> Sq
     angle = float(np.arctan2(-down[0], down[1])) if upright else 0.0
     turn = _turn(angle)
     level = points[FACE] @ turn  # along the square's own axes
-    low, high = level.min(0), level.max(0)
-    x, y, side = square_around((*low, *high), scale)
+    x, y, side = square_around((*level.min(0), *level.max(0)), scale)
     x, y = turn @ (x, y - UPWARDS * side)
     return Square(float(x), float(y), side, angle)
 

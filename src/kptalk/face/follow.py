@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -16,7 +17,7 @@ RESCALE_AT = 1.4  # times as large or small as when the window was placed
 SETTLING = 3  # more looks at the first frame: each begins where the last one found the face, the first at a mere box
 
 
-class FaceFollower:
+class FaceFollower(AbstractContextManager["FaceFollower"]):
     """The largest face in one frame after the other.
 
     FaceMesh finds no face that takes up less than about a fifth of the picture. Where it finds none, the detectors for
@@ -27,9 +28,6 @@ class FaceFollower:
         self._mesh = FaceMesh(video=True)
         self._window: tuple[int, int, int] | None = None  # left, top, side in pixels
         self._settled = False
-
-    def __enter__(self) -> FaceFollower:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._mesh.__exit__()

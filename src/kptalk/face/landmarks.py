@@ -5,7 +5,7 @@ The legacy FaceMesh with irises gives 478 points. Its z is scaled by the width o
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from kptalk.types import Array, Face, Image
 N_LANDMARKS = 478
 
 
-class FaceMesh:
+class FaceMesh(AbstractContextManager["FaceMesh"]):
     """478 landmarks of the face in a picture, or in the frames of a video.
 
     Args:
@@ -33,9 +33,6 @@ class FaceMesh:
             )
             self._graph.process(np.zeros((64, 64, 3), np.uint8))  # waits until every part of the graph has started
         self._seen_a_face = False
-
-    def __enter__(self) -> FaceMesh:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._graph.close()

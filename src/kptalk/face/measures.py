@@ -13,8 +13,7 @@ LIP_SCALE = 20.0  # per eye distance: makes the lips' movement about 1
 def lip_opening(mesh: Array) -> Array:
     """Gap between the middle of the inner lips, (..., 478, 3) to (...), in the mesh's units; x and y only."""
     upper, lower = mesh[..., 13, :2], mesh[..., 14, :2]
-    opening: Array = np.linalg.norm(upper - lower, axis=-1) * np.where(lower[..., 1] >= upper[..., 1], 1, -1)
-    return opening
+    return np.asarray(np.linalg.norm(upper - lower, axis=-1) * np.where(lower[..., 1] >= upper[..., 1], 1, -1))
 
 
 def lid_opening(mesh: Array) -> Array:

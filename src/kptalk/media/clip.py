@@ -21,6 +21,7 @@ from kptalk.media.container import decode, duration, open_stream
 from kptalk.types import MODEL_FPS, Image
 
 VIDEO_SUFFIXES = frozenset({".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"})
+Seconds = Fraction | float
 IMPLAUSIBLE_FPS = 1000  # containers without a rate report by mistake one that is far above, for example 90000
 
 
@@ -53,10 +54,7 @@ def probe(path: str | PathLike[str]) -> Clip:
 
 
 def read_frames(
-    path: str | PathLike[str],
-    fps: Fraction | None = None,
-    start: Fraction | float = 0,
-    end: Fraction | float | None = None,
+    path: str | PathLike[str], fps: Fraction | None = None, start: Seconds = 0, end: Seconds | None = None
 ) -> Iterator[Image]:
     """The frames of a video file at a constant rate: for each moment the frame that is nearest in time.
 
@@ -78,7 +76,7 @@ def read_frames(
         # Files may begin at any timestamp, and some containers misreport it: what counts is the first frame.
         origin = _time(first, Fraction(0))
         moment = origin + _exact(start)
-        stop: Fraction | float = inf if end is None else origin + _exact(end)
+        stop: Seconds = inf if end is None else origin + _exact(end)
         if moment > origin and _seek(container, stream, moment):
             frames = decode(container, stream)
         else:
@@ -110,7 +108,7 @@ def _first_frame(path: Path) -> Iterator[tuple[Any, Any, Any, Iterator[Any]]]:
         yield container, stream, first, frames
 
 
-def _exact(seconds: Fraction | float) -> Fraction:
+def _exact(seconds: Seconds) -> Fraction:
     """Seconds as a rational; 0.2 is meant as 1/5, not as the float that is a bit above it."""
     return seconds if isinstance(seconds, Fraction) else Fraction(seconds).limit_denominator(1_000_000)
 

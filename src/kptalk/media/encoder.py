@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from math import ceil
 from threading import Lock
@@ -22,7 +22,7 @@ from kptalk.types import Array, Image
 AAC_FRAME = 1024  # samples
 
 
-class VideoWriter:
+class VideoWriter(AbstractContextManager["VideoWriter"]):
     """A context manager that encodes frames and the sound of a speech into a sink.
 
     Pictures are H.264 (BT.709 colours); the sound is the speech's own, as AAC, cut or filled with silence to the length
@@ -59,9 +59,6 @@ class VideoWriter:
         self._blocks: Iterator[Array] = iter(())
         self._frames = self._samples = 0
         self._lock, self._closed = Lock(), False
-
-    def __enter__(self) -> VideoWriter:
-        return self
 
     def write(self, frames: Image) -> None:
         """Encode frames, and the sound that belongs to them.

@@ -15,9 +15,7 @@ from kptalk.media import mp4
 class Sink(Protocol):
     """Takes one video; ``VideoWriter`` encodes into the container that ``open`` returns, and closes it."""
 
-    @property
-    def name(self) -> str:
-        """What the video is called in messages."""
+    name: str  # what the video is called in messages
 
     @property
     def partial(self) -> Path | None:
