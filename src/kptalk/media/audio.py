@@ -39,10 +39,8 @@ class Speech:
     ) -> None:
         """Take a source: ``blocks`` starts a pass that yields (C, n) float32 at ``rate`` Hz in ``layout``."""
         layout = _named(layout)
-        self.name = name
-        self.duration_hint = duration
-        self._blocks = blocks
-        self._source = (rate, layout)
+        self.name, self.duration_hint = name, duration
+        self._blocks, self._source = blocks, (rate, layout)
         self.rate = rate if rate in AAC_RATES else FALLBACK_RATE
         self.layout = _aac_layout(layout)
         self.channels: int = av.AudioLayout(self.layout).nb_channels
