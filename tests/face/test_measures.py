@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fakes import facemesh_space
-from media_shared import clip_landmarks
+from media_shared import CLIPS, clip_landmarks
 
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.measures import gaze, lid_opening, lip_opening, lip_shape
