@@ -38,7 +38,7 @@ from kptalk.evaluate.statistics import bootstrap_mean
 from kptalk.face.find import find_portrait
 from kptalk.face.landmarks import FaceMesh
 from kptalk.face.measures import gaze, lid_opening, lip_opening
-from kptalk.media import read_frames
+from kptalk.media.clip import read_frames
 from kptalk.motion.control import Control
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.motion.generator import FPS

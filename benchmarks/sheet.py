@@ -15,7 +15,7 @@ from PIL import Image
 
 from kptalk import Options, Pipeline
 from kptalk.face.landmarks import FaceMesh
-from kptalk.media import read_image
+from kptalk.media.image import read_image
 
 
 def part(frame: np.ndarray, zoom: str | None, box: tuple[float, float, float, float], side: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from rich.table import Table
 from kptalk.audio.mel import mel_spectrogram
 from kptalk.evaluate.metrics.sync import AvOffset, av_offset, fill_gaps
 from kptalk.evaluate.sampling import read_audio, sample_frames
-from kptalk.face.lip_shape import lip_shape
+from kptalk.face.measures import lip_shape
 from kptalk.networks.sync import SEARCH, SyncConfig, SyncModel
 from kptalk.train.data import load_shards
 from kptalk.train.sync import sync_clips

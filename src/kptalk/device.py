@@ -1,7 +1,5 @@
 """Which device computes, and with how many threads."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Files as a whole: digests, checks before any work is done, and writing that leaves a complete file or none."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +10,6 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from kptalk.errors import InputError, KptalkError, OutputError, WeightsError
 
 MOTION_SUFFIX, VIDEO_SUFFIX = ".safetensors", ".mp4"
-_BLOCK = 1 << 20
 
 
 def explain(error: BaseException) -> str:
@@ -29,7 +26,7 @@ def sha256(path: str | PathLike[str], error: type[KptalkError] = WeightsError) -
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            while block := file.read(_BLOCK):
+            while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as reason:
         raise error(f"cannot read {path}: {explain(reason)}") from reason

@@ -1,7 +1,5 @@
 """One video in the making: motion is drawn, put into the photo, and encoded, all as a stream."""
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable, Iterator

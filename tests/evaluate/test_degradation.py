@@ -12,7 +12,7 @@ from kptalk.evaluate.metrics.lips import LipMetric
 from kptalk.evaluate.metrics.lse import sync_score
 from kptalk.evaluate.metrics.sync import SyncMetric, av_offset
 from kptalk.evaluate.sampling import read_audio, sample_frames
-from kptalk.face.lip_shape import lip_shape
+from kptalk.face.measures import lip_shape
 
 CLIP, OTHER = "grid_msbia_1", "grid_flbbc_1"
 

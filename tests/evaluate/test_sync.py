@@ -11,7 +11,7 @@ from media_shared import clip_path
 from kptalk.evaluate.metric import AudioPair, FrameSample
 from kptalk.evaluate.metrics.sync import SyncMetric, av_offset
 from kptalk.evaluate.sampling import read_audio, sample_frames
-from kptalk.face.lip_shape import lip_shape
+from kptalk.face.measures import lip_shape
 from kptalk.networks.sync import SyncConfig, SyncModel
 from kptalk.weights.store import embedded_path, load_model
 

@@ -24,8 +24,7 @@ from kptalk.errors import OptionError, OutputError
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
 from kptalk.media.encoder import VideoWriter
-from kptalk.media.mp4 import FRAGMENTED
-from kptalk.media.sink import FileSink
+from kptalk.media.sink import FRAGMENTED, FileSink
 
 RATES = [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]
 

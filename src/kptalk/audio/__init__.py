@@ -1,1 +1,1 @@
-"""Speech to features: mel spectrogram, one mel window a video frame, and the encoder that reads the windows."""
+"""Speech to features: mel spectrogram and one mel window a video frame."""

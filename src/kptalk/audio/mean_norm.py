@@ -4,8 +4,6 @@ Trained on half an hour of speech, a network generalises far better to a new voi
 mean is taken over the frames that hold sound and starts from that of the training data, so that silence stays silence.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -9,8 +9,6 @@ Offline is the stream with one chunk after the other, so both give the same numb
 All arithmetic is float64: the features were trained on float64 spectrograms.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 
@@ -26,7 +24,6 @@ HOP = 200  # samples, 12.5 ms
 FRAME_RATE = SAMPLE_RATE // HOP  # 80 mel frames per second
 N_MELS = 80
 SILENCE = -4.0  # the lowest value, also the value of digital silence
-_LOW_HZ, _HIGH_HZ = 55.0, 7600.0
 _PREEMPHASIS = 0.97
 _BLOCK = 256  # mel frames computed at once: bounds memory however long a chunk is
 
@@ -77,38 +74,27 @@ def finish(state: MelState) -> Frames:
 
 
 def _mel_frames(sound: Frames, count: int) -> Frames:
-    blocks = [_mel_block(sound[first * HOP :], min(_BLOCK, count - first)) for first in range(0, count, _BLOCK)]
-    return np.concatenate(blocks) if blocks else np.zeros((0, N_MELS))
-
-
-def _mel_block(sound: Frames, count: int) -> Frames:
-    strips = np.lib.stride_tricks.sliding_window_view(sound, N_FFT)[: count * HOP : HOP]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
-    magnitude = np.abs(np.fft.rfft(strips * hann))
-    decibel = 20 * np.log10(np.maximum(1e-5, magnitude @ mel_basis().T)) - 20
-    return np.asarray(np.clip(8 * (decibel + 100) / 100 - 4, SILENCE, -SILENCE))
+    frames = np.zeros((count, N_MELS))
+    for first in range(0, count, _BLOCK):
+        block = slice(first, min(first + _BLOCK, count))
+        strips = np.lib.stride_tricks.sliding_window_view(sound, N_FFT)[block.start * HOP : block.stop * HOP : HOP]
+        magnitude = np.abs(np.fft.rfft(strips * hann))
+        decibel = 20 * np.log10(np.maximum(1e-5, magnitude @ mel_basis().T)) - 20
+        frames[block] = np.clip(8 * (decibel + 100) / 100 - 4, SILENCE, -SILENCE)
+    return frames
 
 
 @cache
 def mel_basis() -> Array:
     """(80, 401) float32 triangular filters on Slaney's mel scale, each of unit area (Slaney norm), 55 to 7600 Hz."""
-    low, high = _hz_to_mel(_LOW_HZ), _hz_to_mel(_HIGH_HZ)
-    corners = _mel_to_hz(np.linspace(low, high, N_MELS + 2))
+    # Slaney's scale: linear up to 1 kHz (15 mel) at 3 mel per 200 Hz, then logarithmic, 27 steps for a factor 6.4.
+    log_step = np.log(6.4) / 27
+    mels = np.linspace(55 * 3 / 200, 15 + np.log(7600 / 1000) / log_step, N_MELS + 2)
+    corners = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(log_step * (mels - 15)))
     bins = np.arange(N_FFT // 2 + 1) * (SAMPLE_RATE / N_FFT)
     width = np.diff(corners)
     rising = (bins - corners[:-2, None]) / width[:-1, None]
     falling = (corners[2:, None] - bins) / width[1:, None]
     triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)  # rounded twice, as librosa does
     return np.asarray((triangles * (2 / (corners[2:] - corners[:-2]))[:, None]).astype(np.float32))
-
-
-# Slaney's scale: linear up to 1 kHz at 3 mel per 200 Hz, then logarithmic with 27 steps for a factor 6.4.
-_KNEE_HZ, _KNEE_MEL, _LOG_STEP = 1000.0, 15.0, np.log(6.4) / 27
-
-
-def _hz_to_mel(hz: float) -> float:
-    return hz * 3 / 200 if hz < _KNEE_HZ else _KNEE_MEL + float(np.log(hz / _KNEE_HZ)) / float(_LOG_STEP)
-
-
-def _mel_to_hz(mel: Frames) -> Frames:
-    return np.where(mel < _KNEE_MEL, mel * 200 / 3, _KNEE_HZ * np.exp(_LOG_STEP * (mel - _KNEE_MEL)))

@@ -1,7 +1,5 @@
 """Mel frames for the sync model: 100 Hz, in step with video at 25 fps, without the recording's spectral mean."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The command line: parse and print, nothing else."""
 
-from __future__ import annotations
-
 import io
 import sys
 import warnings

@@ -1,7 +1,5 @@
 """``kptalk doctor``: looks whether this installation can do its work."""
 
-from __future__ import annotations
-
 import platform
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """``kptalk motion``: motion files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

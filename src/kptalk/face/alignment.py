@@ -1,13 +1,9 @@
 """The upright square around a face that LivePortrait's networks see, and the way back into the photo.
 
 The reference for official weights (KDTalker) cuts with dlib's 68 landmarks a box that is generally not square, and
-squeezes it to 256 x 256. Here FaceMesh's landmarks give a square, so the aspect ratio is kept, framed as
-LivePortrait's own cropper frames: upright by the line from the eyes to the lips, 2.3 times the face from the brows to
-the chin, moved up by an eighth of its side. The networks see the same kind of picture; frames are not comparable
-pixel by pixel with the reference's.
+squeezes it to 256 x 256. Here FaceMesh's landmarks give a square, so the aspect ratio is kept, framed as LivePortrait's
+own cropper frames; frames are not comparable pixel by pixel with the reference's.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,8 +65,7 @@ def square_of(face: Face, upright: bool = True, scale: float = CROP_SCALE) -> Sq
     angle = float(np.arctan2(-down[0], down[1])) if upright else 0.0
     turn = _turn(angle)
     level = points[FACE] @ turn  # along the square's own axes
-    low, high = level.min(0), level.max(0)
-    x, y, side = square_around((*low, *high), scale)
+    x, y, side = square_around((*level.min(0), *level.max(0)), scale)
     x, y = turn @ (x, y - UPWARDS * side)
     return Square(float(x), float(y), side, angle)
 
@@ -109,9 +104,8 @@ class AlignedFraming:
         matrix[:, 2] -= (left, top)
         frames = np.repeat(self.photo[None], len(drawn), 0)
         for frame, picture in zip(frames, drawn, strict=True):
-            laid = cv2.warpAffine(
-                resized(picture, (size, size)), matrix, (columns, rows), flags=CUBIC, borderMode=REPEAT
-            )
+            small = resized(picture, (size, size))
+            laid = cv2.warpAffine(small, matrix, (columns, rows), flags=CUBIC, borderMode=REPEAT)
             frame[top : top + rows, left : left + columns] = cv2.blendLinear(laid, still, alpha, 1 - alpha)
         return frames
 
@@ -129,10 +123,7 @@ def aligned_crop(portrait: Portrait, size: int | None = None) -> AlignedFraming:
 
 
 def aligned_full(portrait: Portrait, size: int | None = None) -> AlignedFraming:
-    """The whole photo is the picture; ``size`` is its longest side in pixels (None: its own, at most 1280).
-
-    Warns if a photo that is larger than that leaves fewer than 64 pixels of the face.
-    """
+    """The ``whole_photo`` is the picture, ``size`` its longest side in pixels."""
     shown = whole_photo(portrait, size)
     return AlignedFraming(shown.image, _seen(portrait, square_of(portrait.face)), square_of(shown.face), frozenset())
 

@@ -1,7 +1,5 @@
 """Finding the faces in a photo, also small ones and several, and choosing the one that is to talk."""
 
-from __future__ import annotations
-
 import warnings
 
 import cv2
@@ -25,11 +23,8 @@ MESH_SIDE = 640  # pixels, to which the crop is enlarged
 
 def find_faces(image: Image) -> list[Face]:
     """All faces of a photo (H, W, 3) uint8 RGB that FaceMesh can follow, from left to right; empty if there is none."""
-    for tiles in TILES:
-        faces = _faces_in_boxes(image, _boxes(image, tiles))
-        if faces:
-            break
-    return sorted(faces, key=lambda face: face.box[0])
+    attempts = (_faces_in_boxes(image, _boxes(image, tiles)) for tiles in TILES)
+    return sorted(next(filter(None, attempts), []), key=lambda face: face.box[0])
 
 
 def find_portrait(image: Image, number: int | None = None) -> Portrait:
@@ -49,30 +44,23 @@ def find_portrait(image: Image, number: int | None = None) -> Portrait:
             f"no human face found in the {width}x{height} picture (searched whole and in tiles): "
             "use a photo in which the face is upright, unobstructed and turned to the camera"
         )
-    if number is not None and not 1 <= number <= len(faces):
-        raise OptionError(f"face {number} requested, but only {len(faces)} found (1 is the leftmost)")
     if number is None:
         number = 1 + int(np.argmax([square_around(face.box)[2] for face in faces]))
         if len(faces) > 1:
-            warnings.warn(
-                f"{len(faces)} faces found, using the largest (number {number} from the left)",
-                stacklevel=2,
-            )
+            warnings.warn(f"{len(faces)} faces found, using the largest (number {number} from the left)", stacklevel=2)
+    elif not 1 <= number <= len(faces):
+        raise OptionError(f"face {number} requested, but only {len(faces)} found (1 is the leftmost)")
     face = faces[number - 1]
-    side = square_around(face.box)[2]
-    if abs(_tilt(face)) > MOST_TILT:
+    across = np.diff(face.landmarks[EYE_CORNERS, :2].mean(1), axis=0)[0]  # from eye to eye
+    tilt = np.degrees(np.arctan2(across[1], across[0]))
+    if abs(tilt) > MOST_TILT:
         raise FaceNotFound(
-            f"the face is turned by {_tilt(face):.0f} degrees in the picture: rotate the photo until it is upright"
+            f"the face is turned by {tilt:.0f} degrees in the picture: rotate the photo until it is upright"
         )
+    side = square_around(face.box)[2]
     if side < SMALLEST:
         raise FaceTooSmall(f"the face is {side:.0f} pixels large, at least {SMALLEST} are needed: use a larger photo")
     return Portrait(image, face)
-
-
-def _tilt(face: Face) -> float:
-    """Degrees by which the line between the eyes is turned in the picture, clockwise."""
-    left, right = face.landmarks[EYE_CORNERS, :2].mean(1)
-    return float(np.degrees(np.arctan2(right[1] - left[1], right[0] - left[0])))
 
 
 def _boxes(image: Image, tiles: int) -> Array:
@@ -81,10 +69,8 @@ def _boxes(image: Image, tiles: int) -> Array:
     A panorama has more parts along its long side: the detectors would squeeze it until no face is left.
     """
     height, width = image.shape[:2]
-    rows, columns = (
-        tiles * max(1, min(LONGEST_ROW, round(side / (2 * other))))
-        for side, other in ((height, width), (width, height))
-    )
+    sides = ((height, width), (width, height))
+    rows, columns = (tiles * max(1, min(LONGEST_ROW, round(side / (2 * other)))) for side, other in sides)
     tile_h, tile_w = int(np.ceil(2 * height / (rows + 1))), int(np.ceil(2 * width / (columns + 1)))
     found = []
     for row in range(rows):

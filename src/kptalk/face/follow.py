@@ -1,23 +1,21 @@
 """Follows the largest face through the frames of a video, also one that is small in the picture."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 
+from kptalk.face.find import CROP_SCALE, SMALLEST_CROP
 from kptalk.face.geometry import square_around
 from kptalk.face.landmarks import FaceMesh, detect_boxes
 from kptalk.types import Array, Face, Image
 
-CROP_SCALE = 2.4  # side of the window given to FaceMesh, in sides of the face
-SMALLEST_CROP = 8  # pixels
 RECENTER_AT = 0.15  # of the window's side: how far the face may be from its middle
 RESCALE_AT = 1.4  # times as large or small as when the window was placed
 SETTLING = 3  # more looks at the first frame: each begins where the last one found the face, the first at a mere box
 
 
-class FaceFollower:
+class FaceFollower(AbstractContextManager["FaceFollower"]):
     """The largest face in one frame after the other.
 
     FaceMesh finds no face that takes up less than about a fifth of the picture. Where it finds none, the detectors for
@@ -29,22 +27,16 @@ class FaceFollower:
         self._window: tuple[int, int, int] | None = None  # left, top, side in pixels
         self._settled = False
 
-    def __enter__(self) -> FaceFollower:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self._mesh.__exit__()
 
     def __call__(self, image: Image) -> Face | None:
         """The face in the next frame, (H, W, 3) uint8 RGB; None where there is none."""
         face = self._track(image) if self._window is None else self._track_in_window(image)
-        if face:
-            return face
-        boxes = detect_boxes(image)
-        if not len(boxes):
-            return None
-        self._place_window(boxes[np.argmax((boxes[:, 2:] - boxes[:, :2]).max(1))])
-        return self._track_in_window(image)
+        if face is None and len(boxes := detect_boxes(image)):
+            self._place_window(boxes[np.argmax((boxes[:, 2:] - boxes[:, :2]).max(1))])
+            face = self._track_in_window(image)
+        return face
 
     def _place_window(self, box: Sequence[float] | Array) -> None:
         x, y, side = square_around(box, CROP_SCALE)
@@ -56,9 +48,8 @@ class FaceFollower:
     def _track(self, picture: Image) -> Face | None:
         """What FaceMesh finds in the next picture."""
         face = self._mesh(picture)
-        if face and not self._settled:
-            for _ in range(SETTLING):
-                face = self._mesh(picture) or face
+        for _ in range(SETTLING if face and not self._settled else 0):
+            face = self._mesh(picture) or face
         self._settled = face is not None
         return face
 

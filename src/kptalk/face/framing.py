@@ -1,10 +1,9 @@
 """What a video shows: the part of a photo that is drawn anew, its size, and the way back into the photo."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import compress
 from typing import Literal, Protocol
 
 import cv2
@@ -52,7 +51,6 @@ class PhotoFraming:
     free: frozenset[Edge]
 
     def frames(self, drawn: Image) -> Image:
-        """See ``Framing``."""
         height, width = drawn.shape[1:3]
         if self.photo.shape[:2] == (height, width):
             return drawn
@@ -71,16 +69,12 @@ def square_in_photo(face: Face, width: int, height: int) -> tuple[int, int, int]
 
 
 def full_framing(portrait: Portrait, size: int | None = None) -> PhotoFraming:
-    """The whole photo is the picture; ``size`` is its longest side in pixels (None: its own, at most 1280).
-
-    Warns if a photo that is larger than that leaves fewer than 64 pixels of the face.
-    """
+    """The ``whole_photo`` is the picture, ``size`` its longest side in pixels."""
     shown = whole_photo(portrait, size)
     height, width = shown.image.shape[:2]
     x, y, side = square_in_photo(shown.face, width, height)
-    own: dict[Edge, bool] = {"left": x == 0, "top": y == 0, "right": x + side == width, "bottom": y + side == height}
-    free = frozenset(edge for edge, outermost in own.items() if outermost)
-    return PhotoFraming(shown.image, _cut(shown, x, y, side), x, y, free)
+    own = (x == 0, x + side == width, y == 0, y + side == height)  # in the order of EDGES
+    return PhotoFraming(shown.image, _cut(shown, x, y, side), x, y, frozenset(compress(EDGES, own)))
 
 
 def crop_framing(portrait: Portrait, size: int | None = None) -> PhotoFraming:
@@ -99,7 +93,7 @@ def whole_photo(portrait: Portrait, size: int | None = None) -> Portrait:
     longest = max(portrait.image.shape[:2])
     shown = _scaled(portrait, (size or min(longest, LONGEST_FULL)) / longest)
     height, width = shown.image.shape[:2]
-    _, _, face_side = square_around(shown.face.box)
+    face_side = square_around(shown.face.box)[2]
     if size is None and longest > LONGEST_FULL and face_side < SMALLEST_DRAWN:
         warnings.warn(
             f"the face is only {face_side:.0f} pixels large in a {width}x{height} video: "

@@ -1,7 +1,5 @@
 """Rotations in LivePortrait's convention (degrees, matrices for row vectors), alignment of points, squares, easing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

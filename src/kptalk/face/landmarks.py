@@ -3,8 +3,7 @@
 The legacy FaceMesh with irises gives 478 points. Its z is scaled by the width of the picture.
 """
 
-from __future__ import annotations
-
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from kptalk.types import Array, Face, Image
 N_LANDMARKS = 478
 
 
-class FaceMesh:
+class FaceMesh(AbstractContextManager["FaceMesh"]):
     """478 landmarks of the face in a picture, or in the frames of a video.
 
     Args:
@@ -28,28 +27,18 @@ class FaceMesh:
             from mediapipe.python.solutions.face_mesh import FaceMesh as Graph
 
             self._graph: Any = Graph(
-                static_image_mode=not video,
-                refine_landmarks=True,
-                max_num_faces=1,
-                min_detection_confidence=confidence,
+                static_image_mode=not video, max_num_faces=1, refine_landmarks=True, min_detection_confidence=confidence
             )
             self._graph.process(np.zeros((64, 64, 3), np.uint8))  # waits until every part of the graph has started
         self._seen_a_face = False
-
-    def __enter__(self) -> FaceMesh:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._graph.close()
 
     def __call__(self, image: Image) -> Face | None:
         """The face of one picture (H, W, 3) uint8 RGB, or None where there is none."""
-        image = np.ascontiguousarray(image)
-        if self._seen_a_face:
-            result = self._graph.process(image)
-        else:
-            with expected_notices():
-                result = self._graph.process(image)
+        with nullcontext() if self._seen_a_face else expected_notices():
+            result = self._graph.process(np.ascontiguousarray(image))
         if not result.multi_face_landmarks:
             return None
         self._seen_a_face = True

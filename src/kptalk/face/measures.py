@@ -1,16 +1,19 @@
-"""Openings of lips and lids and the direction of the gaze, measured on FaceMesh's landmarks."""
+"""Openings of lips and lids, the direction of the gaze and the shape of the lips, measured on FaceMesh's landmarks."""
 
 import numpy as np
 
-from kptalk.face.topology import EYE_CORNERS, IRISES, LID_PAIRS
+from kptalk.face.geometry import align
+from kptalk.face.topology import EYE_CORNERS, IRISES, LID_PAIRS, LIPS_INNER, LIPS_OUTER, STABLE_POINTS, STABLE_WEIGHTS
 from kptalk.types import Array
+
+CHIN = 152
+LIP_SCALE = 20.0  # per eye distance: makes the lips' movement about 1
 
 
 def lip_opening(mesh: Array) -> Array:
     """Gap between the middle of the inner lips, (..., 478, 3) to (...), in the mesh's units; x and y only."""
     upper, lower = mesh[..., 13, :2], mesh[..., 14, :2]
-    opening: Array = np.linalg.norm(upper - lower, axis=-1) * np.where(lower[..., 1] >= upper[..., 1], 1, -1)
-    return opening
+    return np.asarray(np.linalg.norm(upper - lower, axis=-1) * np.where(lower[..., 1] >= upper[..., 1], 1, -1))
 
 
 def lid_opening(mesh: Array) -> Array:
@@ -25,3 +28,28 @@ def gaze(mesh: Array) -> Array:
     corners = mesh[..., EYE_CORNERS, :2]
     middle, width = corners.mean(-2), np.linalg.norm(corners[..., 0, :] - corners[..., 1, :], axis=-1)
     return np.asarray(((mesh[..., IRISES[:, 0], :2] - middle) / (0.5 * width[..., None])).mean(-2))
+
+
+def lip_shape(meshes: Array, stable_points: Array) -> Array:
+    """Shape of lips and chin in the head's own frame: 22 lip points (x, y, z), then the chin's height and depth.
+
+    The sync model reads it. Left and right are averaged: speech moves both alike, tracking errors do not.
+
+    Args:
+        meshes: (T, 478, 3) FaceMesh landmarks in pixels.
+        stable_points: (44, 3) the mean face's ``STABLE_POINTS``, of any unit; the result is in 1/20 of it.
+
+    Returns:
+        (T, 68) float32.
+    """
+    held = meshes[:, STABLE_POINTS].astype(np.float64)
+    scale, rotation, translation = align(held, stable_points.astype(np.float64), STABLE_WEIGHTS)
+    points = meshes[:, [*LIPS_INNER, *LIPS_OUTER, CHIN]] - translation[:, None]
+    points = points @ np.swapaxes(rotation, -1, -2) / scale[:, None, None]
+    # Both rings run from the left corner, 0, along the lower lip to the right one, 10, and back along the upper lip.
+    left = np.array([0, 1, 2, 3, 4, 5, 15, 16, 17, 18, 19])
+    halves = []
+    for ring in (points[:, :20], points[:, 20:40]):
+        mirrored = ring[:, (10 - left) % 20] * np.array([-1, 1, 1])
+        halves.append((ring[:, left] + mirrored).reshape(len(points), -1) / 2)
+    return np.asarray(LIP_SCALE * np.concatenate([*halves, points[:, 40, 1:]], 1), np.float32)

@@ -4,8 +4,6 @@ MediaPipe 0.10 has no switch for them: GLOG_minloglevel, TF_CPP_MIN_LOG_LEVEL an
 The descriptor belongs to the whole process, so the library leaves it alone unless the program asks for silence.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator

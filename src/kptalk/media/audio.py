@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
@@ -19,12 +20,7 @@ from kptalk.types import SAMPLE_RATE, Array
 
 FALLBACK_RATE = 48_000
 AAC_RATES = frozenset({96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000})
-PYAV_PLANES = 8
-MIN_RATE, MAX_RATE = 1_000, 1_000_000
-# What AAC carries by name, and what becomes of layouts that it does not.
-AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1"})
-BY_CHANNELS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
-SAME_CHANNELS = {"5.0(side)": "5.0", "5.1(side)": "5.1"}
+AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}  # by number of channels
 
 
 class Speech:
@@ -43,10 +39,8 @@ class Speech:
     ) -> None:
         """Take a source: ``blocks`` starts a pass that yields (C, n) float32 at ``rate`` Hz in ``layout``."""
         layout = _named(layout)
-        self.name = name
-        self.duration_hint = duration
-        self._blocks = blocks
-        self._source = (rate, layout)
+        self.name, self.duration_hint = name, duration
+        self._blocks, self._source = blocks, (rate, layout)
         self.rate = rate if rate in AAC_RATES else FALLBACK_RATE
         self.layout = _aac_layout(layout)
         self.channels: int = av.AudioLayout(self.layout).nb_channels
@@ -69,8 +63,7 @@ class Speech:
 
         def blocks() -> Iterator[Array]:
             with open_stream(path, "audio", AudioError) as (container, stream):
-                for frame in _uniform(decode(container, stream), rate, layout):
-                    yield _planes(frame)
+                yield from map(_planes, _uniform(decode(container, stream), rate, layout))
 
         return cls(str(path), blocks, rate, layout, promised)
 
@@ -89,16 +82,16 @@ class Speech:
         if samples.ndim not in (1, 2) or samples.size == 0 or samples.dtype.kind not in "fiu":
             raise AudioError(f"samples are {samples.dtype} {samples.shape}: give (N,) or (N, C) numbers, N > 0")
         columns = samples.reshape(len(samples), -1)
-        if columns.shape[1] > len(columns):
+        length, channels = columns.shape
+        if channels > length:
             raise AudioError(f"samples of shape {samples.shape} have more channels than samples: give (N, C)")
         rate = int(rate)
         _check_rate("samples", rate)
 
         def blocks() -> Iterator[Array]:
-            for start in range(0, len(columns), rate):
-                yield _unit(columns[start : start + rate].T)
+            return (_unit(columns[start : start + rate].T) for start in range(0, length, rate))
 
-        return cls("samples", blocks, rate, f"{columns.shape[1]} channels", Fraction(len(columns), rate))
+        return cls("samples", blocks, rate, f"{channels} channels", Fraction(length, rate))
 
     def chunks(self, seconds: float = 1.0) -> Iterator[Array]:
         """The speech for the models: mono (the mean of the channels), 16 kHz, in [-1, 1], no NaN.
@@ -109,10 +102,9 @@ class Speech:
         Yields:
             (n,) float32; in all ceil(N * 16000 / rate) samples for a recording of N.
         """
-        size = max(1, round(seconds * SAMPLE_RATE))
-        rate, _ = self._source
         mono = (block.mean(0, keepdims=True) for block in self._blocks())
-        for piece in rechunk(_resample(mono, rate, SAMPLE_RATE, "mono", "mono"), size):
+        blocks = _resample(mono, self._source[0], SAMPLE_RATE, "mono", "mono")
+        for piece in rechunk(blocks, max(1, round(seconds * SAMPLE_RATE))):
             yield piece[0].clip(-1, 1)
 
     def sound(self, size: int) -> Iterator[Array]:
@@ -126,11 +118,9 @@ class Speech:
         """
         rate, layout = self._source
         blocks = self._blocks()
-        if (rate, layout) != (self.rate, self.layout):
-            if _is_unnamed(layout):
-                blocks, layout = (block.mean(0, keepdims=True) for block in blocks), "mono"
-            blocks = _resample(blocks, rate, self.rate, layout, self.layout)
-        for piece in rechunk(blocks, size):
+        if _is_unnamed(layout):
+            blocks, layout = (block.mean(0, keepdims=True) for block in blocks), "mono"
+        for piece in rechunk(_resample(blocks, rate, self.rate, layout, self.layout), size):
             yield piece.clip(-1, 1)
 
 
@@ -158,21 +148,20 @@ def _is_unnamed(layout: str) -> bool:
 
 def _named(layout: str) -> str:
     """The usual layout for a mere number of channels, up to six."""
-    return BY_CHANNELS.get(int(layout.split()[0]), layout) if _is_unnamed(layout) else layout
+    return AAC_LAYOUTS.get(int(layout.split()[0]), layout) if _is_unnamed(layout) else layout
 
 
 def _aac_layout(layout: str) -> str:
-    if layout in AAC_LAYOUTS:
-        return layout
-    if layout in SAME_CHANNELS:
-        return SAME_CHANNELS[layout]
+    """What becomes of a layout in AAC, which knows no side from back."""
+    if (plain := layout.removesuffix("(side)")) in AAC_LAYOUTS.values():
+        return plain
     if _is_unnamed(layout):
         return "mono"
     return "5.1" if av.AudioLayout(layout).nb_channels > 6 else "stereo"
 
 
 def _check_rate(name: str, rate: int) -> None:
-    if not MIN_RATE <= rate <= MAX_RATE:
+    if not 1_000 <= rate <= 1_000_000:
         raise AudioError(f"{name}: unsupported sample rate {rate} Hz")
 
 
@@ -181,23 +170,17 @@ def _uniform(frames: Iterable[Any], rate: int, layout: str) -> Iterator[Any]:
     resampler: Any = None
     form = None
     for frame in frames:
-        if (frame.sample_rate, frame.layout.name) == (rate, layout) and not _miscounted(frame):
+        # PyAV 18.1 takes 8 planes for 9: it would read past the last one, and crash.
+        miscounted = frame.format.is_planar and frame.layout.nb_channels >= 8
+        if (frame.sample_rate, frame.layout.name) == (rate, layout) and not miscounted:
             yield frame
             continue
         if form != (frame.format.name, frame.sample_rate, frame.layout.name):
             form = (frame.format.name, frame.sample_rate, frame.layout.name)
             resampler = av.AudioResampler("flt", _named(layout), rate)
         frame.pts = None
-        try:
-            converted = resampler.resample(frame)
-        except (FFmpegError, ValueError):  # no known way between the layouts: as good as damaged
-            continue
-        yield from converted
-
-
-def _miscounted(frame: Any) -> bool:
-    """Whether PyAV would read past the planes of this frame, and crash: it takes 8 for 9 (PyAV 18.1)."""
-    return bool(frame.format.is_planar) and int(frame.layout.nb_channels) >= PYAV_PLANES
+        with suppress(FFmpegError, ValueError):  # no known way between the layouts: as good as damaged
+            yield from resampler.resample(frame)
 
 
 def _resample(blocks: Iterable[Array], rate: int, new_rate: int, layout: str, new_layout: str) -> Iterator[Array]:
@@ -224,7 +207,7 @@ def _resample(blocks: Iterable[Array], rate: int, new_rate: int, layout: str, ne
 
 
 def _frame(block: Array, rate: int, layout: str) -> Any:
-    # Interleaved, for the reason given in _miscounted.
+    # Interleaved, for the reason given in _uniform.
     packed = np.ascontiguousarray(block.T).reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
     frame.sample_rate = rate

@@ -1,12 +1,12 @@
 """Video files as a stream of RGB frames at a constant rate."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache, partial
 from itertools import chain
+from math import inf
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from kptalk.media.container import decode, duration, open_stream
 from kptalk.types import MODEL_FPS, Image
 
 VIDEO_SUFFIXES = frozenset({".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"})
+Seconds = Fraction | float
 IMPLAUSIBLE_FPS = 1000  # containers without a rate report by mistake one that is far above, for example 90000
 
 
@@ -51,10 +52,7 @@ def probe(path: str | PathLike[str]) -> Clip:
 
 
 def read_frames(
-    path: str | PathLike[str],
-    fps: Fraction | None = None,
-    start: Fraction | float = 0,
-    end: Fraction | float | None = None,
+    path: str | PathLike[str], fps: Fraction | None = None, start: Seconds = 0, end: Seconds | None = None
 ) -> Iterator[Image]:
     """The frames of a video file at a constant rate: for each moment the frame that is nearest in time.
 
@@ -74,29 +72,26 @@ def read_frames(
         own = _rate(stream)
         step = 1 / (fps or own)
         # Files may begin at any timestamp, and some containers misreport it: what counts is the first frame.
-        origin = _time(first, None)
+        origin = _time(first, Fraction(0))
         moment = origin + _exact(start)
-        stop = None if end is None else origin + _exact(end)
+        stop: Seconds = inf if end is None else origin + _exact(end)
         if moment > origin and _seek(container, stream, moment):
             frames = decode(container, stream)
         else:
             frames = chain([first], frames)
         before = time = origin - 1 / own
-        shown: Any = None
-        picture: Image | None = None
+        shown: Callable[[], Image] | None = None
         for frame in frames:
             before, time = time, _time(frame, time + 1 / own)
-            while shown is not None and moment < (before + time) / 2 and (stop is None or moment < stop):
-                picture = _upright(shown) if picture is None else picture
-                yield picture
+            while shown is not None and moment < min(stop, (before + time) / 2):
+                yield shown()
                 moment += step
-            if stop is not None and moment >= stop:
+            if moment >= stop:
                 return
-            shown, picture = frame, None
+            shown = cache(partial(_upright, frame))  # converted only if it is shown, and once
         # The last frame lasts as long as one frame does; half a step of grace gives round(duration * fps) frames.
-        while shown is not None and moment + step / 2 <= time + 1 / own and (stop is None or moment < stop):
-            picture = _upright(shown) if picture is None else picture
-            yield picture
+        while shown is not None and moment + step / 2 <= time + 1 / own and moment < stop:
+            yield shown()
             moment += step
 
 
@@ -111,34 +106,28 @@ def _first_frame(path: Path) -> Iterator[tuple[Any, Any, Any, Iterator[Any]]]:
         yield container, stream, first, frames
 
 
-def _exact(seconds: Fraction | float) -> Fraction:
+def _exact(seconds: Seconds) -> Fraction:
     """Seconds as a rational; 0.2 is meant as 1/5, not as the float that is a bit above it."""
     return seconds if isinstance(seconds, Fraction) else Fraction(seconds).limit_denominator(1_000_000)
 
 
-def _time(frame: Any, otherwise: Fraction | None) -> Fraction:
+def _time(frame: Any, otherwise: Fraction) -> Fraction:
     """Timestamp of a frame in seconds, or another one where it has none."""
-    if frame.pts is None or frame.time_base is None:
-        return otherwise or Fraction(0)
-    return Fraction(frame.pts * frame.time_base)
+    return otherwise if frame.pts is None or frame.time_base is None else Fraction(frame.pts * frame.time_base)
 
 
 def _seek(container: Any, stream: Any, moment: Fraction) -> bool:
     """Go to the keyframe before a moment; False where the file cannot be sought and goes on from where it was."""
-    if stream.time_base is None:
-        return False
-    try:
-        container.seek(int(moment / stream.time_base), stream=stream)
-    except (FFmpegError, OSError, ValueError):
-        return False
-    return True
+    if stream.time_base is not None:
+        with suppress(FFmpegError, OSError, ValueError):
+            container.seek(int(moment / stream.time_base), stream=stream)
+            return True
+    return False
 
 
 def _rate(stream: Any) -> Fraction:
-    for rate in (stream.average_rate, stream.guessed_rate):
-        if rate is not None and 0 < rate <= IMPLAUSIBLE_FPS:
-            return Fraction(rate)
-    return MODEL_FPS
+    rates = (stream.average_rate, stream.guessed_rate)
+    return next((Fraction(rate) for rate in rates if rate is not None and 0 < rate <= IMPLAUSIBLE_FPS), MODEL_FPS)
 
 
 def _upright(frame: Any) -> Image:

@@ -1,7 +1,5 @@
 """Opening and decoding of recordings: what FFmpeg reports becomes one-line errors or skipped packets."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -35,7 +33,9 @@ def open_stream(
         raise error(f"{path} is not a recording that can be read ({explain(reason)})") from reason
     try:
         stream = container.streams.best(kind)
-        if stream is None or stream.codec_context is None or _shows_no_recording(stream):
+        # The cover of a sound file, or a text that FFmpeg would type on a screen, is no recording.
+        cover = stream is not None and stream.disposition & av.stream.Disposition.attached_pic
+        if cover or stream is None or stream.codec_context is None or stream.codec_context.name == "ansi":
             word = {"audio": "sound", "video": "pictures"}[kind]
             raise error(f"{path} has no {word}: it is {container.format.long_name}")
         yield container, stream
@@ -46,11 +46,8 @@ def open_stream(
 def decode(container: Any, stream: Any) -> Iterator[Any]:
     """All frames of a stream that can be decoded, in order; damaged packets are skipped, a broken end ends it."""
     for packet in _packets(container, stream):
-        try:
-            frames = stream.decode(packet)
-        except (FFmpegError, OSError, ValueError):
-            continue
-        yield from frames
+        with suppress(FFmpegError, OSError, ValueError):
+            yield from stream.decode(packet)
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
@@ -65,8 +62,3 @@ def duration(container: Any, stream: Any) -> Fraction | None:
     if stream.duration is not None and stream.time_base is not None:
         return Fraction(stream.duration * stream.time_base)
     return None if container.duration is None else Fraction(container.duration, av.time_base)
-
-
-def _shows_no_recording(stream: Any) -> bool:
-    """Whether a video stream is only the cover of a sound file, or a text that FFmpeg would type on a screen."""
-    return stream.codec_context.name == "ansi" or bool(stream.disposition & av.stream.Disposition.attached_pic)

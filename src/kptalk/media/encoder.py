@@ -1,9 +1,7 @@
 """Frames and speech into a video: H.264 and AAC, encoded side by side into a ``Sink``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from math import ceil
 from threading import Lock
@@ -19,17 +17,10 @@ from kptalk.media.audio import Speech
 from kptalk.media.sink import Sink
 from kptalk.types import Array, Image
 
-# A fixed number of encoder threads: x264's output depends on it, and equal inputs are to give equal files.
-THREADS = 2
-PICTURE_OPTIONS = {"preset": "veryfast", "crf": "18"}
-BT709 = 1  # the number of primaries, transfer and matrix alike in the H.264 standard
-LIMITED_RANGE = 1
-AAC_FRAME = 1024
-# On speech FFmpeg's other coder is no closer to the original and takes twice the time; on plain tones it is worse.
-SOUND_OPTIONS = {"aac_coder": "fast"}
+AAC_FRAME = 1024  # samples
 
 
-class VideoWriter:
+class VideoWriter(AbstractContextManager["VideoWriter"]):
     """A context manager that encodes frames and the sound of a speech into a sink.
 
     Pictures are H.264 (BT.709 colours); the sound is the speech's own, as AAC, cut or filled with silence to the length
@@ -60,22 +51,12 @@ class VideoWriter:
         """
         if fps <= 0 or min(size) < 1:
             raise OptionError(f"no video has {fps} frames per second of {size[0]}x{size[1]} pixels")
-        self._sink = sink
-        self._fps = Fraction(fps)
-        self._size = size
-        self._speech = speech
-        self._metadata = metadata or {}
+        self._sink, self._fps, self._size = sink, Fraction(fps), size
+        self._speech, self._metadata = speech, metadata or {}
         self._container: Any = None
-        self._pictures: Any = None
-        self._sound: Any = None
         self._blocks: Iterator[Array] = iter(())
-        self._frames = 0
-        self._samples = 0
-        self._lock = Lock()
-        self._closed = False
-
-    def __enter__(self) -> VideoWriter:
-        return self
+        self._frames = self._samples = 0
+        self._lock, self._closed = Lock(), False
 
     def write(self, frames: Image) -> None:
         """Encode frames, and the sound that belongs to them.
@@ -113,31 +94,37 @@ class VideoWriter:
                 return
             try:
                 with self._faults():
-                    self._close()
+                    with self._container:
+                        self._mux_sound(finish=True)
+                        for stream in self._container.streams:
+                            self._container.mux(stream.encode(None))
                     if kind is None:
                         self._sink.finish()
             except Exception:
                 if kind is None:
                     raise  # otherwise the error that brought us here says more
             finally:
+                self._blocks = iter(())  # closes the speech's file
                 if self._frames == 0:
                     self._sink.discard()
 
     def _open(self) -> None:
         self._container = self._sink.open(self._metadata)
-        pictures = self._container.add_stream("libx264", rate=self._fps, options=PICTURE_OPTIONS)
-        pictures.width, pictures.height = (side + side % 2 for side in self._size)
-        pictures.pix_fmt = "yuv420p"
-        context = pictures.codec_context
+        options = {"preset": "veryfast", "crf": "18"}
+        self._pictures = self._container.add_stream("libx264", rate=self._fps, options=options)
+        self._pictures.width, self._pictures.height = (side + side % 2 for side in self._size)
+        self._pictures.pix_fmt = "yuv420p"
+        context = self._pictures.codec_context
         context.time_base = 1 / self._fps
         context.gop_size = max(1, ceil(self._fps))
-        context.thread_count = THREADS
-        context.color_primaries = context.color_trc = context.colorspace = BT709
-        context.color_range = LIMITED_RANGE
-        self._pictures = pictures
+        context.thread_count = 2  # fixed: x264's output depends on it, and equal inputs are to give equal files
+        context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709 in the H.264 standard
+        context.color_range = 1  # limited
         if self._speech is not None:
             rate, layout = self._speech.rate, self._speech.layout
-            self._sound = self._container.add_stream("aac", rate=rate, layout=layout, options=SOUND_OPTIONS)
+            # On speech FFmpeg's other coder is no closer to the original and twice as slow; on plain tones it is worse.
+            options = {"aac_coder": "fast"}
+            self._sound = self._container.add_stream("aac", rate=rate, layout=layout, options=options)
             self._sound.bit_rate = self._speech.channels * min(96_000, 4 * rate)
             self._blocks = self._speech.sound(AAC_FRAME)
 
@@ -155,15 +142,6 @@ class VideoWriter:
             frame.time_base = Fraction(1, self._speech.rate)
             self._container.mux(self._sound.encode(frame))
             self._samples += length
-
-    def _close(self) -> None:
-        try:
-            self._mux_sound(finish=True)
-            for stream in filter(None, (self._pictures, self._sound)):
-                self._container.mux(stream.encode(None))
-        finally:
-            self._blocks = iter(())  # closes the speech's file
-            self._container.close()
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

@@ -1,7 +1,5 @@
 """Any photo as an RGB array."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import warnings
@@ -16,8 +14,6 @@ from kptalk.errors import ImageError
 from kptalk.files import check_readable
 
 MIN_SIDE = 16
-WHITE = (255, 255, 255)
-SIXTEEN_BIT = 65535
 
 
 def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
@@ -93,7 +89,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         # Pillow converts the premultiplied modes only through their straight form.
         straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
         colours = image.convert(straight).convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", colours.size, WHITE), colours).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours).convert("RGB")
     return image.convert("RGB")
 
 
@@ -101,10 +97,6 @@ def _to_eight_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Scale (H, W) grey of more than 8 bits to uint8, by the smallest usual white point that holds the values."""
     values = np.nan_to_num(grey.astype(np.float64), posinf=0.0, neginf=0.0).clip(0)
     top = values.max()
-    if grey.dtype == np.uint16:
-        white = float(SIXTEEN_BIT)
-    elif grey.dtype.kind == "f" and top <= 1:
-        white = 1.0
-    else:
-        white = next((limit for limit in (255.0, float(SIXTEEN_BIT)) if top <= limit), top)
+    usual = [1.0, 255.0, 65535.0] if grey.dtype.kind == "f" else [255.0, 65535.0]
+    white = 65535.0 if grey.dtype == np.uint16 else next((limit for limit in usual if top <= limit), top)
     return np.asarray(np.rint(values * (255 / white)).astype(np.uint8))

@@ -1,23 +1,25 @@
 """Where the bytes of an encoded video go."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
+import av
+
 from kptalk.errors import OutputError
 from kptalk.files import VIDEO_SUFFIX, check_writable, partial_path
-from kptalk.media import mp4
+
+# What iTunes-style tags hold, which all players show; with any other key FFmpeg's own key list is written instead.
+COMMON_TAGS = frozenset({"title", "artist", "album", "comment", "description", "copyright", "date", "genre"})
+# One fragment a keyframe; the header waits for the first fragment, since it holds the sound's and pictures' offsets.
+FRAGMENTED = "frag_keyframe+delay_moov+default_base_moof"
 
 
 class Sink(Protocol):
     """Takes one video; ``VideoWriter`` encodes into the container that ``open`` returns, and closes it."""
 
-    @property
-    def name(self) -> str:
-        """What the video is called in messages."""
+    name: str  # what the video is called in messages
 
     @property
     def partial(self) -> Path | None:
@@ -52,9 +54,8 @@ class FileSink:
         self.partial = partial_path(path)
 
     def open(self, metadata: Mapping[str, str]) -> Any:
-        """See ``Sink``."""
         self._metadata = metadata
-        return mp4.create(self.partial, mp4.FRAGMENTED, metadata)
+        return create_mp4(self.partial, FRAGMENTED, metadata)
 
     def finish(self) -> None:
         """Copy the fragments into a plain MP4, which all players can seek in, and give it the final name."""
@@ -62,12 +63,26 @@ class FileSink:
             raise OutputError(f"{self._path} has appeared meanwhile; the new video is in {self.partial}")
         plain = self.partial.with_suffix(f".plain{VIDEO_SUFFIX}")
         try:
-            mp4.remux(self.partial, mp4.create(plain, mp4.PLAIN, self._metadata))
+            with create_mp4(plain, "faststart", self._metadata) as target, av.open(f"file:{self.partial}") as source:
+                streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+                for packet in source.demux():
+                    if packet.dts is not None:  # the empty packets at the end have none
+                        packet.stream = streams[packet.stream.index]
+                        target.mux(packet)
             plain.replace(self._path)
         finally:
             plain.unlink(missing_ok=True)
         self.partial.unlink()
 
     def discard(self) -> None:
-        """See ``Sink``."""
         self.partial.unlink(missing_ok=True)
+
+
+def create_mp4(path: Path, flags: str, metadata: Mapping[str, str]) -> Any:
+    """A PyAV container to write to: ``FRAGMENTED``, or with FFmpeg's other ``movflags``."""
+    flags += "" if COMMON_TAGS.issuperset(metadata) else "+use_metadata_tags"
+    # Without "bitexact" the file would name the FFmpeg build; packets are flushed so that a killed run leaves them.
+    options = {"movflags": flags, "fflags": "+bitexact", "flush_packets": "1"}
+    container = av.open(f"file:{path}", "w", format="mp4", options=options)
+    container.metadata.update(metadata)
+    return container

@@ -1,7 +1,5 @@
 """The methods: a new one is a file here and an entry in ``METHODS``."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """The method of the embedded model and of those that ``kptalk train`` makes: learned control points, mesh renderer."""
 
-from __future__ import annotations
-
 import json
 
 import torch

@@ -1,7 +1,5 @@
 """The method of the official weights: KDTalker's motion, LivePortrait's renderer."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, TypeVar
 

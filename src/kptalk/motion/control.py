@@ -5,8 +5,6 @@ of the eyes are drawn here, not by the embedded denoiser: they do not follow fro
 draws blinks; these are replaced where a number of blinks is asked for.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Generic
 

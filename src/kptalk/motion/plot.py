@@ -1,7 +1,5 @@
 """The tracks of a motion as a picture."""
 
-from __future__ import annotations
-
 from io import BytesIO
 from os import PathLike
 from pathlib import Path

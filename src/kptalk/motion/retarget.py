@@ -1,7 +1,5 @@
 """From the motion of a driver to the motion of a portrait: relative or absolute, all of it or one region."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 

@@ -4,8 +4,6 @@ A space lives in a folder of its own with its reader, its regions and its genera
 of a space is this protocol.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction

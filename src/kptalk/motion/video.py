@@ -1,7 +1,5 @@
 """Motion of the person in a video, read as a stream: memory does not grow with the length of the video."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator
 from fractions import Fraction

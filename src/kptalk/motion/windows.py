@@ -1,7 +1,5 @@
 """Where the windows of a generator meet."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

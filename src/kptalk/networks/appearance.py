@@ -1,7 +1,5 @@
 """LivePortrait's appearance extractor: a portrait becomes a feature volume, which is warped for every frame."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

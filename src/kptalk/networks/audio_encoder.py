@@ -1,7 +1,5 @@
 """Wav2Lip's audio encoder: a mel window of 0.2 s becomes 512 features."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """The convolution block shared by LivePortrait's networks."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 

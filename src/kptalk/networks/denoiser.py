@@ -5,8 +5,6 @@ the window. Each token is modulated by the diffusion step and by its own audio f
 self-attention over all 66. Parameter names are those of ``KDTalker.pth`` after ``OFFICIAL_PREFIX``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 

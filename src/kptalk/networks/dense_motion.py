@@ -4,8 +4,6 @@ For the background and each keypoint there is one candidate, a pure translation.
 by every candidate and blends them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Timestep, rotary and relative-position embeddings."""
 
-from __future__ import annotations
-
 import math
 
 import torch

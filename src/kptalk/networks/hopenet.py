@@ -4,8 +4,6 @@ Ruiz, Chong and Rehg, "Fine-grained head pose estimation without keypoints", CVP
 with three heads.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -6,8 +6,6 @@ are those of torch-fidelity's and pytorch-fid's files. Images are resized to 299
 interpolation, the default of torchmetrics' ``FrechetInceptionDistance``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -5,8 +5,6 @@ learns other things from the same half hour of speech, and the mean of the two i
 It is not part of KDTalker: weights without it work as in the paper.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

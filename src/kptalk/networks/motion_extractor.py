@@ -1,7 +1,5 @@
 """LivePortrait's motion extractor (ConvNeXt-V2-tiny): a face crop becomes canonical keypoints and their motion."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple

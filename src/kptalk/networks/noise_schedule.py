@@ -1,7 +1,5 @@
 """The noise schedule of KDTalker: 1000 steps, betas rising linearly from 1e-5 to 8e-3."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

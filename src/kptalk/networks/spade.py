@@ -4,8 +4,6 @@ The features guide the normalisation at every size. The official file holds the 
 normalisation; ``fold_spectral_norm`` turns them into plain weights, which ``SpadeDecoder`` loads.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -4,8 +4,6 @@ The three networks of ``stitching_retargeting_module.pth``: ``retarget_shoulder`
 ``retarget_mouth``, each without its ``module.`` prefix.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

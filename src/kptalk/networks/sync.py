@@ -6,8 +6,6 @@ Two stacks of one-dimensional convolutions, after the two-stream networks of Chu
 motion, or it would favour our own videos.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 N_MELS = 80
-N_LIPS = 68  # numbers of a lip shape, see ``kptalk.face.lip_shape``
+N_LIPS = 68  # numbers of a lip shape, see ``kptalk.face.measures``
 N_POINTS = 44  # landmarks that hardly move with the expression
 SEARCH = 15  # frames to either side in which offsets are looked for, as in SyncNet's evaluation
 _MIN_POWER = 1e-3  # of an embedding: far below that of any movement and far above that of rounding

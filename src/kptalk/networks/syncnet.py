@@ -4,8 +4,6 @@ Chung and Zisserman, "Out of time: automated lip sync in the wild", ACCV-W 2016;
 ``syncnet_v2.model`` (13,631,616 parameters).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """LivePortrait's warping module: the source's appearance volume, warped by the keypoints, becomes a feature map."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor, nn

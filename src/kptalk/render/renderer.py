@@ -8,8 +8,6 @@
 States are values: the same state and chunk give the same frames, and threads may share them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Literal, Protocol, TypeVar
 

@@ -4,8 +4,6 @@ The encoder sees one window of 0.2 s; a small head with more context predicts th
 features. The head is thrown away afterwards: the denoiser finds the context by self-attention.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

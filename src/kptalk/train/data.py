@@ -1,7 +1,5 @@
 """Training data at 25 fps: shards (landmarks and sound), and clips made of them (motion tokens and mel spectrogram)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ with closed lips and open eyes; (3) weighted PCA of what is left; (4) the change
 greedy block-pivoted QR so that the change is well conditioned.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

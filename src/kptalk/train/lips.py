@@ -1,7 +1,5 @@
 """Recipe of the lip ensemble: the whole face as it usually goes with a sound, above all how wide and open the lips."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One training loop for every network: seeded, resumable, with a moving average of the weights and a log."""
 
-from __future__ import annotations
-
 import copy
 import csv
 import math

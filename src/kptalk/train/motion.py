@@ -6,8 +6,6 @@ the mesh, since most of the 63 whitened coordinates are hardly visible. Each ste
 is noise, a small error of epsilon is a large error of the motion, and these are the steps that decide what is said.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, replace
 from pathlib import Path

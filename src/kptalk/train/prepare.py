@@ -1,7 +1,5 @@
 """Raw videos to training shards: tracked landmarks and sound, one file a clip, and a reason for every clip left out."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path

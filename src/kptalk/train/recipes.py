@@ -1,7 +1,5 @@
 """The table of recipes, and the way from training data to weights, which is the same for all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Clips to train on, and training sequences: a person, one of the person's clips, a place in it, augmented."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic

@@ -4,8 +4,6 @@ Videos come with AV offsets of their own; two frames are common. Before training
 the person estimates each clip's; training removes it, so that zero is the offset of the average clip.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kptalk.audio.sync_mel import STEPS, level_free, resample
-from kptalk.face.lip_shape import lip_shape
+from kptalk.face.measures import lip_shape
 from kptalk.face.topology import STABLE_POINTS
 from kptalk.networks.sync import SEARCH, SyncModel, lag_correlations
 from kptalk.train.data import Inputs, Shard, SyncClip, load_shards, split_people

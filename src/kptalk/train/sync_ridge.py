@@ -4,8 +4,6 @@ It needs no choice but one, trains in closed form, and can leave any person out 
 every training clip's own AV offset by a model that has not seen the person.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

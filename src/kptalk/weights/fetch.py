@@ -1,7 +1,5 @@
 """Downloads the official files by huggingface_hub, from repositories and plain addresses, and checks them."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The lock file beside the official weights: licences accepted, and the digest of every file at its first pull."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field

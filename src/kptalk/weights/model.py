@@ -1,7 +1,5 @@
 """A model is a folder that knows what it is: ``model.json`` names its method, its files and its licence."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, field
 from os import PathLike

@@ -1,7 +1,5 @@
 """The official weights: which network each file fills, and how they are pulled, converted and verified."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Everything that may have to be corrected is in ``registry.json``. Hopenet's auth
 source there is a copy that another project's script names. Nothing here uses the network: see ``fetch``, ``convert``.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ import pytest
 import torch
 from parity_weights import weights
 
-from kptalk.audio.windows import audio_windows
+from kptalk.audio.windows import SpeechWindows
 from kptalk.face.framing import EDGES
 from kptalk.motion.filters import kalman
 from kptalk.motion.liveportrait.generator import KDTalkerGenerator
@@ -61,7 +61,7 @@ def prepared(renderer, stored):
 @pytest.fixture(scope="module")
 def windows(stored):
     samples = stored["wav_int16_16k_mono"].astype(np.float32) / 32768
-    windows = audio_windows(samples, Fraction(25))
+    windows = np.concatenate(list(SpeechWindows([samples], Fraction(25))))
     assert len(windows) == FRAMES
     return np.concatenate([windows, windows])  # the reference wraps the speech (finding 18)
 

@@ -11,7 +11,7 @@ import torch
 
 from kptalk.audio.sync_mel import sound_frames
 from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, NetworkMetric, specs
-from kptalk.face.lip_shape import lip_shape
+from kptalk.face.measures import lip_shape
 from kptalk.networks.sync import N_LIPS, SEARCH, SyncConfig, SyncModel, lag_correlations
 from kptalk.types import Array
 from kptalk.weights.store import embedded_path

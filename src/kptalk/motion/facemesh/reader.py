@@ -1,7 +1,5 @@
 """Motion of the space ``facemesh`` from the landmarks of a video."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Mouth and eyes in the expressions of the space ``facemesh``: linear maps, as a decoded mesh is linear in them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from kptalk.face.topology import EYE_CORNERS, LID_PAIRS

@@ -4,8 +4,6 @@ The tracker's jitter is part of what the denoiser learned. The head's pose is co
 expression with a kernel that hardly touches what speech does (down 3 dB at 8 Hz).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from kptalk.motion.facemesh.space import from_head_frame, to_head_frame

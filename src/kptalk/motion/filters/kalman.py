@@ -9,8 +9,6 @@ whose normal equations are tridiagonal. A frame's weight falls by a factor of fi
 seven frames on either side are enough for a stream: what lies beyond them would change a frame by 1e-12 of its jump.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Motion at another frame rate, as a stream: frame k of the result lies at exactly k / fps seconds."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field, replace
 from fractions import Fraction

@@ -4,8 +4,6 @@ The same filter takes the noise, 0.03 to 0.2 degrees, out of the clips that the 
 through nine frames at 25 fps (Savitzky and Golay, 1964). The expression in the head's own frame is kept.
 """
 
-from __future__ import annotations
-
 from fractions import Fraction
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Motion of the space ``liveportrait`` from a video: the networks look at one square, so that they see movement."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Mouth and eyes among LivePortrait's keypoints."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from kptalk.motion.space import Region

@@ -4,8 +4,6 @@ Units: the crop reaches from -1 to 1; x to the right, y down. KDTalker's tokens 
 the mean and divided by the spread it has in the training data; these statistics come with KDTalker's weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Which networks draw: the faithful ones, or the same rewritten for speed, by device and precision."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

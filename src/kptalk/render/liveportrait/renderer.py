@@ -4,8 +4,6 @@ Once a photo: appearance volume, source keypoints x_s, and what closes its lids.
 which stitching corrects so that the square's edges stay; they warp the volume, and the decoder makes pixels of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace

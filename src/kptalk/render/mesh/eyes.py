@@ -5,8 +5,6 @@ the photo in a plane that is fixed to the eye's corners; where the upper lid has
 eyeball, with a crease above and lashes below.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

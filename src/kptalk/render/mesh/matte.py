@@ -1,7 +1,5 @@
 """The photo as two layers: the person with soft edges, and the background with the person painted out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

@@ -6,8 +6,6 @@ person's own teeth they are laid on top. Where a mouth that is open in the photo
 own lips hides the rest of the gap.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

@@ -1,7 +1,5 @@
 """How the head of the photo moves, and how far it can be turned before it looks wrong."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -5,8 +5,6 @@ a pixel; nothing shimmers. Triangles that turned over, or are so squeezed that a
 below the others; the rest are drawn from back to front.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """The mesh renderer: a photo warped by the face mesh, eyes and mouth drawn into it."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ Lengths are in mouth widths. The textures are planes behind the lips: x from -HA
 y = 0 at the line of the closed lips.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

@@ -4,8 +4,6 @@ Inside the face the triangles follow the landmarks. Around it, hair and ears mov
 shears, the shoulders and the picture's edge stand still; everything is continuous across the face's outline.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Convolutions made ready for inference: weights of trained layers, fewer layers, fewer multiplications."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -6,8 +6,6 @@ with a smaller kernel, whose taps are sums of the large one's. A map with ``n`` 
 axis) is stored with these alone, n x 64 wide, and a border of one zero.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ products of one-dimensional ones; convolutions of enlarged maps run on the small
 convolution, 7 x 7 x 7 to the mask, becomes products of Fourier coefficients along depth, a third of the operations.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import product
 
