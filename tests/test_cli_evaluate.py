@@ -11,7 +11,7 @@ from fakes import facemesh_space, fake_pipeline
 from media_shared import CLIPS
 from recordings import tone, write_clip
 
-from kptalk.motion.windows import WindowGrid
+from kptalk.motion.generator import WindowGrid
 from kptalk.pipeline import Pipeline
 
 RATE = 16_000

@@ -40,18 +40,14 @@ __all__ = [
 ]
 
 # Loaded when first used: ``kptalk --help`` need not wait for torch, and the program can explain what cannot be loaded.
-_HOMES = {
-    "Animation": "kptalk.job",
-    "Control": "kptalk.options",
-    "Motion": "kptalk.types",
-    "Options": "kptalk.options",
-    "Pipeline": "kptalk.pipeline",
-    "Portrait": "kptalk.types",
-    "ReenactOptions": "kptalk.options",
-    "RetargetOptions": "kptalk.options",
-    "Speech": "kptalk.media.audio",
-    "animate": "kptalk.pipeline",
+_MODULES = {
+    "kptalk.job": ("Animation",),
+    "kptalk.media.audio": ("Speech",),
+    "kptalk.options": ("Control", "Options", "ReenactOptions", "RetargetOptions"),
+    "kptalk.pipeline": ("Pipeline", "animate"),
+    "kptalk.types": ("Motion", "Portrait"),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:

@@ -56,8 +56,7 @@ class Animation:
         started = time.perf_counter()
         self._session = method.session(framing)
         self.seconds = {"portrait": time.perf_counter() - started, **dict.fromkeys(STAGES, 0.0)}
-        height, width = framing.photo.shape[:2]
-        self.size = (width, height)
+        self.size = framing.photo.shape[1], framing.photo.shape[0]
         self.fps = job.fps
 
     def motion(self) -> Iterator[Motion]:
@@ -71,7 +70,7 @@ class Animation:
             on_progress: called after every piece.
             kept: where given, the motion is collected there.
         """
-        report = on_progress or _ignore
+        report = on_progress or (lambda *_: None)
         batch_size = max(1, min(BATCH_SIZE, BATCH_BYTES // self.framing.photo.nbytes))
         batches = self._session.draw(self._pieces(report, kept), batch_size, self._job.seed)
         drawn = 0
@@ -107,7 +106,7 @@ class Animation:
         sink = FileSink(path, overwrite)
         if save_motion:
             check_writable(save_motion, MOTION_SUFFIX, overwrite)
-        job, report = self._job, on_progress or _ignore
+        job, report = self._job, on_progress or (lambda *_: None)
         kept: list[Motion] | None = [] if save_motion else None
         encoded = 0
         with (
@@ -157,7 +156,3 @@ class Animation:
             return work()
         finally:
             self.seconds[stage] += time.perf_counter() - started
-
-
-def _ignore(stage: str, done: int, total: int | None) -> None:
-    """Progress that nobody asked for."""

@@ -17,7 +17,7 @@ from typing import Any
 from kptalk.errors import OptionError
 from kptalk.types import Motion
 
-MIN_FPS, MAX_FPS = 1, 120
+FPS_RANGE = MIN_FPS, MAX_FPS = 1, 120
 MAX_DENOMINATOR = 1001  # of a frame rate, that of 30000/1001; FFmpeg's rationals have 32 bits
 NO_MOTION = ("auto", "still")
 
@@ -123,14 +123,11 @@ class _Picture(_Validated):
 class Options(_Picture):
     """How a portrait speaks.
 
-    ``seed`` fixes the motion: the same seed gives the same bytes on one machine. ``fps`` is kept as the nearest
-    fraction that containers can hold.
+    ``seed`` fixes the video to the byte on one machine; ``fps`` is kept as the nearest fraction that files can hold.
     """
 
     seed: int = option(0, "Fixes the head's motion: same seed, same bytes.", bounds=(0, 2**63 - 1))
-    fps: Fraction = option(
-        Fraction(25), "Frames per second, such as 25, 29.97 or 30000/1001.", bounds=(MIN_FPS, MAX_FPS)
-    )
+    fps: Fraction = option(Fraction(25), "Frames per second, such as 25, 29.97 or 30000/1001.", bounds=FPS_RANGE)
     steps: int | None = option(None, "Denoising steps; the model knows a good number.", bounds=(1, 1000))
     control: Control = field(default_factory=Control)
 
@@ -178,9 +175,7 @@ class ReenactOptions(_Picture):
     """How a portrait is driven by another motion; ``fps`` None keeps the driver's frame rate."""
 
     retarget: RetargetOptions = field(default_factory=RetargetOptions)
-    fps: Fraction | None = option(
-        None, "Frames per second, such as 25 or 29.97; the driver's own.", bounds=(MIN_FPS, MAX_FPS)
-    )
+    fps: Fraction | None = option(None, "Frames per second, such as 25 or 29.97; the driver's own.", bounds=FPS_RANGE)
 
 
 def parse_fps(value: str | float | Fraction) -> Fraction:

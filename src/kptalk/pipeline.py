@@ -36,9 +36,8 @@ from kptalk.media.image import read_image
 from kptalk.methods import loaders_of
 from kptalk.methods.base import Method, Precision, Session
 from kptalk.motion.filters.resample import resample
-from kptalk.motion.generator import FPS
+from kptalk.motion.generator import FPS, WindowGrid
 from kptalk.motion.video import VideoMotion
-from kptalk.motion.windows import WindowGrid
 from kptalk.options import Options, ReenactOptions
 from kptalk.types import SAMPLE_RATE, Array, Image, Motion, Portrait
 from kptalk.version import __version__
@@ -269,10 +268,7 @@ def _chunks(speech: Speech, fps: Fraction) -> Iterator[Array]:
 def _portrait(portrait: PortraitLike, face: int | None) -> Portrait:
     if isinstance(portrait, Portrait):
         return portrait
-    return find_portrait(_checked(portrait) if isinstance(portrait, np.ndarray) else read_image(portrait), face)
-
-
-def _checked(image: Image) -> Image:
+    image = portrait if isinstance(portrait, np.ndarray) else read_image(portrait)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ImageError(f"the portrait is an array {image.dtype} {image.shape}: give (H, W, 3) uint8 RGB")
-    return image
+    return find_portrait(image, face)

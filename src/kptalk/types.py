@@ -87,11 +87,6 @@ class Motion:
         """Some of the frames, as Motion."""
         return self.with_fields(**{name: getattr(self, name)[frames] for name in FIELDS})
 
-    @property
-    def keypoints(self) -> int:
-        """K, the number of keypoints."""
-        return self.expression.shape[1]
-
     def require_space(self, space: str) -> None:
         """Make sure that the motion belongs to a motion space.
 

@@ -24,7 +24,7 @@ from kptalk.face.geometry import rotation_matrix
 from kptalk.face.topology import STABLE_POINTS
 from kptalk.files import sha256
 from kptalk.motion.facemesh.space import FaceMeshSpace
-from kptalk.motion.windows import WindowGrid
+from kptalk.motion.generator import WindowGrid
 from kptalk.networks.hopenet import Hopenet, HopenetConfig, degrees
 from kptalk.weights.store import embedded_path, save_model
 

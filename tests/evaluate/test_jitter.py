@@ -10,8 +10,8 @@ from measuring import measure
 from kptalk.evaluate.metric import FrameSample
 from kptalk.evaluate.metrics.jitter import JitterMetric, landmark_jerk, window_seams
 from kptalk.motion.facemesh.generator import FaceMeshGenerator
+from kptalk.motion.generator import WindowGrid
 from kptalk.motion.liveportrait.generator import KDTalkerGenerator
-from kptalk.motion.windows import WindowGrid
 
 CLIP = "grid_flbbc_1"
 JOINS = WindowGrid(64, 64)

@@ -22,7 +22,7 @@ from kptalk.evaluate.metrics.fidelity import FidelityMetric
 from kptalk.evaluate.metrics.lse import SyncNetMetric
 from kptalk.evaluate.metrics.registry import open_metrics
 from kptalk.evaluate.speed import COLUMNS as SPEED
-from kptalk.motion.windows import WindowGrid
+from kptalk.motion.generator import WindowGrid
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import Distribution
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ from kptalk.weights.model import open_model
 PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "mediapipe", "diffusers", "safetensors", "huggingface_hub")
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing looked at: ``what``, whether it is ``ok``, and the ``detail`` to print."""
 
     what: str
@@ -47,13 +46,9 @@ def examine() -> Iterator[Finding]:
 
 
 def _packages() -> Finding:
-    found, missing = [], []
-    for name in PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            missing.append(name)
-    detail = ", ".join(found) + (f"; missing: {', '.join(missing)}" if missing else "")
+    installed = {name: found.version for name in PACKAGES for found in Distribution.discover(name=name)}
+    missing = [name for name in PACKAGES if name not in installed]
+    detail = ", ".join(map(" ".join, installed.items())) + (f"; missing: {', '.join(missing)}" if missing else "")
     return Finding("packages", not missing, detail)
 
 
@@ -74,11 +69,10 @@ def _one_second(pipeline: Pipeline) -> Finding:
     template = load_space(open_model("embedded")).template
     centred = (template - template.mean(0)) * side * 0.25 + np.array([side / 2, side / 2, 0])
     portrait = Portrait(image, Face(centred.astype(np.float32)))
-    t = np.arange(16_000) / 16_000
-    hum = 0.3 * np.sin(2 * np.pi * 140 * t) * (1 + np.sin(2 * np.pi * 4 * t)) / 2
+    hum = 0.2 * np.sin(0.055 * np.arange(16_000, dtype=np.float32))  # 140 Hz
     started = time.perf_counter()
     try:
-        frames = sum(1 for _ in pipeline.stream(portrait, Speech.from_samples(hum.astype(np.float32), 16_000)))
+        frames = sum(1 for _ in pipeline.stream(portrait, Speech.from_samples(hum, 16_000)))
     except KptalkError as error:
         return Finding("one second drawn", False, str(error))
     seconds = time.perf_counter() - started

@@ -47,7 +47,7 @@ def evaluate(
     from kptalk.evaluate.report.table import notes, paired_table, table
     from kptalk.evaluate.result import REAL
     from kptalk.evaluate.run import evaluate as run
-    from kptalk.motion.windows import WindowGrid
+    from kptalk.motion.generator import WindowGrid
     from kptalk.options import Options
 
     given = generated or []

@@ -8,9 +8,7 @@ import typer
 from kptalk.cli import console, options
 from kptalk.options import parse_fps
 
-app = typer.Typer(
-    no_args_is_help=True, help="Motion files: take them from a video, plot them, draw them on a portrait."
-)
+app = typer.Typer(no_args_is_help=True, help="Motion files: take from a video, plot, draw on a portrait.")
 MotionFile = Annotated[Path, typer.Argument(metavar="FILE", help="The motion, a .safetensors file.")]
 
 

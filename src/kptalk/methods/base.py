@@ -17,11 +17,10 @@ from kptalk.face.framing import Framing
 from kptalk.motion.control import Controller
 from kptalk.motion.filters import buffer, resample
 from kptalk.motion.filters.buffer import FrameBuffer, Smooth
-from kptalk.motion.generator import MemoryT, WindowGenerator
+from kptalk.motion.generator import MemoryT, WindowGenerator, WindowGrid
 from kptalk.motion.retarget import retarget
 from kptalk.motion.space import MotionReader, MotionSpace, ReaderStateT, SourceT
 from kptalk.motion.video import VideoMotion
-from kptalk.motion.windows import WindowGrid
 from kptalk.options import Options, RetargetOptions
 from kptalk.render.renderer import DrawStateT, PreparedT, Renderer
 from kptalk.render.renderer import Precision as Precision
@@ -64,22 +63,16 @@ class Method(Protocol):
 
 
 class Identified(Protocol):
-    """A motion space by its id."""
-
     @property
     def id(self) -> str: ...
 
 
 class Named(Protocol):
-    """A renderer by its name."""
-
     @property
     def name(self) -> str: ...
 
 
 class Windowed(Protocol):
-    """A generator by where its windows meet."""
-
     @property
     def grid(self) -> WindowGrid: ...
 

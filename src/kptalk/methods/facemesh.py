@@ -43,15 +43,8 @@ def load(model: ModelFolder, device: torch.device, precision: Precision = "auto"
 def method(generator: FaceMeshGenerator) -> FaceMeshMethod:
     """The method around a generator."""
     space = generator.space
-    return DiffusionMethod(
-        space=space,
-        reader=FaceMeshReader(space),
-        generator=generator,
-        smooth=gaussian.smooth,
-        radius=gaussian.RADIUS,
-        renderer=MeshRenderer(space),
-        framing=framing,
-    )
+    reader, renderer = FaceMeshReader(space), MeshRenderer(space)
+    return DiffusionMethod(space, reader, generator, gaussian.smooth, gaussian.RADIUS, renderer, framing)
 
 
 def load_space(model: ModelFolder) -> FaceMeshSpace:

@@ -51,9 +51,8 @@ def load(model: ModelFolder, device: torch.device, precision: Precision = "auto"
     warp, decode = fast_networks(warping, network("decoder", SpadeDecoder, SpadeDecoderConfig), precision)
     appearance = network("appearance_extractor", AppearanceExtractor, AppearanceExtractorConfig)
     batch_size, threads = (GPU_BATCH, 1) if device.type == "cuda" else (1, side_by_side())
-    stitching, eyes = (
-        network(name, StitchingNetwork, StitchingNetworkConfig) for name in ("stitching", "retargeting_eye")
-    )
+    stitching = network("stitching", StitchingNetwork, StitchingNetworkConfig)
+    eyes = network("retargeting_eye", StitchingNetwork, StitchingNetworkConfig)
     encoder = network("audio", AudioEncoder, AudioEncoderConfig)
     denoiser = network("kdtalker", Denoiser, DenoiserConfig)
     generator = KDTalkerGenerator(space, encoder, denoiser, speech_mel_mean(embedded_path("audio")))
@@ -63,15 +62,8 @@ def load(model: ModelFolder, device: torch.device, precision: Precision = "auto"
 
 def method(generator: KDTalkerGenerator, renderer: LivePortraitRenderer) -> KDTalkerMethod:
     """The method around a generator and a renderer."""
-    return DiffusionMethod(
-        space=generator.space,
-        reader=LivePortraitReader(generator.space),
-        generator=generator,
-        smooth=kalman.smooth,
-        radius=kalman.RADIUS,
-        renderer=renderer,
-        framing=framing,
-    )
+    reader = LivePortraitReader(generator.space)
+    return DiffusionMethod(generator.space, reader, generator, kalman.smooth, kalman.RADIUS, renderer, framing)
 
 
 def load_reader(model: ModelFolder, device: torch.device) -> LivePortraitReader:

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Generic, TypeVar
 
 import numpy as np
+import torch
 
 from kptalk.audio import mean_norm
 from kptalk.audio.mel import N_MELS, SILENCE
 from kptalk.audio.windows import MEL_WINDOW, Windows
 from kptalk.motion.space import SourceT
-from kptalk.motion.windows import WindowGrid
-from kptalk.types import Array, Motion
+from kptalk.types import MODEL_FPS, Array, Motion
 
-FPS = Fraction(25)  # the rate that the denoisers were trained at; motion is resampled to the video's rate afterwards
+FPS = MODEL_FPS  # motion is resampled to the video's rate afterwards
 WINDOW = 64  # frames in a window
 MemoryT = TypeVar("MemoryT")
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """The frames at which windows join: number ``first`` begins the second window, then one every ``stride`` frames."""
+
+    first: int
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,8 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
     grid: WindowGrid
     draws_blinks: bool
 
-    def __init__(self, speech_mel_mean: Array) -> None:
-        self.speech_mel_mean = speech_mel_mean
+    def __init__(self, speech_mel_mean: Array, device: torch.device) -> None:
+        self.speech_mel_mean, self.device = speech_mel_mean, device
 
     @abstractmethod
     def with_steps(self, steps: int | None) -> WindowGenerator[SourceT, MemoryT]:
@@ -115,6 +122,10 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
         silence = np.full((max(0, WINDOW - remaining), *state.windows.shape[1:]), SILENCE, np.float32)
         padded = replace(state, windows=np.concatenate([state.windows, silence]))
         return self._window(remaining, padded)[:2]
+
+    def tensor(self, array: Array) -> torch.Tensor:
+        """An array as float32 on the device of the networks."""
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
 
     def _overlap(self, state: GeneratorState[SourceT, MemoryT]) -> int:
         """How many of the next window's first frames repeat the window before."""

@@ -2,12 +2,12 @@
 
 from io import BytesIO
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
-from kptalk.errors import MissingExtra, OutputError
+from kptalk.errors import MissingExtra
 from kptalk.face.topology import LID_PAIRS
+from kptalk.files import write_bytes
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.motion.liveportrait.regions import EYES, LIPS
 from kptalk.motion.liveportrait.space import LivePortraitSpace
@@ -50,10 +50,7 @@ def plot_motion(motion: Motion, space: FaceMeshSpace, path: str | PathLike[str])
     panels[-1].set_xlabel("seconds")
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=DPI)
-    try:
-        Path(path).write_bytes(picture.getvalue())
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    write_bytes(path, picture.getvalue())
 
 
 def tracks(motion: Motion, space: FaceMeshSpace) -> dict[str, dict[str, Array]]:

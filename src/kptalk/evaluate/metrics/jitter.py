@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptalk.evaluate.metric import AudioPair, FrameSample, Metric, specs
-from kptalk.motion.windows import WindowGrid
+from kptalk.motion.generator import WindowGrid
 from kptalk.types import Array
 
 EVERY = 8  # landmarks, of 478

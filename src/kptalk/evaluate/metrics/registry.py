@@ -16,7 +16,7 @@ from kptalk.evaluate.metrics.jitter import JitterMetric
 from kptalk.evaluate.metrics.lips import LipMetric
 from kptalk.evaluate.metrics.lse import SyncNetMetric
 from kptalk.evaluate.metrics.sync import SyncMetric
-from kptalk.motion.windows import WindowGrid
+from kptalk.motion.generator import WindowGrid
 
 METRICS: tuple[type[Metric], ...] = (
     *(SyncNetMetric, SyncMetric, LipMetric, PoseMetric, HopenetMetric, BeatsMetric),

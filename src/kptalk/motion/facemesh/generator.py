@@ -15,8 +15,7 @@ import torch
 from kptalk.audio import mean_norm
 from kptalk.motion.diffusion import sample
 from kptalk.motion.facemesh.space import N_TOKEN, FaceMeshSource, FaceMeshSpace
-from kptalk.motion.generator import WINDOW, WindowGenerator, WindowInput
-from kptalk.motion.windows import WindowGrid
+from kptalk.motion.generator import WINDOW, WindowGenerator, WindowGrid, WindowInput
 from kptalk.networks.audio_encoder import AudioEncoder
 from kptalk.networks.denoiser import Denoiser
 from kptalk.networks.lip_ensemble import LipEnsemble
@@ -92,11 +91,10 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
         config: SamplerConfig,
         lips: LipEnsemble | None = None,
     ) -> None:
-        super().__init__(speech_mel_mean)
+        super().__init__(speech_mel_mean, next(denoiser.parameters()).device)
         self.space, self.encoder, self.denoiser = space, encoder.eval(), denoiser.eval()
         self.config, self.lips = config, lips
         self.mean_expression = np.array(config.mean_expression, np.float32)
-        self.device = next(denoiser.parameters()).device
 
     def with_steps(self, steps: int | None) -> FaceMeshGenerator:
         config = self.config if steps is None else replace(self.config, steps=steps)
@@ -130,14 +128,14 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
         references = np.stack([canonical[None].repeat(2, 0), memory.tokens[:, 0]], 1)
         overlap = heard.given_out.start
         with torch.inference_mode():
-            mels = self._tensor(mean_norm.apply(heard.mels, heard.mean_norm))
+            mels = self.tensor(mean_norm.apply(heard.mels, heard.mean_norm))
             drawn = sample(
                 self.denoiser,
-                self._tensor(references),
+                self.tensor(references),
                 self.encoder(mels).expand(2, -1, -1),
-                self._tensor(noise * spread[:, None, None]),
+                self.tensor(noise * spread[:, None, None]),
                 self.config.steps,
-                self._tensor(memory.tokens[:, 1 : 1 + overlap]) if overlap else None,
+                self.tensor(memory.tokens[:, 1 : 1 + overlap]) if overlap else None,
             )
             lips = None if self.lips is None else self.lips(mels[None])[0]
         tokens: Array = drawn.cpu().numpy()
@@ -176,6 +174,3 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
         pose = np.array(self.config.pose_gain, np.float32) * (head[:, :N_POSE] - np.stack(means[1:]))
         memory = replace(memory, expression_sum=total, spoken=spoken, pose_mean=means[-1])
         return np.concatenate([pose, expression + mouth], 1), memory
-
-    def _tensor(self, array: Array) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)

@@ -17,7 +17,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from kptalk.errors import WeightsError
 from kptalk.face.geometry import align, rotation_angles, rotation_matrix
@@ -105,9 +106,7 @@ class FaceMeshSpace:
             self.canonical_std = tensors["canonical_std"]  # (63,)
             self.blink = tensors["blink"].reshape(N_KEYPOINTS, 3)  # expression that closes the lids
             self.gaze = tensors["gaze"].reshape(2, N_KEYPOINTS, 3)  # expression of a gaze of 1 to the right, down
-            self.shape_to_expression = tensors[
-                "shape_to_expression"
-            ]  # (1435, 63) regression of the expression on one mesh
+            self.shape_to_expression = tensors["shape_to_expression"]  # (1435, 63) regression on one mesh
             self.open_lips = tensors["open_lips"].reshape(N_KEYPOINTS, 3)  # expression that opens the lips by 1
         except KeyError as error:
             raise WeightsError(f"motion space weights lack the tensor {error}") from error
@@ -121,8 +120,7 @@ class FaceMeshSpace:
             WeightsError: the file is absent or damaged.
         """
         try:
-            with safe_open(path, framework="numpy") as file:
-                return cls({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            return cls(load_file(path))
         except (OSError, SafetensorError) as error:
             raise WeightsError(f"cannot read motion space {path}: {error}") from error
 

@@ -30,9 +30,10 @@ def smooth_values(values: NDArray[np.floating[Any]]) -> Values:
     observed = np.asarray(values, np.float64)
     if not len(observed):
         return observed
-    bands = np.full((3, len(observed)), -LINK)
-    bands[1] = _diagonal(len(observed))
-    right = OBSERVED * observed
+    bands, right = np.full((3, len(observed)), -LINK), OBSERVED * observed
+    bands[1] = OBSERVED + 2 * LINK
+    bands[1, 0] += PRIOR - LINK
+    bands[1, -1] -= LINK
     right[0] += PRIOR * observed[0]
     solved: Values = solve_banded((1, 1), bands, right)
     return solved
@@ -47,10 +48,3 @@ def smooth(motion: Motion) -> Motion:
         translation=values[:, 3:6].astype(np.float32),
         expression=values[:, 6:].reshape(motion.expression.shape).astype(np.float32),
     )
-
-
-def _diagonal(length: int) -> Values:
-    diagonal = np.full(length, OBSERVED + 2 * LINK)
-    diagonal[:1] += PRIOR - LINK
-    diagonal[-1:] -= LINK
-    return diagonal

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from kptalk.motion.diffusion import sample
-from kptalk.motion.generator import WINDOW, WindowGenerator, WindowInput
+from kptalk.motion.generator import WINDOW, WindowGenerator, WindowGrid, WindowInput
 from kptalk.motion.liveportrait.space import N_TOKEN, LivePortraitSource, LivePortraitSpace
-from kptalk.motion.windows import WindowGrid
 from kptalk.networks.audio_encoder import AudioEncoder
 from kptalk.networks.denoiser import Denoiser
 from kptalk.types import Array, Motion
@@ -39,9 +38,8 @@ class KDTalkerGenerator(WindowGenerator[LivePortraitSource, Array]):
         steps: int = STEPS,
     ) -> None:
         """``space`` has KDTalker's statistics."""
-        super().__init__(speech_mel_mean)
+        super().__init__(speech_mel_mean, next(denoiser.parameters()).device)
         self.space, self.encoder, self.denoiser, self.steps = space, encoder.eval(), denoiser.eval(), steps
-        self.device = next(denoiser.parameters()).device
 
     def with_steps(self, steps: int | None) -> KDTalkerGenerator:
         return KDTalkerGenerator(self.space, self.encoder, self.denoiser, self.speech_mel_mean, steps or self.steps)
@@ -60,10 +58,7 @@ class KDTalkerGenerator(WindowGenerator[LivePortraitSource, Array]):
     def sample_window(self, mels: Array, references: Array, noise: Array) -> Array:
         """Tokens (64, 70) from mel windows (64, 80, 16), reference tokens (1, 2, 70) and noise (1, 64, 70)."""
         with torch.inference_mode():
-            features = self.encoder(self._tensor(mels))[None]
-            drawn = sample(self.denoiser, self._tensor(references), features, self._tensor(noise), self.steps)
+            features = self.encoder(self.tensor(mels))[None]
+            drawn = sample(self.denoiser, self.tensor(references), features, self.tensor(noise), self.steps)
         tokens: Array = drawn[0].cpu().numpy()
         return tokens
-
-    def _tensor(self, array: Array) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from kptalk.errors import ImageError, WeightsError
 from kptalk.face.geometry import rotation_matrix
 from kptalk.motion.liveportrait.regions import region
 from kptalk.motion.space import Anatomy, relative_pose
 from kptalk.networks.motion_extractor import MotionExtractor, bins_to_degrees
-from kptalk.types import N_KEYPOINTS, Array, Image, Motion, Portrait, SourceMotion
+from kptalk.types import MODEL_FPS, N_KEYPOINTS, Array, Image, Motion, Portrait, SourceMotion
 
 CROP = 256  # pixels, side of the face crop that the networks see
 N_TOKEN = 7 + 3 * N_KEYPOINTS
@@ -26,7 +27,6 @@ BATCH_SIZE = 8  # pictures; bounds memory
 # A token is scale, yaw, pitch, roll, translation, expression: the fields' names in KDTalker's statistics, their widths.
 TOKEN_FIELDS = {"scale": 1, "yaw": 1, "pitch": 1, "roll": 1, "t": 3, "exp": 3 * N_KEYPOINTS}
 CANONICAL_FIELD = {"kp": 3 * N_KEYPOINTS}
-FPS = Fraction(25)  # of KDTalker's motion
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class LivePortraitSpace:
 
     def extract(self, portrait: Portrait) -> LivePortraitSource:
         """Source motion of one face crop, (256, 256, 3) uint8 RGB; its frame rate means nothing."""
-        canonical, motion = self.read(portrait.image[None], FPS)
+        canonical, motion = self.read(portrait.image[None], MODEL_FPS)
         return LivePortraitSource(canonical[0], motion, np.zeros((N_KEYPOINTS, 3), np.float32))
 
     def anatomy(self, source: LivePortraitSource) -> Anatomy:
@@ -116,7 +116,7 @@ class LivePortraitSpace:
         tokens: Array = (columns - self.token_mean) / self.token_std
         return tokens
 
-    def motion(self, tokens: Array, fps: Fraction = FPS) -> Motion:
+    def motion(self, tokens: Array, fps: Fraction = MODEL_FPS) -> Motion:
         """The inverse of ``tokens``."""
         return _motion(tokens * self.token_std + self.token_mean, fps)
 
@@ -165,8 +165,7 @@ def read_statistics(path: str | Path) -> dict[str, Array]:
         WeightsError: the file is absent or damaged.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot read motion statistics {path}: {error}") from error
 
