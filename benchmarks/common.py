@@ -42,7 +42,7 @@ def recording(folder: Path, seconds: float) -> Path:
 def run(*arguments: str | Path) -> tuple[float, float]:
     """Run ``kptalk`` with arguments in a process of its own; wall-clock seconds and peak memory in MB."""
     started = time.perf_counter()
-    child = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-m", "kptalk.cli", *map(str, arguments)])
+    child = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-m", "kptalk", *map(str, arguments)])
     _, status, usage = os.wait4(child, 0)
     if status:
         raise SystemExit(f"kptalk {' '.join(map(str, arguments))} failed with status {status}")

@@ -1,6 +1,6 @@
 """Peak memory of 1 and of 10 minutes of speech: a stream's memory does not grow with its length.
 
-python benchmarks/memory.py [--minutes 1 10] [--weights DIR]
+python benchmarks/memory.py [--minutes 1 10] [--model MODEL]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From an 8 s recording to the finished file: seconds with Python's start and all models, and frames/s drawn.
 
-python benchmarks/speed.py [--runs N] [--weights DIR]
+python benchmarks/speed.py [--runs N] [--model MODEL]
 """
 
 from __future__ import annotations
