@@ -87,7 +87,7 @@ def opened(folder: Path) -> list[ValClip]:
 
 def measured(pipeline: Pipeline, meshes: Meshes, clip: ValClip) -> dict[str, float]:
     """All numbers of one video against the real one."""
-    lips, jitter = LipMetric(), JitterMetric(pipeline.joins)
+    lips, jitter = LipMetric(), JitterMetric(pipeline.method.generator.grid)
     for ours, real in zip(meshes, clip.real, strict=False):
         for metric in (lips, jitter):
             metric.update(_sample(ours), _sample(real))

@@ -21,8 +21,8 @@ from kptalk.face.measures import lid_opening, lip_opening
 from kptalk.media.clip import read_frames
 from kptalk.media.image import read_image
 from kptalk.motion.facemesh.space import FaceMeshSpace
-from kptalk.motion.retarget import RetargetOptions
-from kptalk.pipeline import Pipeline, ReenactOptions
+from kptalk.options import ReenactOptions, RetargetOptions
+from kptalk.pipeline import Pipeline
 
 SIDE = 200
 
@@ -67,7 +67,9 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     pipeline = Pipeline.from_pretrained()
-    options = ReenactOptions(RetargetOptions(arguments.mode, arguments.region), Fraction(25), output="crop")
+    options = ReenactOptions(
+        retarget=RetargetOptions(arguments.mode, arguments.region), fps=Fraction(25), framing="crop"
+    )
     rows = []
     for clip in arguments.clips:
         real = list(read_frames(clip, Fraction(25)))
@@ -75,14 +77,13 @@ def main() -> None:
         rows.append([real[0], *(real[i] for i in shown)])
         for portrait in arguments.portrait or [None]:
             picture = read_image(portrait) if portrait else np.ascontiguousarray(real[0])
-            settings = options if portrait else ReenactOptions(options.drive, options.fps)
+            settings = options if portrait else ReenactOptions(retarget=options.retarget, fps=options.fps)
             animation = pipeline.reenact(picture, clip, options=settings)
             drawn = [frame for piece in animation.frames() for frame in piece]
-            rows.append([animation.stage.photo, *(drawn[i] for i in shown)])
+            rows.append([animation.framing.photo, *(drawn[i] for i in shown)])
             if not portrait:
-                print(
-                    f"{clip.stem:24} {score(tracks(pipeline.space, real), tracks(pipeline.space, drawn))}", flush=True
-                )
+                space = pipeline.method.space
+                print(f"{clip.stem:24} {score(tracks(space, real), tracks(space, drawn))}", flush=True)
     if arguments.sheet:
         size = (SIDE, SIDE)
         lines = [np.concatenate([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in row], 1) for row in rows]

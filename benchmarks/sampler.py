@@ -21,7 +21,7 @@ from kptalk import Pipeline
 from kptalk.audio.windows import mel_windows
 from kptalk.motion.facemesh.generator import N_POSE, FaceMeshGenerator, SamplerConfig
 from kptalk.motion.facemesh.space import FaceMeshSource
-from kptalk.motion.filters import gaussian as smoothing
+from kptalk.motion.filters import gaussian
 from kptalk.motion.generator import FPS
 from kptalk.train.data import TrainingClip, load_shards, split_people
 from kptalk.train.facemesh import training_clip
@@ -42,8 +42,7 @@ def tokens_of(generator: FaceMeshGenerator, clip: TrainingClip, seed: int) -> np
     head, _, state = generator.step(windows, generator.start(source, seed))
     tail, _ = generator.finish(state)
     whole = Motion.concatenate([head, tail])
-    calm, _ = smoothing.finish(whole, np.ones(len(whole), np.float32), smoothing.start())
-    return space.tokens(calm, still)
+    return space.tokens(gaussian.smooth(whole), still)
 
 
 def main() -> None:
@@ -54,10 +53,10 @@ def main() -> None:
     parser.add_argument("--expression-noise", type=float, nargs="+", default=[0.0, 0.3])
     parser.add_argument("--pose-noise", type=float, nargs="+", default=[1.0])
     arguments = parser.parse_args()
-    generator = Pipeline.from_pretrained(arguments.model).generator
+    generator = Pipeline.from_pretrained(arguments.model).method.generator
     space, lips = generator.space, generator.space.lip_tokens()
     clips = [training_clip(space, shard) for shard in load_shards(arguments.data)]
-    judges = [clip for clip in split_people(clips)[1] if len(clip) >= 75]
+    held_out = [clip for clip in split_people(clips)[1] if len(clip) >= 75]
     table = Table("steps", "expression noise", "pose noise", "r", "spread", "yaw", "pitch", "roll", "speed of pose")
     for steps, expression, pose in product(arguments.steps, arguments.expression_noise, arguments.pose_noise):
         config: SamplerConfig = replace(
@@ -68,9 +67,11 @@ def main() -> None:
             mouth_gain=1.0,
             pose_gain=(1.0,) * N_POSE,
         )
-        trial = FaceMeshGenerator(space, generator.encoder, generator.denoiser, generator.prior, config, generator.lips)
+        trial = FaceMeshGenerator(
+            space, generator.encoder, generator.denoiser, generator.speech_mel_mean, config, generator.lips
+        )
         rows = []
-        for seed, clip in enumerate(judges):
+        for seed, clip in enumerate(held_out):
             out = tokens_of(trial, clip, seed)
             made, real = out[:, 7:] @ lips, clip.tokens[:, 7:] @ lips
             moved = np.abs(np.diff(out[:, 1:4], axis=0)).mean() / np.abs(np.diff(clip.tokens[:, 1:4], axis=0)).mean()

@@ -79,6 +79,7 @@ def test_a_motion_goes_from_a_video_to_a_file_to_a_plot_and_to_a_portrait(comman
     assert commands["extract"]() == (0, f"{file}  (12 frames at 30 fps)\n", "")
     assert len(Motion.load(file)) == 12
     assert commands["show"](motion=file) == (0, f"{tmp_path / 'out.png'}\n", "")
+    assert commands["show"]("--model", "official", "--overwrite", "--quiet", motion=file) == (0, "", "")
     with Image.open(tmp_path / "out.png") as plot:
         assert plot.width > 800
         assert len(plot.convert("RGB").getcolors(1_000_000)) > 20

@@ -49,7 +49,7 @@ def one(pipeline):
 
 def motion_of(pipeline, source, speech, seed=0):
     return Motion.concatenate(
-        list(pipeline.method.speak(source, SpeechWindows(speech.chunks(), FPS), Options(seed=seed)))
+        list(pipeline.method.generate(source, SpeechWindows(speech.chunks(), FPS), Options(seed=seed)))
     )
 
 

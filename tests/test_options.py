@@ -112,8 +112,10 @@ def test_what_is_no_frame_rate(written):
         parse_fps(written)
 
 
-def test_a_seed_of_numpy_is_a_seed():
-    assert json.dumps(Options(seed=np.int64(7)).to_dict()) == '{"seed": 7}'
+def test_numbers_of_numpy_are_numbers():
+    options = Options(seed=np.int64(7), size=512.0, control=Control(yaw=np.float32(2)))
+    assert json.dumps(options.to_dict()) == '{"size": 512, "seed": 7, "yaw": 2.0}'
+    assert isinstance(options.size, int)
 
 
 def test_the_command_line_has_the_same_names_defaults_and_help():

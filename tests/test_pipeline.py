@@ -3,68 +3,24 @@
 import itertools
 import math
 import tracemalloc
-from dataclasses import replace
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
-from fakes import FakeDenoiser, FakeEncoder, close, facemesh_space, fake_pipeline, plain_portrait, random_motion
+from fakes import FakeDenoiser, FakeEncoder, close, fake_pipeline, random_motion
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from speaking import count, hum, speech, streams
 
-from kptalk.errors import AudioError, FaceNotFound, ImageError, MotionError, OptionError, OutputError, WeightsError
+from kptalk.errors import AudioError, FaceNotFound, ImageError, MotionError
 from kptalk.media.audio import Speech
-from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
+from kptalk.networks.audio_encoder import AudioEncoder
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.options import Control, Options
-from kptalk.pipeline import Pipeline
 from kptalk.types import Motion
-from kptalk.weights.model import facemesh_card, write_model_json
-from kptalk.weights.store import embedded_path, save_model
 
 NTSC = Fraction(30000, 1001)
 RATES = [Fraction(24), Fraction(25), NTSC, Fraction(30), Fraction(60)]
-
-
-@pytest.fixture(scope="module")
-def space():
-    return facemesh_space()
-
-
-@pytest.fixture
-def pipeline(space):
-    return fake_pipeline(space)
-
-
-@pytest.fixture(scope="module")
-def portrait(space):
-    return plain_portrait(space)
-
-
-def hum(samples, rate=16_000):
-    """A voice that swells and fades four times a second."""
-    t = np.arange(samples) / rate
-    return (0.3 * np.sin(2 * np.pi * 140 * t) * (1 + np.sin(8 * np.pi * t)) / 2).astype(np.float32)
-
-
-def speech(samples, rate=16_000):
-    return Speech.from_samples(hum(samples, rate), rate)
-
-
-def count(animation):
-    return sum(map(len, animation.frames()))
-
-
-def streams(path):
-    """Pictures' number and seconds, sound's seconds, and the file's tags."""
-    with av.open(str(path)) as container:
-        pictures = [frame.time for frame in container.decode(video=0)]
-        rate = container.streams.video[0].average_rate
-        tags = dict(container.metadata)
-    with av.open(str(path)) as container:
-        sound = sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
-    return len(pictures), len(pictures) / rate, sound, tags
 
 
 @pytest.mark.parametrize(
@@ -229,83 +185,6 @@ def test_pieces_of_large_frames_are_smaller(pipeline, portrait, size, most):
     assert max(pipeline.method.renderer.drawn) == most
 
 
-class Interrupted:
-    """A renderer that is stopped in the middle of the work."""
-
-    def __init__(self, renderer, after, error):
-        self.renderer, self.after, self.error = renderer, after, error
-
-    def __getattr__(self, name):
-        return getattr(self.renderer, name)
-
-    def step(self, motion, state):
-        self.after -= 1
-        if self.after < 0:
-            raise self.error
-        return self.renderer.step(motion, state)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("broken")])
-def test_interruption_leaves_what_was_done_under_a_temporary_name(pipeline, portrait, tmp_path, error):
-    pipeline.method = replace(pipeline.method, renderer=Interrupted(pipeline.method.renderer, 12, error))
-    with pytest.raises(type(error)):
-        pipeline.animate(portrait, speech(160_000)).save(tmp_path / "out.mp4")
-    (left,) = tmp_path.iterdir()
-    assert left.name != "out.mp4"
-    with av.open(str(left)) as container:
-        assert sum(1 for _ in container.decode(video=0)) >= 25
-
-
-def test_error_of_the_encoder_is_told(pipeline, portrait, tmp_path, monkeypatch):
-    def fail(self, frames):
-        raise OutputError("disk full")
-
-    monkeypatch.setattr("kptalk.media.encoder.VideoWriter.write", fail)
-    with pytest.raises(OutputError, match="disk full"):
-        pipeline.animate(portrait, speech(160_000)).save(tmp_path / "out.mp4")
-
-
-@pytest.mark.parametrize("name", ["nowhere/out.mp4", "out.avi"])
-def test_outputs_that_cannot_be_are_refused_before_any_work(pipeline, portrait, tmp_path, name):
-    animation = pipeline.animate(portrait, speech(16_000))
-    with pytest.raises(OutputError):
-        animation.save(tmp_path / name)
-    assert not pipeline.method.renderer.drawn
-
-
-def test_motion_that_cannot_be_saved_is_refused_before_any_work(pipeline, portrait, tmp_path):
-    animation = pipeline.animate(portrait, speech(16_000))
-    with pytest.raises(OutputError, match="nowhere"):
-        animation.save(tmp_path / "out.mp4", save_motion=tmp_path / "nowhere" / "motion.safetensors")
-    assert not pipeline.method.renderer.drawn
-
-
-@pytest.mark.parametrize("name", ["photo.png", "old.safetensors"])
-def test_a_motion_never_replaces_another_file_unasked(pipeline, portrait, tmp_path, name):
-    (tmp_path / name).write_bytes(b"mine")
-    with pytest.raises(OutputError, match=name):
-        pipeline.animate(portrait, speech(16_000)).save(tmp_path / "out.mp4", save_motion=tmp_path / name)
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]
-    assert not pipeline.method.renderer.drawn
-
-
-def test_an_old_motion_is_replaced_where_told(pipeline, portrait, tmp_path):
-    saved = tmp_path / "old.safetensors"
-    saved.write_bytes(b"mine")
-    pipeline.animate(portrait, speech(16_000)).save(tmp_path / "out.mp4", save_motion=saved, overwrite=True)
-    assert len(Motion.load(saved)) == 25
-
-
-def test_existing_output_is_kept_unless_told(pipeline, portrait, tmp_path):
-    path = tmp_path / "out.mp4"
-    path.write_bytes(b"mine")
-    with pytest.raises(OutputError, match="exists"):
-        pipeline.animate(portrait, speech(16_000)).save(path)
-    assert path.read_bytes() == b"mine"
-    pipeline.animate(portrait, speech(16_000)).save(path, overwrite=True)
-    assert streams(path)[0] == 25
-
-
 BAD_ARRAYS = [
     np.zeros((64, 64), np.uint8),
     np.zeros((64, 64, 4), np.uint8),
@@ -374,61 +253,6 @@ def test_pose_of_another_space_is_refused(pipeline, tmp_path):
 def test_absent_pose_is_refused(pipeline, tmp_path):
     with pytest.raises(MotionError):
         pipeline.read_pose(tmp_path / "absent.safetensors")
-
-
-@pytest.fixture
-def weights(tmp_path):
-    """A model folder as ``kptalk train`` leaves it, of small untrained networks."""
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    (folder / "facemesh.safetensors").write_bytes(embedded_path("facemesh").read_bytes())
-    prior = "[" + ", ".join(["-1.5"] * 80) + "]"
-    save_model(
-        folder / "audio.safetensors", AudioEncoder(), AudioEncoderConfig(), {"speech_mel_mean": prior}, half=True
-    )
-    config = DenoiserConfig(dim=32, depth=1, heads=2, head_dim=16, rotary_dim=8)
-    save_model(folder / "motion.safetensors", Denoiser(config), config, {"sampler": '{"steps": 2}'}, half=True)
-    write_model_json(folder, facemesh_card())
-    return folder
-
-
-def test_weights_of_a_folder(weights, portrait):
-    pipeline = Pipeline.from_pretrained(weights, "cpu")
-    assert pipeline.method.generator.config.steps == 2
-    motion = Motion.concatenate(list(pipeline.animate(portrait, speech(16_000)).motion()))
-    assert len(motion) == 25
-
-
-@pytest.mark.parametrize("name", ["facemesh", "audio", "motion"])
-def test_a_missing_network_is_named(weights, name):
-    (weights / f"{name}.safetensors").unlink()
-    with pytest.raises(WeightsError, match=rf"missing weights: .*{name}\.safetensors"):
-        Pipeline.from_pretrained(weights)
-
-
-@pytest.mark.parametrize("name", ["facemesh", "audio", "motion"])
-def test_a_damaged_network_is_named(weights, name):
-    path = weights / f"{name}.safetensors"
-    path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(WeightsError, match=name):
-        Pipeline.from_pretrained(weights)
-
-
-@pytest.mark.parametrize("sampler", ['{"steps": 2, "magic": 1}', "nonsense", None])
-def test_sampler_numbers_of_another_version_are_refused(weights, sampler):
-    config = DenoiserConfig(dim=32, depth=1, heads=2, head_dim=16, rotary_dim=8)
-    extra = {} if sampler is None else {"sampler": sampler}
-    save_model(weights / "motion.safetensors", Denoiser(config), config, extra)
-    with pytest.raises(WeightsError, match="train it with this version") as caught:
-        Pipeline.from_pretrained(weights)
-    assert "\n" not in str(caught.value)
-
-
-def test_no_such_weights_or_device(weights):
-    with pytest.raises(WeightsError, match="embedded"):
-        Pipeline.from_pretrained("no such folder")
-    with pytest.raises(OptionError):
-        Pipeline.from_pretrained(weights, "tpu")
 
 
 def test_stand_ins_have_the_shapes_of_the_models():

@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from fakes import close, facemesh_space, fake_generator, fake_pipeline, plain_portrait, random_motion
+from fakes import close, fake_generator, random_motion
 from media_shared import CLIPS, clip_landmarks
 from recordings import tone, write_clip, write_sound
 
@@ -24,21 +24,6 @@ from kptalk.pipeline import Pipeline
 from kptalk.types import Face, Motion
 
 RATE = 16_000
-
-
-@pytest.fixture(scope="module")
-def space():
-    return facemesh_space()
-
-
-@pytest.fixture
-def pipeline(space):
-    return fake_pipeline(space)
-
-
-@pytest.fixture(scope="module")
-def portrait(space):
-    return plain_portrait(space)
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ class Animation:
         """
         report = on_progress or (lambda *_: None)
         batch_size = max(1, min(BATCH_SIZE, BATCH_BYTES // self.framing.photo.nbytes))
-        batches = self._session.draw(self._pieces(report, kept), batch_size, self._job.seed)
+        batches = self._session.render(self._pieces(report, kept), batch_size, self._job.seed)
         drawn = 0
         while (frames := self._drawn(batches)) is not None:
             drawn += len(frames)
@@ -109,10 +109,7 @@ class Animation:
         job, report = self._job, on_progress or (lambda *_: None)
         kept: list[Motion] | None = [] if save_motion else None
         encoded = 0
-        with (
-            ThreadPoolExecutor(1) as thread,
-            VideoWriter(sink, job.fps, self.size, job.sound, job.tags) as writer,
-        ):
+        with ThreadPoolExecutor(1) as thread, VideoWriter(sink, job.fps, self.size, job.sound, job.tags) as writer:
             queue: deque[tuple[int, Future[None]]] = deque()
             pieces = self.frames(on_progress, kept)
             more = True

@@ -44,8 +44,11 @@ class _Validated:
                 low, high = bounds
                 if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
                     raise OptionError(f"{each.name} is {value!r}: give a number from {low} to {high}")
-                if not low <= value <= high or (str(each.type).startswith("int") and value % 1):
+                whole = str(each.type).startswith("int")
+                if not low <= value <= high or (whole and value % 1):
                     raise OptionError(f"{each.name} is {value}: give {low} to {high}")
+                if not isinstance(value, Fraction):  # NumPy's numbers are none for JSON
+                    object.__setattr__(self, each.name, (int if whole else float)(getattr(self, each.name)))
 
 
 @dataclass(frozen=True)
@@ -130,10 +133,6 @@ class Options(_Picture):
     fps: Fraction = option(Fraction(25), "Frames per second, such as 25, 29.97 or 30000/1001.", bounds=FPS_RANGE)
     steps: int | None = option(None, "Denoising steps; the model knows a good number.", bounds=(1, 1000))
     control: Control = field(default_factory=Control)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "seed", int(self.seed))  # NumPy's integers are none for JSON
 
     def to_dict(self) -> dict[str, Any]:
         """The options that differ from their defaults, flat, as JSON values: a job of batch or server.

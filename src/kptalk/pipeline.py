@@ -36,7 +36,7 @@ from kptalk.media.image import read_image
 from kptalk.methods import loaders_of
 from kptalk.methods.base import Method, Precision, Session
 from kptalk.motion.filters.resample import resample
-from kptalk.motion.generator import FPS, WindowGrid
+from kptalk.motion.generator import FPS
 from kptalk.motion.video import VideoMotion
 from kptalk.options import Options, ReenactOptions
 from kptalk.types import SAMPLE_RATE, Array, Image, Motion, Portrait
@@ -76,11 +76,6 @@ class Pipeline:
         folder = open_model(model)
         return cls(loaders_of(folder).load(folder, pick_device(device), precision), folder.name, folder.method)
 
-    @property
-    def joins(self) -> WindowGrid:
-        """Where the windows of generated motion meet, at 25 fps."""
-        return self.method.generator.grid
-
     def animate(
         self,
         portrait: PortraitLike,
@@ -114,7 +109,7 @@ class Pipeline:
         tags = self._tags("one photo and a recording", seed=options.seed)
 
         def motion(session: Session) -> Iterator[Motion]:
-            return session.speak(SpeechWindows(_chunks(sound, fps), FPS), options)
+            return session.generate(SpeechWindows(_chunks(sound, fps), FPS), options)
 
         return Animation(self.method, framing, RenderJob(motion, fps, sound, expected, tags, options.seed))
 
@@ -156,7 +151,7 @@ class Pipeline:
         tags = self._tags("one photo and a motion", mode=options.retarget.mode, region=options.retarget.region)
 
         def motion(session: Session) -> Iterator[Motion]:
-            return session.follow(pieces, options.retarget)
+            return session.retarget(pieces, options.retarget)
 
         return Animation(self.method, framing, RenderJob(motion, fps, sound, expected or None, tags))
 

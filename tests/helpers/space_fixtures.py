@@ -1,7 +1,7 @@
-"""The embedded motion space and a source in it."""
+"""The embedded motion space, a portrait and a source in it, and a pipeline of stand-ins."""
 
 import pytest
-from fakes import facemesh_space, plain_portrait
+from fakes import facemesh_space, fake_pipeline, plain_portrait
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +12,13 @@ def space():
 @pytest.fixture(scope="session")
 def source(space):
     return space.extract(plain_portrait(space, 256))
+
+
+@pytest.fixture
+def pipeline(space):
+    return fake_pipeline(space)
+
+
+@pytest.fixture(scope="session")
+def portrait(space):
+    return plain_portrait(space)

@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 from commands import refused
+from official_set import stitching_file, unpin
 
 from kptalk.errors import WeightsError
 from kptalk.methods import METHODS, loaders_of
+from kptalk.weights import official
 from kptalk.weights.model import MODEL_JSON, NAMES, facemesh_card, open_model, write_model_json
 from kptalk.weights.store import embedded_folder
 
@@ -39,7 +41,7 @@ def test_a_folder_is_a_model(folder):
     assert model.missing() == ["motion"]
     with pytest.raises(WeightsError, match=r"missing weights: .*motion\.safetensors"):
         model.file("motion")
-    with pytest.raises(WeightsError, match="missing mine weights: motion in"):
+    with pytest.raises(WeightsError, match=r"missing mine weights: motion$"):
         model.require_all()
 
 
@@ -48,7 +50,10 @@ def test_what_was_written_is_read(tmp_path):
     assert open_model(tmp_path).card == facemesh_card("mine alone")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"method": 3}', '{"method": "facemesh", "files": {}, "what": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"method": 3}', '{"method": "facemesh", "files": {"motion": 3}}', '{"method": [], "files": {}}'],
+)
 def test_a_damaged_description_is_refused(folder, content):
     (folder / MODEL_JSON).write_text(content)
     with pytest.raises(WeightsError, match=r"model\.json") as caught:
@@ -66,6 +71,24 @@ def test_a_method_of_another_version_is_named(folder):
     (folder / MODEL_JSON).write_text(json.dumps(content | {"method": "dance"}))
     with pytest.raises(WeightsError, match="'dance'.*" + ", ".join(METHODS)):
         loaders_of(open_model(folder))
+
+
+@pytest.mark.parametrize("other", [{"fps": 30}, {"window": 32}])
+def test_a_model_of_another_rate_or_window_is_refused(folder, other):
+    content = json.loads((folder / MODEL_JSON).read_text())
+    (folder / MODEL_JSON).write_text(json.dumps(content | other))
+    with pytest.raises(WeightsError, match="25 fps and windows of 64"):
+        loaders_of(open_model(folder))
+
+
+def test_the_folder_of_converted_weights_is_a_model(parity, home, tmp_path, monkeypatch):
+    unpin(monkeypatch)
+    stitching_file(tmp_path, parity)
+    assert all(outcome.ok for outcome in official.convert(tmp_path))
+    model = open_model(home)
+    assert (model.method, model.official, model.card) == ("kdtalker", True, open_model("official").card)
+    assert "stitching" not in model.missing()
+    assert "decoder" in model.missing()
 
 
 def test_official_weights_that_are_not_here_are_named(home):

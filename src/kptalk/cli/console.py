@@ -45,7 +45,7 @@ def interruptible(video: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         partial = partial_path(video)
-        say("stopped", f"what was done so far is in {partial}" if partial.exists() else "nothing was written")
+        say("stopped", f"partial video kept in {partial}" if partial.exists() else "nothing was written")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -63,7 +63,7 @@ def load_pipeline(model: str, device: str, precision: str, on_progress: OnProgre
 
 @dataclass(frozen=True)
 class Command:
-    """What every command that makes a video was told: which model, where to, how loud."""
+    """Arguments that all commands share that make a video."""
 
     output: Path
     model: str
@@ -95,7 +95,7 @@ class Command:
 
 @contextmanager
 def progress_bars(quiet: bool) -> Iterator[OnProgress]:
-    """A progress bar for every stage, on stderr; frames a second and the time left."""
+    """A progress bar for every stage, on stderr; frames per second and the time left."""
     columns = (
         TextColumn("{task.description:>18}"),
         BarColumn(),

@@ -77,7 +77,8 @@ def evaluate(
             methods = [
                 generate_videos(pipeline, truth, made, name=name, options=how, seconds=limit, on_progress=on_progress)
             ]
-        metrics, unavailable = open_metrics(pipeline.joins if pipeline else WindowGrid(window, window), arcface)
+        grid = pipeline.method.generator.grid if pipeline else WindowGrid(window, window)
+        metrics, unavailable = open_metrics(grid, arcface)
         result = run(
             truth,
             methods,

@@ -45,6 +45,7 @@ def extract(
 def show(
     motion: MotionFile,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.png", help="The plot to write.")],
+    model: options.Model = "embedded",
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -56,7 +57,8 @@ def show(
     from kptalk.weights.model import open_model
 
     check_writable(output, PLOT_SUFFIX, overwrite)
-    plot_motion(Motion.load(motion), load_space(open_model("embedded")), output)
+    folder = open_model(model)
+    plot_motion(Motion.load(motion), load_space(open_model("embedded") if folder.official else folder), output)
     if not quiet:
         console.output.print(str(output))
 

@@ -8,6 +8,7 @@ import torch
 from kptalk.errors import WeightsError
 from kptalk.methods import facemesh, kdtalker
 from kptalk.methods.base import Method, Precision
+from kptalk.motion.generator import FPS, WINDOW
 from kptalk.motion.space import MotionReader
 from kptalk.weights.model import ModelFolder
 
@@ -32,8 +33,10 @@ def loaders_of(model: ModelFolder) -> Loaders:
     """What loads a model.
 
     Raises:
-        WeightsError: this version does not know its method.
+        WeightsError: this version does not know its method, or draws at another rate or in other windows.
     """
     if model.method not in METHODS:
         raise WeightsError(f"{model.path} is for the method {model.method!r}; this version has {', '.join(METHODS)}")
+    if model.card.fps != FPS or model.card.window != WINDOW:
+        raise WeightsError(f"{model.path} is not for {FPS} fps and windows of {WINDOW} frames, as this version is")
     return METHODS[model.method]

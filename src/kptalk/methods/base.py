@@ -30,13 +30,13 @@ from kptalk.types import Image, Motion, Portrait
 class Session(Protocol):
     """A portrait that a method has prepared."""
 
-    def speak(self, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
-        """Motion at ``options.fps``, in pieces, for a speech heard at 25 fps."""
+    def generate(self, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
+        """Motion at ``options.fps``, in pieces, for mel windows at 25 fps."""
 
-    def follow(self, pieces: Iterable[Motion], options: RetargetOptions) -> Iterator[Motion]:
+    def retarget(self, pieces: Iterable[Motion], options: RetargetOptions) -> Iterator[Motion]:
         """A driver's motion as the portrait's, in pieces."""
 
-    def draw(self, pieces: Iterable[Motion], batch_size: int, seed: int = 0) -> Iterator[Image]:
+    def render(self, pieces: Iterable[Motion], batch_size: int, seed: int = 0) -> Iterator[Image]:
         """Video frames in arrays (T, H, W, 3) uint8 RGB of at most ``batch_size``."""
 
 
@@ -82,7 +82,7 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
     """Parts that belong together.
 
     Attributes:
-        space: in which generator, reader and renderer speak of motion.
+        space: units and regions of motion, for generator, reader and renderer.
         reader: reads videos.
         generator: draws motion for speech.
         smooth, radius: the filter of generated motion, and how many frames on either side it looks at.
@@ -99,23 +99,24 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
     renderer: Renderer[SourceT, PreparedT, DrawStateT]
     framing: Callable[[Portrait, str, int | None, bool | None], Framing]
 
-    def speak(self, source: SourceT, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
+    def generate(self, source: SourceT, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
         """Generate, smooth, control, resample: motion at ``options.fps``, in pieces."""
         generator = self.generator.with_steps(options.steps)
         controller = Controller(self.space, source, options.control, generator.draws_blinks)
-        generating, smoothing = generator.start(source, options.seed), FrameBuffer()
-        controlling, resampling = controller.start(options.seed), resample.ResampleState(options.fps)
+        generator_state, smoothing_state = generator.start(source, options.seed), FrameBuffer()
+        control_state, resample_state = controller.start(options.seed), resample.ResampleState(options.fps)
         for windows in speech:
-            motion, activity, generating = generator.step(windows, generating)
-            motion, activity, smoothing = buffer.step(self.smooth, self.radius, motion, activity, smoothing)
-            motion, controlling = controller.step(motion, activity, controlling)
-            motion, resampling = resample.step(motion, resampling)
+            motion, activity, generator_state = generator.step(windows, generator_state)
+            motion, activity, smoothing_state = buffer.step(self.smooth, self.radius, motion, activity, smoothing_state)
+            motion, control_state = controller.step(motion, activity, control_state)
+            motion, resample_state = resample.step(motion, resample_state)
             yield motion
-        motion, activity = generator.finish(generating)
-        motion, activity = buffer.finish(self.smooth, smoothing.append(motion, activity))
-        motion, controlling = controller.step(motion, activity, controlling)
-        motion, resampling = resample.step(Motion.concatenate([motion, controller.finish(controlling)]), resampling)
-        yield Motion.concatenate([motion, resample.finish(resampling, speech.frame_count(options.fps))])
+        motion, activity = generator.finish(generator_state)
+        motion, activity = buffer.finish(self.smooth, smoothing_state.append(motion, activity))
+        motion, control_state = controller.step(motion, activity, control_state)
+        motion = Motion.concatenate([motion, controller.finish(control_state)])
+        motion, resample_state = resample.step(motion, resample_state)
+        yield Motion.concatenate([motion, resample.finish(resample_state, speech.frame_count(options.fps))])
 
     def session(self, framing: Framing) -> DiffusionSession[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]:
         return DiffusionSession(self, framing)
@@ -134,18 +135,18 @@ class DiffusionSession(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSt
         self.prepared = method.renderer.prepare(framing.portrait, framing.free)
         self.source = method.renderer.source(self.prepared)
 
-    def speak(self, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
-        return self.method.speak(self.source, speech, options)
+    def generate(self, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
+        return self.method.generate(self.source, speech, options)
 
-    def follow(self, pieces: Iterable[Motion], options: RetargetOptions) -> Iterator[Motion]:
+    def retarget(self, pieces: Iterable[Motion], options: RetargetOptions) -> Iterator[Motion]:
         return retarget(pieces, self.source.motion, self.method.space, options)
 
-    def draw(self, pieces: Iterable[Motion], batch_size: int, seed: int = 0) -> Iterator[Image]:
+    def render(self, pieces: Iterable[Motion], batch_size: int, seed: int = 0) -> Iterator[Image]:
         renderer = self.method.renderer
-        drawing = renderer.start(self.prepared, seed)
+        state = renderer.start(self.prepared, seed)
         for piece in pieces:
             for first in range(0, len(piece), batch_size):
-                frames, drawing = renderer.step(piece[first : first + batch_size], drawing)
+                frames, state = renderer.step(piece[first : first + batch_size], state)
                 yield self.framing.frames(frames)
-        if len(rest := renderer.finish(drawing)):
+        if len(rest := renderer.finish(state)):
             yield self.framing.frames(rest)

@@ -38,7 +38,7 @@ class GeneratorState(Generic[SourceT, MemoryT]):
     """Where a stream stands.
 
     ``windows`` (n, 80, 16) are the mel windows from the first frame of the next motion window on; ``number`` is that
-    window's. ``mean_norm`` is the mean of the speech heard so far; ``memory`` is what the generator keeps of the
+    window's. ``mean_norm`` is the mean of the speech so far; ``memory`` is what the generator keeps of the
     windows before.
     """
 
@@ -52,15 +52,15 @@ class GeneratorState(Generic[SourceT, MemoryT]):
 
 @dataclass(frozen=True)
 class WindowInput:
-    """What is heard in one window: ``mels`` (64, 80, 16), normalised by ``mean_norm``; speech ``activity`` (64,).
+    """Input of one window: ``mels`` (64, 80, 16), which ``mean_norm`` may be applied to; speech ``activity`` (64,).
 
-    ``given_out`` are the frames that belong to this window alone, and ``rng`` draws its noise.
+    ``new_frames`` are those that the window before did not output, and ``rng`` draws the noise.
     """
 
     mels: Windows
     mean_norm: mean_norm.MeanNormState
     activity: Array
-    given_out: slice
+    new_frames: slice
     rng: np.random.Generator
 
 
@@ -70,7 +70,7 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
     Attributes:
         grid: where windows meet.
         draws_blinks: whether the motion has blinks and gaze of its own.
-        speech_mel_mean: (80,) mean mel level of speech, against which silence is told.
+        speech_mel_mean: (80,) mean mel level of speech, the reference for silence.
     """
 
     grid: WindowGrid
@@ -88,11 +88,11 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
         """What is remembered before the first window."""
 
     @abstractmethod
-    def draw(self, heard: WindowInput, source: SourceT, memory: MemoryT) -> tuple[Motion, MemoryT]:
-        """The motion of the frames ``heard.given_out``, and what the next window needs to know."""
+    def draw(self, window: WindowInput, source: SourceT, memory: MemoryT) -> tuple[Motion, MemoryT]:
+        """The motion of the frames ``window.new_frames``, and what the next window needs to know."""
 
     def start(self, source: SourceT, seed: int) -> GeneratorState[SourceT, MemoryT]:
-        """State of a stream that has heard nothing."""
+        """State before the first mel window."""
         windows = np.zeros((0, N_MELS, MEL_WINDOW), np.float32)
         norm = mean_norm.start(self.speech_mel_mean)
         return GeneratorState(source, seed, 0, windows, norm, self.first_memory(source))
@@ -100,7 +100,7 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
     def step(
         self, windows: Windows, state: GeneratorState[SourceT, MemoryT]
     ) -> tuple[Motion, Array, GeneratorState[SourceT, MemoryT]]:
-        """Hear (n, 80, 16) mel windows of the next n frames.
+        """Take in (n, 80, 16) mel windows of the next n frames.
 
         Returns:
             the motion of the frames that became known (between 0 and n + 64 of them), how much speech there is in each,
@@ -115,7 +115,7 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
         return Motion.concatenate(motion), np.concatenate(activity), state
 
     def finish(self, state: GeneratorState[SourceT, MemoryT]) -> tuple[Motion, Array]:
-        """Motion and speech of the frames that remain; silence is heard after the end."""
+        """Motion and speech activity of the frames that remain; after the end there is silence."""
         remaining = len(state.windows)
         if remaining <= self._overlap(state):
             return state.source.motion[:0], np.zeros(0, np.float32)
@@ -134,16 +134,16 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
     def _window(
         self, end: int, state: GeneratorState[SourceT, MemoryT]
     ) -> tuple[Motion, Array, GeneratorState[SourceT, MemoryT]]:
-        """Draw the next window; of its frames those before ``end`` are given out."""
+        """Draw the next window; of its frames those before ``end`` are output."""
         windows, repeated = state.windows[:WINDOW], WINDOW - self.grid.stride if state.number else 0
         norm = mean_norm.update(windows[repeated:], state.mean_norm)
-        activity, given_out = speech_activity(windows, norm), slice(self._overlap(state), end)
+        activity, new_frames = speech_activity(windows, norm), slice(self._overlap(state), end)
         rng = np.random.default_rng([state.seed, 0, state.number])
-        heard = WindowInput(windows, norm, activity, given_out, rng)
-        motion, memory = self.draw(heard, state.source, state.memory)
+        window = WindowInput(windows, norm, activity, new_frames, rng)
+        motion, memory = self.draw(window, state.source, state.memory)
         rest = state.windows[self.grid.stride :]
         state = replace(state, number=state.number + 1, windows=rest, mean_norm=norm, memory=memory)
-        return motion, activity[given_out], state
+        return motion, activity[new_frames], state
 
 
 def speech_activity(windows: Windows, state: mean_norm.MeanNormState) -> Array:

@@ -64,6 +64,5 @@ class SyncNet(nn.Module):
 
     def _head(self) -> nn.Sequential:
         return nn.Sequential(
-            *(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True)),
-            nn.Linear(512, self.config.embedding),
+            *(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True)), nn.Linear(512, self.config.embedding)
         )

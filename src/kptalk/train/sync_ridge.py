@@ -1,4 +1,4 @@
-"""Ridge regression from the mel spectrogram to the lip opening: the simplest judge of lip sync.
+"""Ridge regression from the mel spectrogram to the lip opening: the simplest measure of lip sync.
 
 It needs no choice but one, trains in closed form, and can leave any person out at the cost of one solution, so it tells
 every training clip's own AV offset by a model that has not seen the person.

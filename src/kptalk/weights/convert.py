@@ -20,6 +20,7 @@ from kptalk.errors import WeightsError
 from kptalk.files import atomic_write, sha256
 from kptalk.weights.fetch import check_original
 from kptalk.weights.lock import Record, record_file
+from kptalk.weights.model import OFFICIAL, write_model_json
 from kptalk.weights.registry import Entry, converted_path, make_weights_folder
 from kptalk.weights.store import check_finite, check_shapes, save_model, save_tensors, shapes
 
@@ -93,6 +94,7 @@ def install(entry: Entry, original: Path, target: Network | Numbers | None, sour
             shutil.copyfile(original, temporary)
     record = Record(source, str(original.absolute()), original.stat().st_size, digest, sha256(path))
     record_file(entry.name, record)
+    write_model_json(path.parent, OFFICIAL)
     return path
 
 

@@ -59,7 +59,7 @@ class ModelFolder:
     @property
     def official(self) -> bool:
         """Whether these are the converted files of the registry."""
-        return self.card is OFFICIAL
+        return self.card == OFFICIAL
 
     def file(self, name: str) -> Path:
         """The file of one network.
@@ -89,12 +89,8 @@ class ModelFolder:
             WeightsError: some are missing, all of which the message names.
         """
         if names := self.missing():
-            get = (
-                ": run `kptalk weights pull`, or `kptalk weights convert FOLDER` with your own copies"
-                if self.official
-                else f" in {self.path}"
-            )
-            raise WeightsError(f"missing {self.name} weights: {', '.join(names)}{get}")
+            get = ": run `kptalk weights pull`, or `kptalk weights convert FOLDER` with your own copies"
+            raise WeightsError(f"missing {self.name} weights: {', '.join(names)}{get if self.official else ''}")
 
     def size(self) -> int:
         """Bytes of the files that are here."""
@@ -113,10 +109,13 @@ def open_model(name: str | PathLike[str]) -> ModelFolder:
     path = embedded_folder() if str(name) == "embedded" else Path(name)
     try:
         content = json.loads((path / MODEL_JSON).read_text())
-        return ModelFolder(path.resolve().name, path, ModelCard(**{**content, "optional": tuple(content["optional"])}))
+        card = ModelCard(**{**content, "optional": tuple(content.get("optional", ()))})
+        if not all(isinstance(text, str) for text in (card.method, card.licence, card.card, *card.files.values())):
+            raise ValueError("method, files, licence and card are text")
+        return ModelFolder(path.resolve().name, path, card)
     except FileNotFoundError as error:
         raise WeightsError(f"no {MODEL_JSON} in {path}: give {', '.join(NAMES)} or a model folder") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"cannot read {path / MODEL_JSON}: {error}") from error
 
 
@@ -130,7 +129,7 @@ def write_model_json(folder: Path, card: ModelCard) -> None:
 
 
 def speech_mel_mean(audio: Path) -> Array:
-    """(80,) mean mel level of speech, from the header of trained audio weights; against it silence is told.
+    """(80,) mean mel level of speech, the reference for silence, from the header of trained audio weights.
 
     Raises:
         WeightsError: the header has none.

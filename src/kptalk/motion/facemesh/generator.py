@@ -113,22 +113,24 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
             pose_mean=np.zeros(N_POSE, np.float32),
         )
 
-    def draw(self, heard: WindowInput, source: FaceMeshSource, memory: FaceMeshMemory) -> tuple[Motion, FaceMeshMemory]:
-        fresh = heard.rng.standard_normal((WINDOW - len(memory.noise), N_TOKEN), np.float32)
+    def draw(
+        self, window: WindowInput, source: FaceMeshSource, memory: FaceMeshMemory
+    ) -> tuple[Motion, FaceMeshMemory]:
+        fresh = window.rng.standard_normal((WINDOW - len(memory.noise), N_TOKEN), np.float32)
         noise = np.concatenate([memory.noise, fresh])
-        tokens = self._sample(heard, source, memory, noise)
+        tokens = self._sample(window, source, memory, noise)
         memory = replace(memory, tokens=tokens[:, self.grid.stride - 1 :], noise=noise[self.grid.stride :])
-        amplified, memory = self._amplify(tokens[:, heard.given_out], heard.activity[heard.given_out], memory)
+        amplified, memory = self._amplify(tokens[:, window.new_frames], window.activity[window.new_frames], memory)
         return self.space.motion(amplified, source.motion), memory
 
-    def _sample(self, heard: WindowInput, source: FaceMeshSource, memory: FaceMeshMemory, noise: Array) -> Array:
+    def _sample(self, window: WindowInput, source: FaceMeshSource, memory: FaceMeshMemory, noise: Array) -> Array:
         """The two motions of a window as tokens, (2, 64, 70)."""
         spread = np.array([self.config.expression_noise, self.config.pose_noise], np.float32)
         canonical = self.space.canonical_token(source.canonical)
         references = np.stack([canonical[None].repeat(2, 0), memory.tokens[:, 0]], 1)
-        overlap = heard.given_out.start
+        overlap = window.new_frames.start
         with torch.inference_mode():
-            mels = self.tensor(mean_norm.apply(heard.mels, heard.mean_norm))
+            mels = self.tensor(mean_norm.apply(window.mels, window.mean_norm))
             drawn = sample(
                 self.denoiser,
                 self.tensor(references),
@@ -163,7 +165,7 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
         expression = face[:, N_POSE:]
         first, before = memory.spoken == MEAN_PRIOR, memory.expression_sum / memory.spoken
         total, spoken = memory.expression_sum + activity @ expression, memory.spoken + activity.sum()
-        # From one window's mean to the next without a step; the first window is heard before any of it is given out.
+        # From one window's mean to the next without a step; the first window is complete before any of it is output.
         share = np.linspace(1 if first else 0, 1, len(expression), dtype=np.float32)[:, None]
         mean = (1 - share) * before + share * (total / spoken)
         amplified = self.config.mouth_gain * (expression - mean) + self.mean_expression

@@ -49,11 +49,11 @@ class KDTalkerGenerator(WindowGenerator[LivePortraitSource, Array]):
         token: Array = self.space.tokens(source.motion)[0]
         return token
 
-    def draw(self, heard: WindowInput, source: LivePortraitSource, memory: Array) -> tuple[Motion, Array]:
-        noise = heard.rng.standard_normal((1, WINDOW, N_TOKEN), np.float32)
+    def draw(self, window: WindowInput, source: LivePortraitSource, memory: Array) -> tuple[Motion, Array]:
+        noise = window.rng.standard_normal((1, WINDOW, N_TOKEN), np.float32)
         references = np.stack([self.space.canonical_token(source.canonical), memory])[None]
-        tokens = self.sample_window(heard.mels, references, noise)
-        return self.space.absolute(self.space.motion(tokens[heard.given_out]), source.motion), tokens[-1]
+        tokens = self.sample_window(window.mels, references, noise)
+        return self.space.absolute(self.space.motion(tokens[window.new_frames]), source.motion), tokens[-1]
 
     def sample_window(self, mels: Array, references: Array, noise: Array) -> Array:
         """Tokens (64, 70) from mel windows (64, 80, 16), reference tokens (1, 2, 70) and noise (1, 64, 70)."""
