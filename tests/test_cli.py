@@ -339,7 +339,7 @@ def test_ctrl_c_names_a_playable_file(inputs, minute, tmp_path):
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert out == ""
-    assert err == f"kptalk: stopped: what was done so far is in {partial}\n"
+    assert err == f"kptalk: stopped: partial video kept in {partial}\n"
     assert not output.exists()
     assert probe(partial).duration >= 1
 
