@@ -1,6 +1,7 @@
 """Files as a whole: digests, checks before any work is done, and writing that leaves a complete file or none."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
@@ -119,6 +120,16 @@ def check_readable(path: Path, kind: str, error: type[KptalkError] = InputError)
         raise error(f"{path} is not a regular file")
     if size == 0:
         raise error(f"{path} is empty (0 bytes)")
+
+
+def refuse_url(path: str | PathLike[str], error: type[KptalkError] = InputError) -> None:
+    """Refuse the address of a file in the network, also one that ``Path`` has been made of.
+
+    Raises:
+        error: it is such an address.
+    """
+    if re.match(r"(https?|ftps?|sftp|s3|gs|file|rtmps?|rtsp):/|data:\w+/", str(path), re.IGNORECASE):
+        raise error(f"{str(path)[:80]} is a URL: download the file, and give its path")
 
 
 def make_folder(folder: Path) -> None:

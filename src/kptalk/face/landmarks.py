@@ -4,6 +4,7 @@ The legacy FaceMesh with irises gives 478 points. Its z is scaled by the width o
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,13 +48,29 @@ class FaceMesh(AbstractContextManager["FaceMesh"]):
         return Face(points * np.array([width, height, width], np.float32))
 
 
-def detect_boxes(image: Image, confidence: float = 0.5) -> Array:
-    """Boxes of the faces in a picture, also small ones, (N, 4) float32 as x0, y0, x1, y1 in pixels, best first.
+@dataclass(frozen=True)
+class Detection:
+    """A face that a detector has found.
+
+    Attributes:
+        box: (4,) float32, x0, y0, x1, y1 in pixels.
+        keypoints: (6, 2) float32, in pixels: the person's right eye, left eye, nose tip, mouth, right ear, left ear.
+        score: 0 to 1.
+    """
+
+    box: Array
+    keypoints: Array
+    score: float
+
+
+def detect(image: Image, confidence: float = 0.5) -> list[Detection]:
+    """The faces in a picture, also small ones, best first.
 
     Both of MediaPipe's detectors are used: the one for near faces and the one for faces up to five metres away.
     """
     height, width = image.shape[:2]
-    boxes: list[tuple[float, float, float, float, float]] = []
+    size = np.array([width, height], np.float32)
+    faces: list[Detection] = []
     with expected_notices():
         from mediapipe.python.solutions.face_detection import FaceDetection
 
@@ -61,10 +78,16 @@ def detect_boxes(image: Image, confidence: float = 0.5) -> Array:
             with FaceDetection(model_selection=model, min_detection_confidence=confidence) as detector:
                 for found in detector.process(np.ascontiguousarray(image)).detections or []:
                     box = found.location_data.relative_bounding_box
-                    x, y = box.xmin * width, box.ymin * height
-                    boxes.append((found.score[0], x, y, x + box.width * width, y + box.height * height))
-    boxes.sort(reverse=True)
-    return np.array([box[1:] for box in boxes], np.float32).reshape(-1, 4)
+                    corners = np.array([[box.xmin, box.ymin], [box.xmin + box.width, box.ymin + box.height]])
+                    points = np.array([(p.x, p.y) for p in found.location_data.relative_keypoints])
+                    placed = (corners * size).astype(np.float32).ravel(), (points * size).astype(np.float32)
+                    faces.append(Detection(*placed, found.score[0]))
+    return sorted(faces, key=lambda face: -face.score)
+
+
+def detect_boxes(image: Image, confidence: float = 0.5) -> Array:
+    """The boxes of ``detect``, (N, 4) float32."""
+    return np.array([face.box for face in detect(image, confidence)], np.float32).reshape(-1, 4)
 
 
 def segment_person(image: Image) -> Array:
