@@ -1,4 +1,4 @@
-"""Finding the faces in a photo, also small ones, several, or in a turned photo, and choosing the one that is to talk."""
+"""Finds the faces of a photo, also small ones, several, or in a turned photo, and chooses the one that is to talk."""
 
 import warnings
 from dataclasses import dataclass
