@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kptalk.errors import FaceNotFound, FaceTooSmall, OptionError
+from kptalk.errors import FaceError, FaceNotFound, FaceTooSmall, OptionError
 from kptalk.face.evidence import NO_EVIDENCE, agreement, evidence, tilt
 from kptalk.face.geometry import square_around
 from kptalk.face.landmarks import Detection, FaceMesh, detect
+from kptalk.face.topology import LIPS_OUTER
 from kptalk.types import Array, Face, Image, Portrait
 
 MOST_TILT = 60.0  # degrees; a face on its side would be drawn with its neck where its cheek is
@@ -17,6 +18,7 @@ QUARTER_TILT = 45.0  # degrees, beyond which another position of a turned photo 
 CLEAR = 0.76  # evidence that ends the search: no wrong face has as much
 SURE = 0.68  # evidence that ends it once the photo has been looked at in all four positions
 LEAST = 0.6  # evidence below which nothing is a face
+LIPS_BEYOND, FACE_BEYOND = 0.3, 0.1  # of their landmarks: more outside the photo is refused, or warned of
 SMALLEST = 64  # pixels of a face's longer side; below it there is nothing to animate
 DETECTION_SIDE = 1280  # the detectors look at less than 200 pixels; more than this only costs time
 TILES = (1, 2, 3)  # the photo whole, then in 2 x 2 and 3 x 3 overlapping tiles, until a face is found
@@ -67,24 +69,26 @@ def find_faces(image: Image) -> FoundFaces:
 
     The photo is looked at as it lies. Only where that leaves a doubt it is turned by 90, 180 and 270 degrees too.
     """
-    best = FoundFaces(image, 0, [])
+    best = as_it_lies = FoundFaces(image, 0, [])
     for tiles in TILES:
         for quarters in range(4):
             view = np.ascontiguousarray(np.rot90(image, -quarters))
             found = FoundFaces(view, 90 * quarters, _candidates(view, tiles))
-            if found.evidence > best.evidence or not best.candidates:
+            if not quarters and found.candidates:
+                as_it_lies = found
+            if found.evidence > best.evidence:
                 best = found
             if best.evidence >= CLEAR:
                 return best
         if best.evidence >= SURE:
-            return best
-    return best
+            break
+    return best if best.evidence >= LEAST else as_it_lies
 
 
 def find_portrait(image: Image, number: int | None = None, rotate: str = "auto") -> Portrait:
     """The face that is to talk: number ``number`` from the left (1 is the first), or the largest.
 
-    Warns if the photo is turned, and if there are several faces and no number is given.
+    Warns of a turned photo, of several faces where no number is given, and of a face that lies partly outside.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -98,6 +102,7 @@ def find_portrait(image: Image, number: int | None = None, rotate: str = "auto")
     Raises:
         FaceNotFound: no face, not a human one, or one that is not upright.
         FaceTooSmall: the face is under 64 pixels.
+        FaceError: its lips lie outside the photo.
         OptionError: there is no face of that number.
     """
     height, width = image.shape[:2]
@@ -125,7 +130,17 @@ def find_portrait(image: Image, number: int | None = None, rotate: str = "auto")
     side = square_around(chosen.face.box)[2]
     if side < SMALLEST:
         raise FaceTooSmall(f"the face is {side:.0f} pixels large, at least {SMALLEST} are needed: use a larger photo")
+    _check_inside(chosen.face, *found.image.shape[1::-1])
     return Portrait(found.image, chosen.face)
+
+
+def _check_inside(face: Face, width: int, height: int) -> None:
+    """FaceMesh completes what lies beyond the photo; that cannot be drawn."""
+    beyond = ((face.landmarks[:, :2] < 0) | (face.landmarks[:, :2] > (width, height))).any(1)
+    if beyond[LIPS_OUTER].mean() > LIPS_BEYOND:
+        raise FaceError("the lips lie outside the photo, nothing would be seen to speak: use a photo of the whole face")
+    if (share := beyond.mean()) > FACE_BEYOND:
+        warnings.warn(f"{share:.0%} of the face lies outside the photo: use a photo of the whole face", stacklevel=3)
 
 
 def _choose(faces: list[Candidate], number: int | None) -> Candidate:
