@@ -15,9 +15,9 @@ from kptalk.types import Array, Face, Image, Portrait
 
 MOST_TILT = 60.0  # degrees; a face on its side would be drawn with its neck where its cheek is
 QUARTER_TILT = 45.0  # degrees, beyond which another position of a turned photo suits the face better
-CLEAR = 0.76  # evidence that ends the search: no wrong face has as much
-SURE = 0.68  # evidence that ends it once the photo has been looked at in all four positions
-LEAST = 0.6  # evidence below which nothing is a face
+CLEAR = 0.8  # evidence that makes a search needless: no wrong face has as much
+SURE = 0.68  # evidence that ends it, the best of the four positions of a photo
+LEAST = 0.5  # evidence below which nothing is a face
 LIPS_BEYOND, FACE_BEYOND = 0.3, 0.1  # of their landmarks: more outside the photo is refused, or warned of
 SMALLEST = 64  # pixels of a face's longer side; below it there is nothing to animate
 DETECTION_SIDE = 1280  # the detectors look at less than 200 pixels; more than this only costs time
@@ -74,12 +74,12 @@ def find_faces(image: Image) -> FoundFaces:
         for quarters in range(4):
             view = np.ascontiguousarray(np.rot90(image, -quarters))
             found = FoundFaces(view, 90 * quarters, _candidates(view, tiles))
-            if not quarters and found.candidates:
-                as_it_lies = found
             if found.evidence > best.evidence:
                 best = found
-            if best.evidence >= CLEAR:
-                return best
+            if not quarters and found.candidates:
+                as_it_lies = found
+                if found.evidence >= CLEAR:
+                    return found
         if best.evidence >= SURE:
             break
     return best if best.evidence >= LEAST else as_it_lies
@@ -123,15 +123,25 @@ def find_portrait(image: Image, number: int | None = None, rotate: str = "auto")
             )
         warnings.warn(f"the photo is turned by {way}: turned upright", stacklevel=2)
     chosen = _choose(found.faces, number)
-    if abs(chosen.tilt) > MOST_TILT:
+    angle = chosen.tilt
+    if chosen.evidence < min(CLEAR, found.evidence):  # others said which way is up; this one may stand on its head
+        angle = -_around(found.image, chosen.face).turned or angle
+    if abs(angle) > MOST_TILT:
         raise FaceNotFound(
-            f"the face is turned by {chosen.tilt:.0f} degrees in the picture: rotate the photo until it is upright"
+            f"the face is turned by {angle % 360:.0f} degrees in the picture: rotate the photo until it is upright"
         )
     side = square_around(chosen.face.box)[2]
     if side < SMALLEST:
         raise FaceTooSmall(f"the face is {side:.0f} pixels large, at least {SMALLEST} are needed: use a larger photo")
     _check_inside(chosen.face, *found.image.shape[1::-1])
     return Portrait(found.image, chosen.face)
+
+
+def _around(image: Image, face: Face) -> FoundFaces:
+    """What is found in the part of a picture around a face."""
+    x, y, side = square_around(face.box, CROP_SCALE)
+    rows, columns = (slice(max(0, round(middle - side / 2)), max(0, round(middle + side / 2))) for middle in (y, x))
+    return find_faces(image[rows, columns])
 
 
 def _check_inside(face: Face, width: int, height: int) -> None:
