@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 
 from kptalk.errors import FaceNotFound, FaceTooSmall, OptionError
+from kptalk.face.detector import detect_boxes
 from kptalk.face.geometry import square_around
-from kptalk.face.landmarks import FaceMesh, detect_boxes
+from kptalk.face.landmarks import FaceMesh
 from kptalk.face.topology import EYE_CORNERS
 from kptalk.types import Array, Face, Image, Portrait
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.face.landmarks import segment_person
+from kptalk.face.segmentation import segment_person
 from kptalk.face.topology import OVAL
 from kptalk.types import Array, Image
 
