@@ -63,7 +63,7 @@ class FaceFollower(AbstractContextManager["FaceFollower"]):
         found = self._track(cut) if min(cut.shape[:2]) >= SMALLEST_CROP else None
         if not found:
             return None
-        face = Face(found.landmarks + offset.astype(np.float32))
+        face = Face(found.landmarks + offset.astype(np.float32), found.presence)
         x, y, wanted = square_around(face.box, CROP_SCALE)
         away = max(abs(x - left - side / 2), abs(y - top - side / 2))
         if away > RECENTER_AT * side or not 1 / RESCALE_AT < wanted / side < RESCALE_AT:
