@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 
 from kptalk.errors import FaceNotFound, FaceTooSmall, OptionError
+from kptalk.face.detector import detect_boxes
 from kptalk.face.geometry import square_around
-from kptalk.face.landmarks import FaceMesh, detect_boxes
+from kptalk.face.landmarks import FaceMesh
 from kptalk.face.topology import EYE_CORNERS
 from kptalk.types import Array, Face, Image, Portrait
 
@@ -101,7 +102,8 @@ def _faces_in_boxes(image: Image, boxes: Array) -> list[Face]:
             smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
             found = mesh(cv2.resize(crop, None, fx=factor, fy=factor, interpolation=smooth))
             if found:
-                face = Face(found.landmarks / np.float32(factor) + np.array([left, top, 0], np.float32))
+                landmarks = found.landmarks / np.float32(factor) + np.array([left, top, 0], np.float32)
+                face = Face(landmarks, found.presence)
                 if _contains(face, x, y):
                     faces.append(face)
     return faces
