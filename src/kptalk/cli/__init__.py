@@ -16,7 +16,6 @@ from kptalk.cli.reenact import reenact
 from kptalk.cli.train import prepare, train
 from kptalk.cli.weights import app as weights
 from kptalk.errors import InputError, KptalkError
-from kptalk.face.notices import silenced_notices
 from kptalk.version import __version__
 
 app = typer.Typer(
@@ -27,7 +26,7 @@ app = typer.Typer(
 )
 HEADLESS = (
     "OpenCV with windows needs that from the system, the headless one does not: "
-    "pip uninstall -y opencv-contrib-python && pip install opencv-contrib-python-headless==4.11.0.86"
+    "pip uninstall -y opencv-python opencv-contrib-python && pip install --force-reinstall opencv-python-headless"
 )
 
 
@@ -40,8 +39,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # what libraries tell programmers
     warnings.filterwarnings("always", module=r"kptalk\.")
     try:
-        with silenced_notices():
-            sys.exit(app(standalone_mode=False))  # None, or the code of a typer.Exit
+        sys.exit(app(standalone_mode=False))  # None, or the code of a typer.Exit
     except KptalkError as error:
         say("error", str(error))
         sys.exit(BAD_INPUT if isinstance(error, InputError) else FAILED)

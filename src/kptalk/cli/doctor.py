@@ -18,7 +18,7 @@ from kptalk.types import Face, Portrait
 from kptalk.version import __version__
 from kptalk.weights.model import open_model
 
-PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "mediapipe", "diffusers", "safetensors", "huggingface_hub")
+PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "diffusers", "safetensors", "huggingface_hub")
 
 
 class Finding(NamedTuple):
@@ -53,13 +53,13 @@ def _packages() -> Finding:
 
 
 def _face_finder() -> Finding:
-    """MediaPipe needs system libraries that a bare machine may lack."""
+    """Read the face networks that come with the package."""
     started = time.perf_counter()
     try:
         with FaceMesh():
             return Finding("face finder", True, f"started in {time.perf_counter() - started:.1f} s")
-    except (ImportError, OSError, RuntimeError) as error:
-        return Finding("face finder", False, f"MediaPipe does not start: {error}")
+    except KptalkError as error:
+        return Finding("face finder", False, str(error))
 
 
 def _one_second(pipeline: Pipeline) -> Finding:

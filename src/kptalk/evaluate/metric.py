@@ -97,7 +97,7 @@ class Metric(ABC):
     Attributes:
         columns: what is measured.
         requires: a module of the extra ``evaluate``, and what needs it; None where nothing is needed.
-        weights: sha256 of every weights file that was loaded, by name; FaceMesh's is fixed by its package's version.
+        weights: sha256 of every weights file that was loaded, by name; FaceMesh's is fixed by kptalk's version.
     """
 
     columns: tuple[MetricSpec, ...]

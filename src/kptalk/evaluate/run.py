@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import tee, zip_longest
 from pathlib import Path
 
+import cv2
+
 from kptalk.errors import DatasetError, InputError, OutputError
 from kptalk.evaluate.clips import VideoFolder, require_speech
 from kptalk.evaluate.metric import FPS, RATE, AudioPair, Metric, MetricSpec
@@ -22,10 +24,7 @@ from kptalk.files import sha256
 from kptalk.job import Progress
 from kptalk.media.clip import probe
 
-LIBRARIES = (
-    *("kptalk", "numpy", "scipy", "torch", "av", "mediapipe", "opencv-contrib-python-headless"),
-    *("opencv-contrib-python", "scikit-image", "librosa", "onnxruntime"),
-)
+LIBRARIES = ("kptalk", "numpy", "scipy", "torch", "av", "scikit-image", "librosa", "onnxruntime")
 MUTE = Fraction(1, 10)  # seconds of pictures after the audio's end that are worth a note
 
 
@@ -155,7 +154,7 @@ def _add_line(path: Path, row: Mapping[str, object]) -> None:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    found = {"python": platform.python_version(), "platform": platform.platform(), "opencv": cv2.__version__}
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
             found[name] = version(name)

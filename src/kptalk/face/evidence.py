@@ -10,8 +10,8 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
+from kptalk.face.detector import Detection, detect
 from kptalk.face.geometry import square_around
-from kptalk.face.landmarks import Detection, detect
 from kptalk.face.topology import EYE_CORNERS
 from kptalk.types import Array, Face, Image
 

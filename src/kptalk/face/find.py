@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 
 from kptalk.errors import FaceError, FaceNotFound, FaceTooSmall, OptionError
+from kptalk.face.detector import Detection, detect
 from kptalk.face.evidence import NO_EVIDENCE, agreement, evidence, tilt
 from kptalk.face.geometry import square_around
-from kptalk.face.landmarks import Detection, FaceMesh, detect
+from kptalk.face.landmarks import FaceMesh
 from kptalk.face.topology import LIPS_OUTER
 from kptalk.types import Array, Face, Image, Portrait
 
@@ -17,7 +18,7 @@ MOST_TILT = 60.0  # degrees; a face on its side would be drawn with its neck whe
 QUARTER_TILT = 45.0  # degrees, beyond which another position of a turned photo suits the face better
 CLEAR = 0.8  # evidence that makes a search needless: no wrong face has as much
 SURE = 0.68  # evidence that ends it, the best of the four positions of a photo
-LEAST = 0.5  # evidence below which nothing is a face
+LEAST = 0.6  # evidence below which nothing is a face
 LIPS_BEYOND, FACE_BEYOND = 0.3, 0.1  # of their landmarks: more outside the photo is refused, or warned of
 SMALLEST = 64  # pixels of a face's longer side; below it there is nothing to animate
 DETECTION_SIDE = 1280  # the detectors look at less than 200 pixels; more than this only costs time
@@ -215,7 +216,8 @@ def _faces_in_boxes(image: Image, boxes: list[Array]) -> list[Face]:
             smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
             found = mesh(cv2.resize(crop, None, fx=factor, fy=factor, interpolation=smooth))
             if found:
-                face = Face(found.landmarks / np.float32(factor) + np.array([left, top, 0], np.float32))
+                landmarks = found.landmarks / np.float32(factor) + np.array([left, top, 0], np.float32)
+                face = Face(landmarks, found.presence)
                 if _contains(face, x, y):
                     faces.append(face)
     return faces

@@ -5,9 +5,10 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
+from kptalk.face.detector import detect_boxes
 from kptalk.face.find import CROP_SCALE, SMALLEST_CROP
 from kptalk.face.geometry import square_around
-from kptalk.face.landmarks import FaceMesh, detect_boxes
+from kptalk.face.landmarks import FaceMesh
 from kptalk.types import Array, Face, Image
 
 RECENTER_AT = 0.15  # of the window's side: how far the face may be from its middle
@@ -42,7 +43,7 @@ class FaceFollower(AbstractContextManager["FaceFollower"]):
         x, y, side = square_around(box, CROP_SCALE)
         side = round(side)
         self._window = round(x - side / 2), round(y - side / 2), side
-        self._mesh(np.zeros((64, 64, 3), np.uint8))  # else it would look where the face was in another window
+        self._mesh.reset()  # else it would look where the face was in another window
         self._settled = False
 
     def _track(self, picture: Image) -> Face | None:
@@ -62,7 +63,7 @@ class FaceFollower(AbstractContextManager["FaceFollower"]):
         found = self._track(cut) if min(cut.shape[:2]) >= SMALLEST_CROP else None
         if not found:
             return None
-        face = Face(found.landmarks + offset.astype(np.float32))
+        face = Face(found.landmarks + offset.astype(np.float32), found.presence)
         x, y, wanted = square_around(face.box, CROP_SCALE)
         away = max(abs(x - left - side / 2), abs(y - top - side / 2))
         if away > RECENTER_AT * side or not 1 / RESCALE_AT < wanted / side < RESCALE_AT:

@@ -1,99 +1,102 @@
-"""What MediaPipe sees: face landmarks, face boxes and the person's outline. Its only user, so that it can be replaced.
+"""Landmarks of a face: 478 points with irises, as MediaPipe's FaceMesh finds them in pictures and follows in videos."""
 
-The legacy FaceMesh with irises gives 478 points. Its z is scaled by the width of the picture.
-"""
-
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
+import torch
 
-from kptalk.face.notices import expected_notices
+from kptalk.face.crop import Region, as_rgb, as_tensor
+from kptalk.face.detector import BATCH_SIZE, NEAR, Detection, detect_with
+from kptalk.face.geometry import square_around
+from kptalk.face.models import load_network
+from kptalk.face.topology import EYE_CORNERS
+from kptalk.networks.face_landmarks import SIDE, FaceLandmarkNetwork
 from kptalk.types import Array, Face, Image
 
 N_LANDMARKS = 478
+REGION_SCALE = 1.5  # side of the square that the network looks at, in longer sides of the face's box
+MIN_PRESENCE = 0.5  # probability below which the network does not look at a face
+OUTER_CORNERS = EYE_CORNERS[[0, 1], [0, 1]]  # of the eyes
 
 
 class FaceMesh(AbstractContextManager["FaceMesh"]):
     """478 landmarks of the face in a picture, or in the frames of a video.
 
     Args:
-        video: True follows the face from frame to frame (smoother, faster); False treats every picture by itself.
-        confidence: least detection confidence, 0 to 1.
+        video: True looks for the face where it was in the frame before (smoother, faster), and asks the detector only
+            after frames without one; False treats every picture by itself.
+        confidence: least score of a detection, 0 to 1.
+        device: where the networks compute.
     """
 
-    def __init__(self, *, video: bool = False, confidence: float = 0.5) -> None:
-        with expected_notices():
-            from mediapipe.python.solutions.face_mesh import FaceMesh as Graph
-
-            self._graph: Any = Graph(
-                static_image_mode=not video, max_num_faces=1, refine_landmarks=True, min_detection_confidence=confidence
-            )
-            self._graph.process(np.zeros((64, 64, 3), np.uint8))  # waits until every part of the graph has started
-        self._seen_a_face = False
+    def __init__(self, *, video: bool = False, confidence: float = 0.5, device: torch.device | str = "cpu") -> None:
+        self._video, self._confidence, self._device = video, confidence, device
+        self._network = load_network(FaceLandmarkNetwork, device)
+        self._region: Region | None = None
 
     def __exit__(self, *_: object) -> None:
-        self._graph.close()
+        self.reset()
 
     def __call__(self, image: Image) -> Face | None:
-        """The face of one picture (H, W, 3) uint8 RGB, or None where there is none."""
-        with nullcontext() if self._seen_a_face else expected_notices():
-            result = self._graph.process(np.ascontiguousarray(image))
-        if not result.multi_face_landmarks:
-            return None
-        self._seen_a_face = True
-        height, width = image.shape[:2]
-        points = np.array([(p.x, p.y, p.z) for p in result.multi_face_landmarks[0].landmark], np.float32)
-        return Face(points * np.array([width, height, width], np.float32))
+        """The face of one picture (H, W, 3) uint8 RGB, or None where there is none.
+
+        Raises:
+            ImageError: it is no picture.
+        """
+        if self._region is None or not np.size(image):
+            (face,) = self.many([image])
+        else:
+            (face,) = self._faces([as_rgb(image)], [self._region])
+        self._region = _around_face(face) if self._video and face else None
+        return face
+
+    def reset(self) -> None:
+        """Forget where the face was: the detector looks for it in the next frame."""
+        self._region = None
+
+    def many(self, images: Sequence[Image]) -> list[Face | None]:
+        """The face of each picture by itself, of any sizes; the networks look at several together."""
+        detections = detect_with(NEAR, images, self._confidence, self._device)
+        found: list[Face | None] = [None] * len(images)
+        around = [(number, _around_detection(detected[0])) for number, detected in enumerate(detections) if detected]
+        seen = [(number, region) for number, region in around if region]
+        for start in range(0, len(seen), BATCH_SIZE):
+            numbers, regions = zip(*seen[start : start + BATCH_SIZE], strict=True)
+            faces = self._faces([as_rgb(images[number]) for number in numbers], regions)
+            for number, face in zip(numbers, faces, strict=True):
+                found[number] = face
+        return found
+
+    def _faces(self, images: Sequence[Image], regions: Sequence[Region]) -> list[Face | None]:
+        """What the network sees in one region of each picture (H, W, 3)."""
+        crops = [region.cut(image, SIDE, repeat_edges=True) for image, region in zip(images, regions, strict=True)]
+        with torch.inference_mode():
+            landmarks, logits = self._network(as_tensor(crops).to(self._device) / 255)
+            points, presence = landmarks.cpu().numpy(), logits.sigmoid().cpu().numpy()
+        return [_face(*seen) for seen in zip(points, presence, regions, strict=True)]
 
 
-@dataclass(frozen=True)
-class Detection:
-    """A face that a detector has found.
-
-    Attributes:
-        box: (4,) float32, x0, y0, x1, y1 in pixels.
-        keypoints: (6, 2) float32, in pixels: the person's right eye, left eye, nose tip, mouth, right ear, left ear.
-        score: 0 to 1.
-    """
-
-    box: Array
-    keypoints: Array
-    score: float
+def _face(points: Array, presence: float, region: Region) -> Face | None:
+    """Landmarks (478, 3) in pixels of the network's picture to those of the whole; None where no face was seen."""
+    if not (presence > MIN_PRESENCE and np.isfinite(points).all()):
+        return None
+    points = points / np.float32(SIDE)
+    depth = points[:, 2:] * np.float32(region.width)
+    return Face(np.concatenate([region.to_picture(points[:, :2]), depth], 1), float(presence))
 
 
-def detect(image: Image, confidence: float = 0.5) -> list[Detection]:
-    """The faces in a picture, also small ones, best first.
-
-    Both of MediaPipe's detectors are used: the one for near faces and the one for faces up to five metres away.
-    """
-    height, width = image.shape[:2]
-    size = np.array([width, height], np.float32)
-    faces: list[Detection] = []
-    with expected_notices():
-        from mediapipe.python.solutions.face_detection import FaceDetection
-
-        for model in (1, 0):
-            with FaceDetection(model_selection=model, min_detection_confidence=confidence) as detector:
-                for found in detector.process(np.ascontiguousarray(image)).detections or []:
-                    box = found.location_data.relative_bounding_box
-                    corners = np.array([[box.xmin, box.ymin], [box.xmin + box.width, box.ymin + box.height]])
-                    points = np.array([(p.x, p.y) for p in found.location_data.relative_keypoints])
-                    placed = (corners * size).astype(np.float32).ravel(), (points * size).astype(np.float32)
-                    faces.append(Detection(*placed, found.score[0]))
-    return sorted(faces, key=lambda face: -face.score)
+def _around_face(face: Face) -> Region | None:
+    return _square(face.box, *face.landmarks[OUTER_CORNERS, :2])
 
 
-def detect_boxes(image: Image, confidence: float = 0.5) -> Array:
-    """The boxes of ``detect``, (N, 4) float32."""
-    return np.array([face.box for face in detect(image, confidence)], np.float32).reshape(-1, 4)
+def _around_detection(found: Detection) -> Region | None:
+    return _square(found.box, *found.keypoints[:2])
 
 
-def segment_person(image: Image) -> Array:
-    """Probability of a person, (h, w) float32, for a picture (h, w, 3) uint8 RGB: MediaPipe's selfie segmentation."""
-    with expected_notices():
-        from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
-
-        with SelfieSegmentation(model_selection=0) as graph:
-            return np.asarray(graph.process(np.ascontiguousarray(image)).segmentation_mask, np.float32)
+def _square(box: Sequence[float] | Array, left: Array, right: Array) -> Region | None:
+    """The square about a box that is level with the line between two points; None for a box without a size."""
+    x, y, side = square_around(box, REGION_SCALE)
+    across = right - left
+    angle = float(np.arctan2(across[1], across[0]))
+    return Region(x, y, side, side, angle) if 0 < side < np.inf else None

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptalk.face.landmarks import segment_person
+from kptalk.face.segmentation import segment_person
 from kptalk.face.topology import OVAL
+from kptalk.render.mesh.guided_filter import guided_filter
 from kptalk.types import Array, Image
 
 INPAINT_REACH = 60.0  # pixels of a 512-pixel photo: how far lines of the background are continued behind the person
@@ -44,7 +45,7 @@ def _alpha(image: Image, landmarks: Array, unit: float) -> Array:
     own = np.bincount(parts[face > 0]).argmax()
     reach = cv2.dilate((parts == own).astype(np.uint8), _disc(6 * unit))
     mask = np.clip((mask * reach - 0.15) / 0.7, 0, 1).astype(np.float32)
-    refined = cv2.ximgproc.guidedFilter(image, mask, max(2, round(7 * unit)), 60.0)
+    refined = guided_filter(image, mask, max(2, round(7 * unit)), 60.0)
     refined = np.clip((refined - 0.12) / 0.76, 0, 1)
     refined[face > 0] = 1
     return np.asarray(refined, np.float32)
