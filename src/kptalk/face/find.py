@@ -120,7 +120,7 @@ def find_portrait(image: Image, number: int | None = None, rotate: str = "auto")
         way = {90: "90 degrees counter-clockwise", 180: "180 degrees", 270: "90 degrees clockwise"}[found.turned]
         if rotate == "no":
             raise FaceNotFound(
-                f"the photo is turned by {way}: rotate it until the face is upright, or let rotate be auto"
+                f'the photo is turned by {way}: rotate it until the face is upright, or set rotate="auto"'
             )
         warnings.warn(f"the photo is turned by {way}: turned upright", stacklevel=2)
     chosen = _choose(found.faces, number)

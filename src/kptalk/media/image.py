@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,6 +23,7 @@ HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"
 HEIF_BRANDS = {b"mif1", b"msf1"}  # any codec inside: HEVC, unless AVIF's brands are there too
 AVIF_BRANDS = {b"avif", b"avis"}
 TOLERANCE = 1e-3  # by which floats may leave 0 to 1, as they do after interpolation
+_filters = Lock()  # the filters of warnings are the process's: of two threads that change them one waits
 
 
 def read_image(source: ImageLike) -> NDArray[np.uint8]:
@@ -44,7 +46,9 @@ def read_image(source: ImageLike) -> NDArray[np.uint8]:
     """
     name = "the image"
     try:
-        with warnings.catch_warnings():
+        if not isinstance(source, np.ndarray | Image.Image):
+            name, file = _named_file(source)
+        with _filters, warnings.catch_warnings():
             # Pillow only warns between its limit and twice its limit, and warns of oddities in metadata as well.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -54,7 +58,6 @@ def read_image(source: ImageLike) -> NDArray[np.uint8]:
                 return np.array(_as_rgb(image))
             if isinstance(source, Image.Image):
                 return _pixels(name, source)
-            name, file = _named_file(source)
             with _opened(name, file) as image:
                 return _pixels(name, image)
     except ImageError:
