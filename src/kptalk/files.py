@@ -113,6 +113,9 @@ def check_readable(path: Path, kind: str, error: type[KptalkError] = InputError)
     try:
         size = path.stat().st_size
     except (OSError, ValueError) as reason:
+        if address := re.match(r"([a-z][a-z0-9+.-]+):/+(?=.)", str(path), re.IGNORECASE):  # Path makes one slash of two
+            url = f"{address[1]}://{str(path)[address.end() :]}"
+            raise error(f"{url} is a URL: download it first, and give the file") from reason
         raise error(f"cannot open {path}: {explain(reason)}") from reason
     if path.is_dir():
         raise error(f"{path} is a folder, not {kind}")
@@ -120,16 +123,6 @@ def check_readable(path: Path, kind: str, error: type[KptalkError] = InputError)
         raise error(f"{path} is not a regular file")
     if size == 0:
         raise error(f"{path} is empty (0 bytes)")
-
-
-def refuse_url(path: str | PathLike[str], error: type[KptalkError] = InputError) -> None:
-    """Refuse the address of a file in the network, also one that ``Path`` has been made of.
-
-    Raises:
-        error: it is such an address.
-    """
-    if re.match(r"(https?|ftps?|sftp|s3|gs|file|rtmps?|rtsp):/|data:\w+/", str(path), re.IGNORECASE):
-        raise error(f"{str(path)[:80]} is a URL: download the file, and give its path")
 
 
 def make_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from kptalk.errors import ImageError
-from kptalk.files import check_readable, refuse_url
+from kptalk.files import check_readable
 
 ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]
 MIN_SIDE = 16
@@ -77,7 +77,6 @@ def read_image(source: ImageLike) -> NDArray[np.uint8]:
 def _named_file(source: object) -> tuple[str, Path | io.BytesIO]:
     """What messages call it, and what can be opened."""
     if isinstance(source, str | PathLike):
-        refuse_url(source, ImageError)
         path = Path(source)
         check_readable(path, "an image", ImageError)
         return str(path), path
