@@ -1,6 +1,7 @@
 """Files as a whole: digests, checks before any work is done, and writing that leaves a complete file or none."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
@@ -112,6 +113,9 @@ def check_readable(path: Path, kind: str, error: type[KptalkError] = InputError)
     try:
         size = path.stat().st_size
     except (OSError, ValueError) as reason:
+        if address := re.match(r"([a-z][a-z0-9+.-]+):/+(?=.)", str(path), re.IGNORECASE):  # Path makes one slash of two
+            url = f"{address[1]}://{str(path)[address.end() :]}"
+            raise error(f"{url} is a URL: download it first, and give the file") from reason
         raise error(f"cannot open {path}: {explain(reason)}") from reason
     if path.is_dir():
         raise error(f"{path} is a folder, not {kind}")

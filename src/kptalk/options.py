@@ -116,6 +116,7 @@ class _Picture(_Validated):
         "full", "'full': the whole photo; 'crop': the square around the face.", choices=("full", "crop")
     )
     stitch: bool | None = option(None, "kdtalker: keep the shoulders in place; yes where full.")
+    rotate: str = option("auto", "Turned photos: 'auto': upright; 'no': refused.", choices=("auto", "no"))
 
     def __post_init__(self) -> None:
         super().__post_init__()

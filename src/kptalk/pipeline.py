@@ -22,11 +22,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
 from kptalk.audio.windows import SpeechWindows
 from kptalk.device import pick_device
-from kptalk.errors import AudioError, ImageError, MotionError, OptionError
+from kptalk.errors import AudioError, MotionError, OptionError
 from kptalk.face.find import find_portrait
 from kptalk.files import MOTION_SUFFIX
 from kptalk.job import Animation, Progress, RenderJob
@@ -103,7 +101,9 @@ class Pipeline:
         if (path := options.control.pose_file) is not None:
             pose = self.read_pose(path, sound.duration_hint)
             options = replace(options, control=replace(options.control, pose=pose))
-        framing = self.method.framing(_portrait(portrait, face), options.framing, options.size, options.stitch)
+        framing = self.method.framing(
+            _portrait(portrait, face, options.rotate), options.framing, options.size, options.stitch
+        )
         seconds, fps = sound.duration_hint, options.fps
         expected = None if seconds is None else max(1, round(seconds * fps))
         tags = self._tags("one photo and a recording", seed=options.seed)
@@ -137,7 +137,9 @@ class Pipeline:
             MotionError: the motion is of another motion space.
         """
         options = options or ReenactOptions()
-        framing = self.method.framing(_portrait(portrait, face), options.framing, options.size, options.stitch)
+        framing = self.method.framing(
+            _portrait(portrait, face, options.rotate), options.framing, options.size, options.stitch
+        )
         sound = speech if speech is None or isinstance(speech, Speech) else Speech.open(speech)
         pieces: list[Motion] | VideoMotion
         if isinstance(driver, Motion):
@@ -260,10 +262,5 @@ def _chunks(speech: Speech, fps: Fraction) -> Iterator[Array]:
         raise AudioError(f"{speech.name} lasts {seconds:.3f} s, less than one frame at {float(fps):g} fps")
 
 
-def _portrait(portrait: PortraitLike, face: int | None) -> Portrait:
-    if isinstance(portrait, Portrait):
-        return portrait
-    image = portrait if isinstance(portrait, np.ndarray) else read_image(portrait)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ImageError(f"the portrait is an array {image.dtype} {image.shape}: give (H, W, 3) uint8 RGB")
-    return find_portrait(image, face)
+def _portrait(portrait: PortraitLike, face: int | None, rotate: str) -> Portrait:
+    return portrait if isinstance(portrait, Portrait) else find_portrait(read_image(portrait), face, rotate)

@@ -29,6 +29,7 @@ def animate(
     framing: options.Framing = "full",
     stitch: options.Stitch = None,
     face: options.FaceNumber = None,
+    rotate: options.Rotate = "auto",
     pose: options.Pose = "auto",
     pose_scale: options.PoseScale = 1.0,
     yaw: options.Yaw = 0.0,
@@ -56,9 +57,8 @@ def animate(
         expression_scale=expression_scale,
         blinks=options.parse_blinks(blinks),
     )
-    how = Options(
-        seed=seed, fps=parse_fps(fps), size=size, framing=framing, steps=steps, stitch=stitch, control=control
-    )
+    picture = {"size": size, "framing": framing, "stitch": stitch, "rotate": rotate}
+    how = Options(seed=seed, fps=parse_fps(fps), steps=steps, control=control).changed(**picture)
 
     def make(pipeline: Pipeline, on_progress: console.OnProgress) -> Animation:
         from kptalk.media.audio import Speech

@@ -77,6 +77,7 @@ def render(
     framing: options.Framing = "full",
     stitch: options.Stitch = None,
     face: options.FaceNumber = None,
+    rotate: options.Rotate = "auto",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     overwrite: options.Overwrite = False,
@@ -85,7 +86,7 @@ def render(
     """Draw a motion on a portrait."""
     command = console.Command(output, model, device, precision, overwrite, quiet)
     command.check()
-    how = options.reenact_options(mode, region, fps, size, framing, stitch)
+    how = options.reenact_options(mode, region, fps, size, framing, stitch, rotate)
     from kptalk.types import Motion
 
     driver = Motion.load(motion)

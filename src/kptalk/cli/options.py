@@ -22,6 +22,7 @@ Model = Annotated[str, typer.Option(help="'embedded', 'official', or a model fol
 Size = Annotated[int | None, option(Options, "size")]
 Framing = Annotated[str, option(Options, "framing")]
 Stitch = Annotated[bool | None, option(Options, "stitch", "--stitch/--no-stitch")]
+Rotate = Annotated[str, option(Options, "rotate")]
 FaceNumber = Annotated[int | None, typer.Option("--face", help="Which of several faces, 1 is the leftmost.")]
 Seed = Annotated[int, option(Options, "seed")]
 Steps = Annotated[int | None, option(Options, "steps")]
@@ -59,8 +60,9 @@ def parse_blinks(text: str) -> float | None:
 
 
 def reenact_options(
-    mode: str, region: str, fps: str | None, size: int | None, framing: str, stitch: bool | None
+    mode: str, region: str, fps: str | None, size: int | None, framing: str, stitch: bool | None, rotate: str
 ) -> ReenactOptions:
     """The options that ``reenact`` and ``motion render`` share."""
     rate = None if fps is None else parse_fps(fps)
-    return ReenactOptions(size=size, framing=framing, stitch=stitch, retarget=RetargetOptions(mode, region), fps=rate)
+    retarget = RetargetOptions(mode, region)
+    return ReenactOptions(size=size, framing=framing, stitch=stitch, rotate=rotate, retarget=retarget, fps=rate)

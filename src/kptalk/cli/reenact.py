@@ -20,6 +20,7 @@ def reenact(
     framing: options.Framing = "full",
     stitch: options.Stitch = None,
     face: options.FaceNumber = None,
+    rotate: options.Rotate = "auto",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     save_motion: options.SaveMotion = None,
@@ -29,5 +30,5 @@ def reenact(
     """Let a portrait move as the person in a video does."""
     command = console.Command(output, model, device, precision, overwrite, quiet, save_motion)
     command.check()
-    how = options.reenact_options(mode, region, fps, size, framing, stitch)
+    how = options.reenact_options(mode, region, fps, size, framing, stitch, rotate)
     command.run(lambda pipeline, _: pipeline.reenact(portrait, video, face=face, options=how))
