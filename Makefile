@@ -44,18 +44,17 @@ ifneq ($(origin TORCH),file)
 endif
 
 # Debian's Python may come without ensurepip: then the system's pip puts pip into .venv.
-# The list is complete, so nothing is left to resolve; pyproject.toml says under [tool.uv] why --no-deps.
 $(READY): constraints.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 12) else "the pinned versions are for Python 3.11 and 3.12: make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "kptalk needs Python 3.11 or newer: make PYTHON=python3.12")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv || \
 		{ $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install pip; }
-	$(PIP) install --constraint constraints.txt "$(TORCH)"
-	$(PIP) install --no-deps --requirement constraints.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) install --constraint constraints.txt "$(TORCH)" hatchling editables
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable ".[test]"
 	touch $@
 
 # make docs    the pages made from the program, then the site: site/index.html; a warning is an error
-# make lock    constraints.txt from pyproject.toml; keeps the versions that still fit, LOCK=--upgrade takes the newest
+# make lock    constraints.txt from pyproject.toml, one version for all systems and Pythons; keeps the versions that still
+#              fit, LOCK=--upgrade takes the newest
 .PHONY: docs lock
 
 docs: $(READY)
@@ -63,6 +62,5 @@ docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: $(READY)
-	$(PIP) install --quiet uv==0.13.9
-	$(BIN)/uv pip compile pyproject.toml --extra test --group lock --no-emit-package torch --python-version 3.11 \
-		--python-platform x86_64-manylinux_2_28 --no-annotate --custom-compile-command "make lock" --quiet $(LOCK) -o constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --extra test --group lock --no-emit-package torch --python-version 3.11 --universal \
+		--fork-strategy fewest --no-annotate --custom-compile-command "make lock" --quiet $(LOCK) -o constraints.txt

@@ -1,8 +1,10 @@
 """A video in the making: interruptions, errors of the encoder, outputs that cannot be."""
 
+import threading
 from dataclasses import replace
 
 import av
+import numpy as np
 import pytest
 from speaking import speech, streams
 
@@ -85,3 +87,20 @@ def test_existing_output_is_kept_unless_told(pipeline, portrait, tmp_path):
     assert path.read_bytes() == b"mine"
     pipeline.animate(portrait, speech(16_000)).save(path, overwrite=True)
     assert streams(path)[0] == 25
+
+
+def test_motion_is_made_ahead_of_drawing_in_a_thread_that_ends(pipeline, portrait):
+    """An abandoned reading leaves no thread behind; the pieces are those of ``motion``."""
+    animation, kept = pipeline.animate(portrait, speech(160_000)), []
+    before = threading.active_count()
+    frames = animation.frames(kept=kept)
+    next(frames)
+    assert threading.active_count() == before + 1
+    frames.close()
+    assert threading.active_count() == before
+    pieces = list(animation.motion())
+    assert np.array_equal(kept[0].expression, pieces[0].expression)
+    kept.clear()
+    assert sum(map(len, animation.frames(kept=kept))) == 250
+    assert np.array_equal(Motion.concatenate(kept).rotation, Motion.concatenate(pieces).rotation)
+    assert threading.active_count() == before

@@ -2,8 +2,9 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -11,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeVar
 
+from kptalk.ahead import read_ahead
 from kptalk.face.framing import Framing
 from kptalk.files import MOTION_SUFFIX, check_writable
 from kptalk.media.audio import Speech
@@ -22,6 +24,7 @@ from kptalk.types import Image, Motion
 BATCH_SIZE = 8  # frames drawn together, fewer of large ones; bounds memory
 BATCH_BYTES = 40_000_000  # in them, at most: 8 frames of 1280 x 1280
 QUEUE_DEPTH = 4  # drawn batches that may wait for the encoder
+MOTION_AHEAD = 3  # pieces of motion, mostly of a second or two, that may wait to be drawn
 STAGES = ("motion", "drawing", "encoding")
 Progress = Callable[[str, int, int | None], None]  # stage, frames done, frames in all if known
 T = TypeVar("T")
@@ -58,13 +61,16 @@ class Animation:
         self.seconds = {"portrait": time.perf_counter() - started, **dict.fromkeys(STAGES, 0.0)}
         self.size = framing.photo.shape[1], framing.photo.shape[0]
         self.fps = job.fps
+        self._waited = 0.0  # seconds that drawing waited for motion
 
     def motion(self) -> Iterator[Motion]:
         """The motion of the video, in pieces."""
         yield from self._job.motion(self._session)
 
-    def frames(self, on_progress: Progress | None = None, kept: list[Motion] | None = None) -> Iterator[Image]:
-        """The video's pictures, in pieces of (n, H, W, 3) uint8 RGB.
+    def frames(
+        self, on_progress: Progress | None = None, kept: list[Motion] | None = None
+    ) -> Generator[Image, None, None]:
+        """The video's pictures, in pieces of (n, H, W, 3) uint8 RGB; motion is made ahead of them in another thread.
 
         Args:
             on_progress: called after every piece.
@@ -72,13 +78,14 @@ class Animation:
         """
         report = on_progress or (lambda *_: None)
         batch_size = max(1, min(BATCH_SIZE, BATCH_BYTES // self.framing.photo.nbytes))
-        batches = self._session.render(self._pieces(report, kept), batch_size, self._job.seed)
         drawn = 0
-        while (frames := self._drawn(batches)) is not None:
-            drawn += len(frames)
-            if len(frames):
-                yield frames
-                report("drawing", drawn, self._job.expected)
+        with closing(self._pieces(report, kept)) as pieces:
+            batches = self._session.render(pieces, batch_size, self._job.seed)
+            while (frames := self._drawn(batches)) is not None:
+                drawn += len(frames)
+                if len(frames):
+                    yield frames
+                    report("drawing", drawn, self._job.expected)
 
     def save(
         self,
@@ -90,7 +97,7 @@ class Animation:
     ) -> Path:
         """Make the video and write it, H.264 and the sound as AAC, to an .mp4 file.
 
-        Drawing and encoding run side by side. While at work the video has a temporary name in the same folder.
+        Motion, drawing and encoding run side by side. While at work the video has a temporary name in the same folder.
 
         Args:
             path: the file, ending in .mp4.
@@ -109,9 +116,12 @@ class Animation:
         job, report = self._job, on_progress or (lambda *_: None)
         kept: list[Motion] | None = [] if save_motion else None
         encoded = 0
-        with ThreadPoolExecutor(1) as thread, VideoWriter(sink, job.fps, self.size, job.sound, job.tags) as writer:
+        with (
+            closing(self.frames(on_progress, kept)) as pieces,
+            ThreadPoolExecutor(1) as thread,
+            VideoWriter(sink, job.fps, self.size, job.sound, job.tags) as writer,
+        ):
             queue: deque[tuple[int, Future[None]]] = deque()
-            pieces = self.frames(on_progress, kept)
             more = True
             while more or queue:
                 frames = next(pieces, None) if more else None
@@ -127,21 +137,32 @@ class Animation:
             Motion.concatenate(kept).save(save_motion)
         return Path(path)
 
-    def _pieces(self, report: Progress, kept: list[Motion] | None) -> Iterator[Motion]:
-        """The motion, timed and reported."""
-        pieces, known = self.motion(), 0
+    def _pieces(self, report: Progress, kept: list[Motion] | None) -> Generator[Motion, None, None]:
+        """The motion, made ahead of drawing, and reported."""
+        known = 0
+        with closing(read_ahead(self._timed_motion(), MOTION_AHEAD)) as pieces:
+            while True:
+                started = time.perf_counter()
+                piece = next(pieces, None)
+                self._waited += time.perf_counter() - started
+                if piece is None:
+                    return
+                known += len(piece)
+                if kept is not None:
+                    kept.append(piece)
+                report("motion", known, self._job.expected)
+                yield piece
+
+    def _timed_motion(self) -> Generator[Motion, None, None]:
+        pieces = self.motion()
         while (piece := self._timed("motion", partial(next, pieces, None))) is not None:
-            known += len(piece)
-            if kept is not None:
-                kept.append(piece)
-            report("motion", known, self._job.expected)
             yield piece
 
     def _drawn(self, batches: Iterator[Image]) -> Image | None:
-        """The next batch; drawing asks for motion, whose time is its own."""
-        motion = self.seconds["motion"]
+        """The next batch; drawing waits for motion, which is not its time."""
+        waited = self._waited
         frames: Image | None = self._timed("drawing", partial(next, batches, None))
-        self.seconds["drawing"] -= self.seconds["motion"] - motion
+        self.seconds["drawing"] -= self._waited - waited
         return frames
 
     def _encode(self, writer: VideoWriter, frames: Image) -> None:

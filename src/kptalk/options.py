@@ -12,10 +12,12 @@ from fractions import Fraction
 from numbers import Real
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kptalk.errors import OptionError
-from kptalk.types import Motion
+
+if TYPE_CHECKING:  # the command line's help shall not wait for NumPy
+    from kptalk.types import Motion
 
 FPS_RANGE = MIN_FPS, MAX_FPS = 1, 120
 MAX_DENOMINATOR = 1001  # of a frame rate, that of 30000/1001; FFmpeg's rationals have 32 bits
@@ -75,7 +77,7 @@ class Control(_Validated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.pose, Motion):
+        if not isinstance(self.pose, str | PathLike):
             if not len(self.pose):
                 raise OptionError("pose is a motion without frames")
         elif fspath(self.pose) not in NO_MOTION and not Path(self.pose).suffix:
@@ -84,7 +86,7 @@ class Control(_Validated):
     @property
     def pose_file(self) -> Path | None:
         """The file that the pose is taken from, where it is one."""
-        if isinstance(self.pose, Motion) or fspath(self.pose) in NO_MOTION:
+        if not isinstance(self.pose, str | PathLike) or fspath(self.pose) in NO_MOTION:
             return None
         return Path(self.pose)
 
@@ -140,7 +142,7 @@ class Options(_Picture):
         Raises:
             OptionError: the pose is a motion in memory, which has no place in a job: save it and give its path.
         """
-        if isinstance(self.control.pose, Motion):
+        if not isinstance(self.control.pose, str | PathLike):
             raise OptionError("pose is a motion in memory: save it and give its path")
         return {**_changed(self), **_changed(self.control)}
 

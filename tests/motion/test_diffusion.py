@@ -6,9 +6,9 @@ import torch
 from parity_weights import weights
 
 from kptalk.errors import OptionError
-from kptalk.motion.diffusion import ddim, noise_loss, sample
+from kptalk.motion.diffusion import ddim_step, ddim_timesteps, noise_loss, sample
 from kptalk.networks.denoiser import OFFICIAL_PREFIX, Denoiser, DenoiserConfig
-from kptalk.networks.noise_schedule import add_noise, alphas_cumprod, betas
+from kptalk.networks.noise_schedule import BETA_END, BETA_START, N_STEPS, add_noise, alphas_cumprod, betas
 
 COMPACT = DenoiserConfig(dim=32, depth=1, heads=2, head_dim=16, time_dim=16, audio_dim=8, rotary_dim=8, window=10)
 
@@ -26,13 +26,13 @@ def test_schedule_equals_the_reference(parity):
     close(betas(), reference["betas"], 1e-9)
     close(alphas_cumprod(), reference["alphas_cumprod"], 1e-7)
     for steps in (5, 10, 25, 50, 1000):
-        assert torch.equal(ddim(steps).timesteps, reference[f"timesteps_{steps}"])
+        assert list(ddim_timesteps(steps)) == reference[f"timesteps_{steps}"].tolist()
     for t in (3, 777):
         close(
             add_noise(reference["step_x"], reference["step_eps"], torch.tensor([t])), reference[f"add_noise_t{t}"], 1e-6
         )
     for t in (980, 500, 20, 0):
-        stepped = ddim(50).step(reference["step_eps"], t, reference["step_x"], eta=0.0).prev_sample
+        stepped = ddim_step(reference["step_x"], reference["step_eps"], t, 50)
         close(stepped, reference[f"step_out_t{t}"], 1e-5)
 
 
@@ -131,4 +131,26 @@ def test_training_reduces_the_loss():
 @pytest.mark.parametrize("steps", [0, -1, 1001])
 def test_step_counts_out_of_range_are_refused(steps):
     with pytest.raises(OptionError, match="steps"):
-        ddim(steps)
+        ddim_timesteps(steps)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5, 7, 10, 50, 1000])
+def test_ddim_equals_diffusers_bit_for_bit(steps):
+    scheduling = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
+    reference = scheduling.DDIMScheduler(
+        num_train_timesteps=N_STEPS,
+        beta_start=BETA_START,
+        beta_end=BETA_END,
+        beta_schedule="linear",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=0,
+        timestep_spacing="leading",
+    )
+    reference.set_timesteps(steps)
+    assert reference.timesteps.tolist() == list(ddim_timesteps(steps))
+    x = expected = torch.randn(2, 64, 70, generator=torch.Generator().manual_seed(steps))
+    for t in ddim_timesteps(steps):
+        epsilon = 0.5 * x + 0.1 * torch.sin(100 * x)
+        x, expected = ddim_step(x, epsilon, t, steps), reference.step(epsilon, t, expected, eta=0.0).prev_sample
+    assert torch.equal(x, expected)

@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from kptalk.errors import OptionError, OutputError
 from kptalk.files import explain
@@ -18,6 +19,8 @@ from kptalk.media.sink import Sink
 from kptalk.types import Array, Image
 
 AAC_FRAME = 1024  # samples
+# Converted by us, since the encoder itself would use BT.601; starting more threads costs more than they bring.
+AS_BT709: Any = {"format": "yuv420p", "dst_colorspace": Colorspace.ITU709, "threads": 1}
 
 
 class VideoWriter(AbstractContextManager["VideoWriter"]):
@@ -57,6 +60,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         self._blocks: Iterator[Array] = iter(())
         self._frames = self._samples = 0
         self._lock, self._closed = Lock(), False
+        self._converter = VideoReformatter()
 
     def write(self, frames: Image) -> None:
         """Encode frames, and the sound that belongs to them.
@@ -71,15 +75,16 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         width, height = self._size
         if frames.shape[1:] != (height, width, 3) or frames.dtype != np.uint8:
             raise ValueError(f"frames are {frames.dtype} {frames.shape}, expected uint8 (B, {height}, {width}, 3)")
-        frames = np.ascontiguousarray(np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge"))
-        for picture in frames:
+        if height % 2 or width % 2:
+            frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")
+        for picture in np.ascontiguousarray(frames):
             with self._lock, self._faults():
                 if self._closed:
                     raise ValueError(f"{self._sink.name} is finished: no more frames can be written")
                 if self._container is None:
                     self._open()
-                # Converted here, since the encoder's own conversion would use BT.601.
-                frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p", dst_colorspace="ITU709")
+                frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+                frame = self._converter.reformat(frame, **AS_BT709)
                 frame.pts, frame.time_base = self._frames, 1 / self._fps
                 self._container.mux(self._pictures.encode(frame))
                 self._frames += 1

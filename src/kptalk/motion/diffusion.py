@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from kptalk.errors import OptionError
-from kptalk.networks.noise_schedule import BETA_END, BETA_START, N_STEPS, add_noise
-
-if TYPE_CHECKING:
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from kptalk.networks.noise_schedule import N_STEPS, add_noise, alphas_cumprod
 
 Predictor = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_t, t, audio) -> epsilon, as Denoiser.forward
 
@@ -69,39 +65,43 @@ def sample(
     Raises:
         OptionError: ``steps`` is out of range.
     """
-    scheduler, x = ddim(steps), noise
-    held = 0 if known_frames is None else known_frames.shape[1]
-    for step in scheduler.timesteps:
-        t = step.to(x.device).expand(len(x))
+    x, held = noise, 0 if known_frames is None else known_frames.shape[1]
+    for step in ddim_timesteps(steps):
+        t = torch.full((len(x),), step, device=x.device)
         if known_frames is not None:
             x = torch.cat([add_noise(known_frames, noise[:, :held], t), x[:, held:]], 1)
-        x = scheduler.step(_predict(denoiser, references, x, audio, t), step, x, eta=0.0).prev_sample
+        x = ddim_step(x, _predict(denoiser, references, x, audio, t), step, steps)
     return x if known_frames is None else torch.cat([known_frames, x[:, held:]], 1)
 
 
-def ddim(steps: int) -> DDIMScheduler:
-    """The scheduler of the paper's sampling, set to ``steps`` steps.
+def ddim_timesteps(steps: int) -> range:
+    """The timesteps at which ``steps`` steps of DDIM stand, the noisiest first, evenly spaced down to 0.
 
     Raises:
         OptionError: ``steps`` is not within 1 to 1000.
     """
     if not 1 <= steps <= N_STEPS:
         raise OptionError(f"cannot sample in {steps} steps: give 1 to {N_STEPS}")
-    # Imported here because diffusers takes a second to load, and neither training nor most commands need it.
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    stride = N_STEPS // steps
+    return range((steps - 1) * stride, -1, -stride)
 
-    scheduler = DDIMScheduler(
-        num_train_timesteps=N_STEPS,
-        beta_start=BETA_START,
-        beta_end=BETA_END,
-        beta_schedule="linear",
-        clip_sample=False,
-        set_alpha_to_one=True,
-        steps_offset=0,
-        timestep_spacing="leading",
-    )
-    scheduler.set_timesteps(steps)
-    return scheduler
+
+def ddim_step(x: Tensor, epsilon: Tensor, t: int, steps: int) -> Tensor:
+    """One deterministic step from timestep ``t``, of ``steps`` in all (Song et al. 2021, equation 12 with sigma 0).
+
+    Args:
+        x: (B, ...) float32, the sample at ``t``.
+        epsilon: the noise predicted in it, shaped as ``x``.
+        t: one of ``ddim_timesteps(steps)``.
+        steps: as there.
+
+    Returns:
+        The sample at the next timestep, clean after the last; bit for bit what diffusers' ``DDIMScheduler`` computes.
+    """
+    share, after = alphas_cumprod(), t - N_STEPS // steps
+    now, then = share[t], share[after] if after >= 0 else torch.ones(())
+    clean = (x - (1 - now) ** 0.5 * epsilon) / now**0.5
+    return then**0.5 * clean + (1 - then) ** 0.5 * epsilon
 
 
 def _predict(denoiser: Predictor, references: Tensor, frames: Tensor, audio: Tensor, t: Tensor) -> Tensor:

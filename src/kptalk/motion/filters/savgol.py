@@ -8,7 +8,6 @@ from fractions import Fraction
 from typing import Literal
 
 import numpy as np
-from scipy.signal import savgol_filter
 
 from kptalk.motion.facemesh.space import turn
 from kptalk.types import Array, Motion
@@ -27,7 +26,14 @@ def smooth_values(values: Array, fps: Fraction, ends: Literal["nearest", "interp
     Beyond the ends the last frame repeats (``nearest``), or the outermost parabola goes on (``interp``, which needs as
     many frames as a parabola goes through).
     """
-    smoothed: Array = savgol_filter(values.astype(np.float64), 2 * radius(fps) + 1, 2, axis=0, mode=ends)
+    reach, length = radius(fps), len(values)
+    parabola = np.vander(np.arange(-reach, reach + 1.0), 3)
+    fit = parabola @ np.linalg.pinv(parabola)  # row k: the parabola through a window's frames, at its frame k
+    padded = np.pad(values.astype(np.float64), ((reach, reach), (0, 0)), "edge")
+    smoothed: Array = sum(weight * padded[k : k + length] for k, weight in enumerate(fit[reach]))
+    if ends == "interp":
+        smoothed[:reach] = fit[:reach] @ values[: 2 * reach + 1]
+        smoothed[-reach:] = fit[reach + 1 :] @ values[-2 * reach - 1 :]
     return smoothed
 
 
