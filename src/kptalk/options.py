@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kptalk.errors import OptionError
+from kptalk.limits import MAX_DENOMINATOR as MAX_DENOMINATOR
+from kptalk.limits import MAX_FPS, MIN_FPS
 
 if TYPE_CHECKING:  # the command line's help shall not wait for NumPy
     from kptalk.types import Motion
 
-FPS_RANGE = MIN_FPS, MAX_FPS = 1, 120
-MAX_DENOMINATOR = 1001  # of a frame rate, that of 30000/1001; FFmpeg's rationals have 32 bits
 NO_MOTION = ("auto", "still")
 
 
@@ -132,7 +132,7 @@ class Options(_Picture):
     """
 
     seed: int = option(0, "Fixes the head's motion: same seed, same bytes.", bounds=(0, 2**63 - 1))
-    fps: Fraction = option(Fraction(25), "Frames per second, such as 25, 29.97 or 30000/1001.", bounds=FPS_RANGE)
+    fps: Fraction = option(Fraction(25), "Frames per second, such as 25, 29.97 or 30000/1001.", bounds=(MIN_FPS, MAX_FPS))
     steps: int | None = option(None, "Denoising steps; the model knows a good number.", bounds=(1, 1000))
     control: Control = field(default_factory=Control)
 
@@ -176,7 +176,7 @@ class ReenactOptions(_Picture):
     """How a portrait is driven by another motion; ``fps`` None keeps the driver's frame rate."""
 
     retarget: RetargetOptions = field(default_factory=RetargetOptions)
-    fps: Fraction | None = option(None, "Frames per second, such as 25 or 29.97; the driver's own.", bounds=FPS_RANGE)
+    fps: Fraction | None = option(None, "Frames per second, such as 25 or 29.97; the driver's own.", bounds=(MIN_FPS, MAX_FPS))
 
 
 def parse_fps(value: str | float | Fraction) -> Fraction:

@@ -33,6 +33,7 @@ EYE_TO_PIVOT = np.array([0.0, 1.1, 0.9])  # from the eyes' middle to the neck pi
 LIDS_SHUT = 1.25  # the tracker rarely reads quite closed lids, so the learned direction stops short of them
 SHUT = 0.1  # of the photo's own opening: lids that have met
 STRONGEST_BLINK = 2.0  # times the mean person's
+FARTHEST = 2.0  # face units that an expression may move a vertex by, some four times what faces do
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,8 @@ class FaceMeshSpace:
 
         Lips and lids that would cross are held at the line where they meet, or at the portrait's own crossing.
         """
-        mesh = source.neutral + source.gain * self.decode(to_head_frame(motion))
+        displacement = np.clip(self.decode(to_head_frame(motion)), -FARTHEST, FARTHEST)
+        mesh = source.neutral + source.gain * displacement
         own = source.neutral + source.gain * self.decode(to_head_frame(source.motion))[0]
         upper, lower = np.concatenate([LIP_PAIRS, LID_PAIRS.reshape(-1, 2)]).T
         allowed = np.minimum(own[lower, 1] - own[upper, 1], 0)
