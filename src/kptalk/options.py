@@ -21,6 +21,7 @@ from kptalk.limits import MAX_FPS, MIN_FPS
 if TYPE_CHECKING:  # the command line's help shall not wait for NumPy
     from kptalk.types import Motion
 
+FPS_RANGE = MIN_FPS, MAX_FPS
 NO_MOTION = ("auto", "still")
 
 
@@ -131,8 +132,8 @@ class Options(_Picture):
     ``seed`` fixes the video to the byte on one machine; ``fps`` is kept as the nearest fraction that files can hold.
     """
 
-    seed: int = option(0, "Fixes the head's motion: same seed, same bytes.", bounds=(0, 2**63 - 1))
-    fps: Fraction = option(Fraction(25), "Frames per second, such as 25, 29.97 or 30000/1001.", bounds=(MIN_FPS, MAX_FPS))
+    seed: int = option(0, "Fixes head motion and blinks: same seed and speech, same bytes.", bounds=(0, 2**63 - 1))
+    fps: Fraction = option(Fraction(25), "Frames per second, such as 25, 29.97 or 30000/1001.", bounds=FPS_RANGE)
     steps: int | None = option(None, "Denoising steps; the model knows a good number.", bounds=(1, 1000))
     control: Control = field(default_factory=Control)
 
@@ -176,7 +177,7 @@ class ReenactOptions(_Picture):
     """How a portrait is driven by another motion; ``fps`` None keeps the driver's frame rate."""
 
     retarget: RetargetOptions = field(default_factory=RetargetOptions)
-    fps: Fraction | None = option(None, "Frames per second, such as 25 or 29.97; the driver's own.", bounds=(MIN_FPS, MAX_FPS))
+    fps: Fraction | None = option(None, "Frames per second, such as 25 or 29.97; the driver's own.", bounds=FPS_RANGE)
 
 
 def parse_fps(value: str | float | Fraction) -> Fraction:

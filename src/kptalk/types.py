@@ -28,7 +28,12 @@ MODEL_FPS = Fraction(25)  # frames per second of the motion that the models make
 N_KEYPOINTS = 21  # of the spaces facemesh and liveportrait
 FIELDS = ("scale", "rotation", "translation", "expression")
 # What a motion that comes from outside may hold, in every space: some ten times what faces in videos do.
-BOUNDS = {"scale": (0.05, 20.0), "rotation": (-360.0, 360.0), "translation": (-100.0, 100.0), "expression": (-10.0, 10.0)}
+BOUNDS = {
+    "scale": (0.05, 20.0),
+    "rotation": (-360.0, 360.0),
+    "translation": (-100.0, 100.0),
+    "expression": (-10.0, 10.0),
+}
 LARGEST = 1e6  # of any motion's numbers, also where options have amplified it: none of what follows overflows
 
 
