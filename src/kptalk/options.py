@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kptalk.errors import OptionError
-from kptalk.limits import MAX_DENOMINATOR as MAX_DENOMINATOR
-from kptalk.limits import MAX_FPS, MIN_FPS
+from kptalk.limits import MAX_DENOMINATOR, MAX_FPS, MIN_FPS
 
 if TYPE_CHECKING:  # the command line's help shall not wait for NumPy
     from kptalk.types import Motion

@@ -16,6 +16,7 @@ from kptalk.files import explain, write_bytes
 from kptalk.motion.generator import FPS
 from kptalk.types import Array
 
+SHORTEST = 40  # frames of a clip; less than the denoiser can learn from
 PACKED = ("tokens", "canonical", "mel")  # of a training clip, in a file
 
 

@@ -51,6 +51,7 @@ SHAPES = {  # of the tensors in the file
     "shape_to_expression": (1435, 63),
     "open_lips": (63,),
 }
+INDICES = ("control", "mirror")  # of these, numbers of vertices
 LARGEST = 1e5  # of their numbers; the whitening reaches 1e3
 LARGEST_FACE = 20.0  # face units from the neck pivot to any vertex of a face
 FARTHEST = 2.0  # face units that an expression may move a vertex by, some four times what faces do
@@ -144,11 +145,12 @@ class FaceMeshSpace:
             tensors = load_file(path)
         except (OSError, SafetensorError) as error:
             raise WeightsError(f"cannot read motion space {path}: {explain(error)}") from error
-        for name, value in tensors.items():
-            if name in SHAPES and (value.shape != SHAPES[name] or value.dtype.kind not in "fi"):
-                raise WeightsError(f"{path} is damaged: {name} is {value.dtype} {value.shape}, not {SHAPES[name]}")
-            low, high = (0, 477) if name in ("control", "mirror") else (-LARGEST, LARGEST)
-            if not ((value >= (1e-6 if name.endswith("_std") else low)) & (value <= high)).all():
+        for name in SHAPES.keys() & tensors.keys():
+            value, shape = tensors[name], SHAPES[name]
+            if value.shape != shape or value.dtype.kind not in "fi":
+                raise WeightsError(f"{path} is damaged: {name} is {value.dtype} {value.shape}, expected {shape}")
+            low = 1e-6 if name.endswith("_std") else 0 if name in INDICES else -LARGEST
+            if not ((value >= low) & (value <= (477 if name in INDICES else LARGEST))).all():
                 raise WeightsError(f"{path} is damaged: {name} holds numbers that no motion space has")
         return cls(tensors)
 
