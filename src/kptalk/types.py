@@ -221,7 +221,6 @@ def _check_range(name: str, value: Array, low: float, high: float) -> None:
     """Raises MotionError where a number of a field is not between these; NaN never is."""
     inside = (value >= low) & (value <= high)
     if not inside.all():
-        first = tuple(np.argwhere(~inside)[0].tolist())
-        raise MotionError(
-            f"motion field {name} is {value[first]:.3g} in frame {first[0]}, expected {low:g} to {high:g}"
-        )
+        at = tuple(np.argwhere(~inside)[0].tolist())
+        usual = "{:g} to {:g}".format(*BOUNDS[name])
+        raise MotionError(f"motion field {name} is {value[at]:.3g} in frame {at[0]}, expected {usual}")

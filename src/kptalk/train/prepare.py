@@ -95,8 +95,6 @@ def _identities(path: Path) -> dict[str, str]:
     try:
         with path.open(newline="") as file:
             return {Path(row["file"]).name: row["identity"] for row in csv.DictReader(file)}
-    except FileNotFoundError as error:
-        raise DatasetError(f"cannot read people from {path}: there is no such file") from error
     except (OSError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
         reason = f"no column {error}" if isinstance(error, KeyError) else explain(error)
         raise DatasetError(f"cannot read people from {path}: {reason}; columns file and identity are needed") from error
