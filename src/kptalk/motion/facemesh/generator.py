@@ -61,7 +61,8 @@ class SamplerConfig:
         sizes = {"pose_gain": (N_POSE,), "mean_expression": (N_TOKEN - N_POSE,)}
         for each in fields(self):
             value = np.asarray(getattr(self, each.name))
-            if value.dtype.kind not in "fi" or value.shape != sizes.get(each.name, ()) or not (abs(value) < 1000).all():
+            shaped = value.shape in {(), sizes.get(each.name, ())}  # one number stands for all
+            if value.dtype.kind not in "fi" or not shaped or not (abs(value) < 1000).all():
                 raise ValueError(f"a usable {each.name}")
         if self.steps % 1 or self.steps < 1:
             raise ValueError("usable steps")
