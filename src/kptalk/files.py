@@ -123,6 +123,19 @@ def check_readable(path: Path, kind: str, error: type[KptalkError] = InputError)
         raise error(f"{path} is not a regular file")
     if size == 0:
         raise error(f"{path} is empty (0 bytes)")
+    if kind == "an image" and _is_sound(path):
+        raise error(f"{path} is a recording, not a picture: are portrait and speech swapped?")
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether a file begins as WAV, MP3, FLAC, Ogg or M4A do."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError:  # whoever reads it says why
+        return False
+    wave, m4a = start[:4] == b"RIFF" and start[8:] == b"WAVE", start[4:] == b"ftypM4A "
+    return wave or m4a or start.startswith((b"ID3", b"\xff\xfb", b"\xff\xf3", b"fLaC", b"OggS"))
 
 
 def make_folder(folder: Path) -> None:

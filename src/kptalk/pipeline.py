@@ -134,7 +134,7 @@ class Pipeline:
         Raises:
             ImageError, FaceError, AudioError, OptionError, InputError: what was given cannot be used. That the video
                 shows no face is found out when the animation is read.
-            MotionError: the motion is of another motion space.
+            MotionError: the motion is of another motion space, or one that no face makes.
         """
         options = options or ReenactOptions()
         framing = self.method.framing(
@@ -144,6 +144,7 @@ class Pipeline:
         pieces: list[Motion] | VideoMotion
         if isinstance(driver, Motion):
             driver.require_space(self.method.space.id)
+            driver.require_bounds()
             whole = resample(driver, options.fps or driver.fps)
             pieces, fps, expected = [whole], whole.fps, len(whole)
         else:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_shared import CLIPS
+from PIL import Image
 from recordings import tone, write_clip, write_sound
 
 from kptalk.errors import AudioError
@@ -257,3 +258,11 @@ def test_real_speech():
         result = mono(speech)
         assert abs(len(result) / 16000 - float(speech.duration_hint)) < 0.01
         assert result.std() > 0.001
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_a_picture_for_a_recording_asks_whether_they_are_swapped(tmp_path, suffix):
+    path = tmp_path / f"speech{suffix}"
+    Image.fromarray(np.full((32, 32, 3), 9, np.uint8)).save(path)
+    with pytest.raises(AudioError, match="is a picture, not a recording: are portrait and speech swapped"):
+        Speech.open(path)

@@ -4,10 +4,12 @@ A stream as in ``mel``; it gives frame_count(samples, fps) windows in all. Where
 spectrogram, its first or last frame repeats (as in KDTalker).
 """
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +19,8 @@ from kptalk.types import SAMPLE_RATE, Array, Floats
 
 MEL_WINDOW = 16  # mel frames
 _LEAD = Fraction(2, 25)  # seconds of sound before the frame's instant: two frames at 25 fps
+SEED_SECONDS = 2  # of sound that the seed of a speech follows from; generators wait for more than that anyway
+SEED_BLOCK = SAMPLE_RATE // 25  # samples whose level is one number of it
 
 Windows = Array  # (n, 80, 16)
 
@@ -105,3 +109,18 @@ class SpeechWindows:
     def frame_count(self, fps: Fraction) -> int:
         """Frames at any frame rate for the samples so far."""
         return frame_count(self.samples, fps)
+
+    def seed(self, seed: int) -> int:
+        """A seed for this speech, of 64 bits: of the same ``seed`` and sound the same, else another.
+
+        The first two seconds count, which are read ahead; by the levels of their blocks in whole decibels, so that
+        rounding on another machine, and how the sound comes in chunks, make no difference.
+        """
+        chunks, head = iter(self._chunks), [np.zeros(0, np.float32)]
+        while sum(map(len, head)) < SEED_SECONDS * SAMPLE_RATE and (chunk := next(chunks, None)) is not None:
+            head.append(chunk)
+        self._chunks = chain(head, chunks)
+        samples = np.concatenate(head)[: SEED_SECONDS * SAMPLE_RATE].astype(np.float64)
+        power = [float(np.mean(samples[at : at + SEED_BLOCK] ** 2)) for at in range(0, len(samples), SEED_BLOCK)]
+        levels = [round(10 * math.log10(each + 1e-9)) for each in power]
+        return int.from_bytes(hashlib.sha256(f"{seed} {levels}".encode()).digest()[:8], "little")

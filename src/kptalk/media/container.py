@@ -36,6 +36,9 @@ def open_stream(
         # The cover of a sound file, or a text that FFmpeg would type on a screen, is no recording.
         cover = stream is not None and stream.disposition & av.stream.Disposition.attached_pic
         if cover or stream is None or stream.codec_context is None or stream.codec_context.name == "ansi":
+            if kind == "audio" and (container.format.name == "image2" or container.format.name.endswith("_pipe")):
+                file = container.name.removeprefix("file:")
+                raise error(f"{file} is a picture, not a recording: are portrait and speech swapped?")
             word = {"audio": "sound", "video": "pictures"}[kind]
             raise error(f"{path} has no {word}: it is {container.format.long_name}")
         yield container, stream
