@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_writable, partial_path
+from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_writable, kept_partial
 
 if TYPE_CHECKING:
     from kptalk.job import Animation
@@ -44,8 +44,8 @@ def interruptible(video: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        partial = partial_path(video)
-        say("stopped", f"partial video kept in {partial}" if partial.exists() else "nothing was written")
+        partial = kept_partial(video)
+        say("stopped", f"partial video kept in {partial}" if partial else "nothing was written")
         raise typer.Exit(INTERRUPTED) from None
 
 
