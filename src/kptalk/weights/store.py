@@ -7,7 +7,7 @@ The header's metadata: ``architecture`` (class name), ``config`` (its dataclass 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.resources import files
@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from kptalk.errors import WeightsError
 from kptalk.files import atomic_write
@@ -148,10 +149,26 @@ def _build(path: str | Path, header: dict[str, str], model_class: type[Model], c
         fields = json.loads(header["config"])
         if "input_skip" in fields:  # what the denoiser's ``prediction`` was before 0.1.0
             fields["prediction"] = "v" if fields.pop("input_skip") else "epsilon"
-        return model_class(config_class(**{name: _tupled(value) for name, value in fields.items()}))
+        with _NoRandomWeights():
+            return model_class(config_class(**{name: _tupled(value) for name, value in fields.items()}))
     except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"weights {path} have an invalid {model_class.__name__} config: {reason}") from error
+
+
+class _NoRandomWeights(TorchFunctionMode):
+    """Networks are built without the random numbers that a file replaces, which take as long as reading it.
+
+    In this thread only; the generator of the whole process is not touched either.
+    """
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, arguments: Any = (), named: Any = None
+    ) -> Any:
+        named = named or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return arguments[0] if arguments else named["tensor"]
+        return function(*arguments, **named)
 
 
 def _tupled(value: Any) -> Any:
