@@ -21,7 +21,8 @@ from typing import NamedTuple
 from common import ROOT, portrait, recording
 
 FIRST_FRAME = """
-import sys, time
+import os, sys, time
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the program has it
 from kptalk import Pipeline
 from kptalk.device import set_threads
 set_threads()
