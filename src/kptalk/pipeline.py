@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -26,6 +27,7 @@ from kptalk.audio.windows import SpeechWindows
 from kptalk.device import pick_device
 from kptalk.errors import AudioError, MotionError, OptionError
 from kptalk.face.find import find_portrait
+from kptalk.face.landmarks import FaceMesh
 from kptalk.files import MOTION_SUFFIX
 from kptalk.job import Animation, Progress, RenderJob
 from kptalk.media.audio import Speech
@@ -33,6 +35,7 @@ from kptalk.media.clip import probe
 from kptalk.media.image import read_image
 from kptalk.methods import loaders_of
 from kptalk.methods.base import Method, Precision, Session
+from kptalk.methods.trial import hum, plain_portrait
 from kptalk.motion.filters.resample import resample
 from kptalk.motion.generator import FPS
 from kptalk.motion.video import VideoMotion
@@ -73,6 +76,16 @@ class Pipeline:
             raise OptionError(f"precision is {precision!r}: give auto or float32")
         folder = open_model(model)
         return cls(loaders_of(folder).load(folder, pick_device(device), precision), folder.name, folder.method)
+
+    def warm_up(self) -> None:
+        """Do now what the first video would otherwise wait for: modules, networks and kernels that load at first use.
+
+        One frame of a made-up portrait is drawn and dropped. For servers; a program that makes one video gains nothing.
+        """
+        portrait = plain_portrait()
+        with FaceMesh() as mesh, closing(self.animate(portrait, hum(0.04)).frames()) as frames:
+            mesh(portrait.image)
+            next(frames)
 
     def animate(
         self,
@@ -192,8 +205,9 @@ class Pipeline:
         **changes: Any,
     ) -> Iterator[Image]:
         """Single video frames (H, W, 3) uint8 RGB as soon as they are drawn; arguments as ``animate``."""
-        for frames in self.animate(portrait, speech, face=face, options=options, **changes).frames():
-            yield from frames
+        with closing(self.animate(portrait, speech, face=face, options=options, **changes).frames()) as pieces:
+            for frames in pieces:
+                yield from frames
 
     def _tags(self, origin: str, **facts: object) -> dict[str, str]:
         """What the file says of itself."""

@@ -1,6 +1,8 @@
 """The command line: parse and print, nothing else."""
 
+import gc
 import io
+import os
 import sys
 import warnings
 from typing import Annotated
@@ -32,6 +34,9 @@ HEADLESS = (
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and an exit code."""
+    # NumPy, which is imported later, would start threads that wait by spinning; its arrays here are small.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.set_threshold(100_000)  # of a million objects that are made at the start nearly all stay
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names that the terminal cannot show
