@@ -18,7 +18,7 @@ from kptalk.types import Face, Portrait
 from kptalk.version import __version__
 from kptalk.weights.model import open_model
 
-PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "diffusers", "safetensors", "huggingface_hub")
+PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "opencv-python-headless", "safetensors", "huggingface_hub")
 
 
 class Finding(NamedTuple):
