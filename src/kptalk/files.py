@@ -1,11 +1,15 @@
 """Files as a whole: digests, checks before any work is done, and writing that leaves a complete file or none."""
 
 import hashlib
+import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from os import PathLike
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from kptalk.errors import InputError, KptalkError, OutputError, WeightsError
@@ -72,6 +76,81 @@ def partial_path(path: str | PathLike[str]) -> Path:
     return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
+def open_partial(path: str | PathLike[str]) -> FileIO:
+    """Open the partial file of an output for this run alone, empty, to write and read; its ``name`` says where it is.
+
+    Closing it, or the end of the process, however it ends, gives it free. What a killed run left there is replaced.
+    Where the file system has no locks, the file has a name that no other run has.
+
+    Raises:
+        OutputError: another run is writing this output.
+        OSError: the file cannot be opened.
+    """
+    partial = partial_path(path)
+    while True:
+        file = FileIO(partial, "rb+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+        try:
+            _lock(file, path)
+        except OSError:
+            file.close()
+            if not partial.stat().st_size:
+                partial.unlink()
+            return FileIO(partial.with_stem(f"{partial.stem}-{os.getpid()}-{token_hex(4)}"), "xb+")
+        except OutputError:
+            file.close()
+            raise
+        if _is_there(file):
+            file.truncate()
+            return file
+        file.close()  # the run that had locked it has just removed it
+
+
+def remove_partial(file: FileIO) -> None:
+    """Remove and close what ``open_partial`` opened."""
+    try:
+        if _is_there(file):
+            Path(file.name).unlink()  # while it is locked, or it may be another run's by now
+    except PermissionError:  # Windows removes no open file; nor one that another run has opened meanwhile
+        file.close()
+        with suppress(OSError):
+            Path(file.name).unlink()
+    file.close()
+
+
+def _is_there(file: FileIO) -> bool:
+    """Whether an open file is still the one that its name leads to."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
+    return False
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: FileIO) -> None:
+        file.seek(0x7FFFFFFE)  # one byte, which need not exist
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError from error
+        finally:
+            file.seek(0)
+
+else:
+    import fcntl
+
+    def _try_lock(file: FileIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock(file: FileIO, path: str | PathLike[str]) -> None:
+    """Lock a file until it is closed. Raises OutputError where another run has locked it, OSError where none can."""
+    try:
+        _try_lock(file)
+    except BlockingIOError as error:
+        raise OutputError(f"another run is writing {path}: wait until it is done, or give another name") from error
+
+
 def check_writable(path: str | PathLike[str], suffix: str, overwrite: bool = False) -> None:
     """Make sure that a file can be written to ``path``, before any work is done.
 
@@ -81,7 +160,8 @@ def check_writable(path: str | PathLike[str], suffix: str, overwrite: bool = Fal
         overwrite: whether an existing file may be replaced.
 
     Raises:
-        OutputError: another suffix, the folder is absent or cannot be written to, or the file exists already.
+        OutputError: another suffix, the folder is absent or cannot be written to, the file exists already, or another
+            run is writing it.
     """
     path = Path(path)
     if path.suffix.lower() != suffix:
@@ -96,8 +176,9 @@ def check_writable(path: str | PathLike[str], suffix: str, overwrite: bool = Fal
             raise OutputError(f"{path} exists already: allow overwriting, or give another name")
         if path.exists() and not path.is_file():
             raise OutputError(f"{path} is not a regular file: give another name")
-        with suppress(FileNotFoundError):
-            partial_path(path).stat()  # raises where a name cannot be, or the longer temporary one is too long
+        # Raises also where a name cannot be, or the longer partial one is too long.
+        with suppress(FileNotFoundError), FileIO(partial_path(path), "rb+") as file, suppress(OSError):
+            _lock(file, path)
         with TemporaryFile(dir=path.parent):
             pass
     except (OSError, ValueError) as error:

@@ -43,9 +43,8 @@ def interruptible(video: Path) -> Iterator[None]:
     """On Ctrl-C says what there is of a video, and ends the program."""
     try:
         yield
-    except KeyboardInterrupt:
-        partial = partial_path(video)
-        say("stopped", f"partial video kept in {partial}" if partial.exists() else "nothing was written")
+    except KeyboardInterrupt as stop:
+        say("stopped", next(iter(getattr(stop, "__notes__", ())), "nothing was written"))
         raise typer.Exit(INTERRUPTED) from None
 
 
