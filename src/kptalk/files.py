@@ -76,6 +76,15 @@ def partial_path(path: str | PathLike[str]) -> Path:
     return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
+_partial_files: dict[Path, Path] = {}  # of this process, by the output
+
+
+def kept_partial(path: str | PathLike[str]) -> Path | None:
+    """Where the partial file is that this process has written for an output; None if it has written none."""
+    partial = _partial_files.get(Path(path))
+    return partial if partial is not None and partial.exists() and partial.stat().st_size else None
+
+
 def open_partial(path: str | PathLike[str]) -> FileIO:
     """Open the partial file of an output for this run alone, empty, to write and read; its ``name`` says where it is.
 
@@ -95,12 +104,14 @@ def open_partial(path: str | PathLike[str]) -> FileIO:
             file.close()
             if not partial.stat().st_size:
                 partial.unlink()
-            return FileIO(partial.with_stem(f"{partial.stem}-{os.getpid()}-{token_hex(4)}"), "xb+")
+            partial = partial.with_stem(f"{partial.stem}-{os.getpid()}-{token_hex(4)}")
+            file = FileIO(partial, "xb+")
         except OutputError:
             file.close()
             raise
         if _is_there(file):
             file.truncate()
+            _partial_files[Path(path)] = partial
             return file
         file.close()  # the run that had locked it has just removed it
 

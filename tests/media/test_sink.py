@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kptalk.errors import OutputError
-from kptalk.files import check_writable, partial_path
+from kptalk.files import check_writable, kept_partial, partial_path
 from kptalk.media.clip import read_frames
 from kptalk.media.encoder import VideoWriter
 from kptalk.media.sink import FileSink
@@ -147,13 +147,14 @@ def test_a_partial_file_that_was_removed_meanwhile_does_no_harm(tmp_path):
     assert partial_path(path).read_bytes() == b"another run's"
 
 
-def test_an_interruption_names_the_partial_file(tmp_path):
-    sink, stop = FileSink(tmp_path / "talk.mp4"), KeyboardInterrupt()
-    writer = VideoWriter(sink, Fraction(25), (64, 48))
+def test_after_an_error_the_partial_file_is_found_by_its_output(tmp_path):
+    path = tmp_path / "talk.mp4"
+    partial_path(path).write_bytes(b"a killed run's")
+    writer = VideoWriter(FileSink(path), Fraction(25), (64, 48))
+    assert kept_partial(path) is None  # that file is not this process's
     writer.write(np.zeros((3, 48, 64, 3), np.uint8))
-    writer.__exit__(KeyboardInterrupt, stop, None)
-    assert stop.__notes__ == [f"partial video kept in {sink.partial}"]
-    assert sink.partial.exists()
-    stop = KeyboardInterrupt()
-    VideoWriter(FileSink(tmp_path / "talk.mp4"), Fraction(25), (64, 48)).__exit__(KeyboardInterrupt, stop, None)
-    assert not hasattr(stop, "__notes__")  # that file is not this run's
+    writer.__exit__(KeyboardInterrupt, None, None)
+    assert kept_partial(path) == partial_path(path)
+    assert len(list(read_frames(partial_path(path)))) == 3
+    write(path, 2)
+    assert kept_partial(path) is None

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_writable, partial_path
+from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_writable, kept_partial
 
 if TYPE_CHECKING:
     from kptalk.job import Animation
@@ -43,8 +43,9 @@ def interruptible(video: Path) -> Iterator[None]:
     """On Ctrl-C says what there is of a video, and ends the program."""
     try:
         yield
-    except KeyboardInterrupt as stop:
-        say("stopped", next(iter(getattr(stop, "__notes__", ())), "nothing was written"))
+    except KeyboardInterrupt:
+        partial = kept_partial(video)
+        say("stopped", f"partial video kept in {partial}" if partial else "nothing was written")
         raise typer.Exit(INTERRUPTED) from None
 
 

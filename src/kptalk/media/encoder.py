@@ -27,9 +27,9 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
     """A context manager that encodes frames and the sound of a speech into a sink.
 
     Pictures are H.264 (BT.709 colours); the sound is the speech's own, cut to the length of the pictures, see
-    ``add_sound``. After an exception the sink keeps the video so far, provided that it holds a frame; a note of the
-    exception says where. Equal inputs give equal bytes. Memory does not grow with the length. Frames may be written
-    from another thread than the one that leaves the context.
+    ``add_sound``. After an exception the sink keeps the video so far, provided that it holds a frame. Equal inputs
+    give equal bytes. Memory does not grow with the length. Frames may be written from another thread than the one that
+    leaves the context.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
                 if self._sound is not None:
                     self._sound.write(self._frames / self._fps)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._lock:
             self._closed = True
             if self._container is None:
@@ -101,15 +101,16 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             try:
                 with self._faults():
                     self._close()
-                    if error is None:
+                    if kind is None:
                         self._sink.finish(self._frames)
-            except BaseException as reason:
-                self._keep(error or reason)
-                if error is None or not isinstance(reason, Exception):
+            except Exception:
+                if kind is None:
                     raise  # otherwise the error that brought us here says more
-            else:
-                if error is not None:
-                    self._keep(error)
+            finally:
+                if self._frames == 0:
+                    self._sink.discard()
+                else:
+                    self._sink.release()
 
     def _close(self) -> None:
         """Write what the encoders still hold, and the rest of the sound."""
@@ -121,15 +122,6 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         finally:
             if self._sound is not None:
                 self._sound.close()
-
-    def _keep(self, error: BaseException) -> None:
-        """After an error: keep the video so far, and let the error say where it is."""
-        if self._frames == 0:
-            self._sink.discard()
-            return
-        self._sink.keep()
-        if self._sink.partial and str(self._sink.partial) not in str(error):
-            error.add_note(f"partial video kept in {self._sink.partial}")
 
     def _open(self) -> None:
         self._container = self._sink.open(self._metadata)

@@ -32,8 +32,8 @@ class Sink(Protocol):
     def finish(self, frames: int) -> None:
         """The video of so many frames is complete and the container closed."""
 
-    def keep(self) -> None:
-        """The container is closed after an error, and holds at least one frame."""
+    def release(self) -> None:
+        """The container holds a frame and is closed, after ``finish`` or an error; no more will be called."""
 
     def discard(self) -> None:
         """The container holds no frame and is closed."""
@@ -68,22 +68,21 @@ class FileSink:
 
     def finish(self, frames: int) -> None:
         """Copy the fragments into a plain MP4, which all players can seek in, and give it the final name."""
-        with self._file:
-            if not self._overwrite and self._path.exists():
-                raise OutputError(f"{self._path} has appeared meanwhile; the new video is in {self.partial}")
-            plain = self.partial.with_suffix(f".plain{VIDEO_SUFFIX}")
-            self._file.seek(0)
-            try:
-                with create_mp4(plain, "faststart", self._metadata) as target, av.open(self._file, "r") as source:
-                    copied = _copy_packets(source, target)
-                if copied != frames:
-                    raise OutputError(f"{self.partial} holds {copied} of {frames} frames: something else wrote to it")
-                plain.replace(self._path)
-            finally:
-                plain.unlink(missing_ok=True)
-            remove_partial(self._file)
+        if not self._overwrite and self._path.exists():
+            raise OutputError(f"{self._path} has appeared meanwhile; the new video is in {self.partial}")
+        plain = self.partial.with_suffix(f".plain{VIDEO_SUFFIX}")
+        self._file.seek(0)
+        try:
+            with create_mp4(plain, "faststart", self._metadata) as target, av.open(self._file, "r") as source:
+                copied = _copy_packets(source, target)
+            if copied != frames:
+                raise OutputError(f"{self.partial} holds {copied} of {frames} frames: something else wrote to it")
+            plain.replace(self._path)
+        finally:
+            plain.unlink(missing_ok=True)
+        remove_partial(self._file)
 
-    def keep(self) -> None:
+    def release(self) -> None:
         self._file.close()
 
     def discard(self) -> None:
