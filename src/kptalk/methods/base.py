@@ -106,7 +106,7 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
         seed = speech.seed(options.seed)  # else all videos of one seed would move and blink alike
         generator_state, smoothing_state = generator.start(source, seed), FrameBuffer()
         control_state, resample_state = controller.start(seed), resample.ResampleState(options.fps)
-        for windows in speech:
+        for windows in speech.at_loudness(generator.loudness):
             motion, activity, generator_state = generator.step(windows, generator_state)
             motion, activity, smoothing_state = buffer.step(self.smooth, self.radius, motion, activity, smoothing_state)
             motion, control_state = controller.step(motion, activity, control_state)

@@ -72,11 +72,13 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
     Attributes:
         grid: where windows meet.
         draws_blinks: whether the motion has blinks and gaze of its own.
+        loudness: of the speech that it was trained on, in LUFS; None: it takes speech as loud as it is.
         speech_mel_mean: (80,) mean mel level of speech, the reference for silence.
     """
 
     grid: WindowGrid
     draws_blinks: bool
+    loudness: float | None = None
 
     def __init__(self, speech_mel_mean: Array, device: torch.device) -> None:
         self.speech_mel_mean, self.device = speech_mel_mean, device
