@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from kptalk.audio import mel, windows
 from kptalk.types import SAMPLE_RATE
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*sound in the recording")
+
 rates = st.one_of(
     st.sampled_from([Fraction(25), Fraction(30), Fraction(24000, 1001), Fraction(60), Fraction(12)]),
     st.fractions(1, 120, max_denominator=1001),

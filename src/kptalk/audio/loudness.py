@@ -1,8 +1,8 @@
 """The loudness of a recording (EBU R 128), and the gain that brings it to a given one, as a stream.
 
-How loud a voice was recorded says nothing about how wide the mouth opens. The loudness is that of the whole recording
-up to ``AHEAD`` behind the samples that are given out, gated as in ITU-R BS.1770-4. Where there is nothing but silence
-or a quiet steady hum or hiss, no gain would make it speech: there the gain is zero.
+How loud a voice was recorded says nothing about how wide the mouth opens. The loudness is that of the recording so far,
+of ``FIRST`` steps at least and ``AHEAD`` steps more than are given out, gated as in ITU-R BS.1770-4. Where there is
+nothing but silence or a quiet steady hum or hiss, no gain would make it speech: there the gain is zero.
 
 All is done in steps of 0.1 s, so how the recording is cut into chunks does not matter.
 """
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from kptalk.types import SAMPLE_RATE, Array
 
 STEP = SAMPLE_RATE // 10  # samples
-AHEAD = 100  # steps, 10 s: what is measured before the first sample is given out
+FIRST = 30  # steps, 3 s, measured before any sample is given out; the first motion window needs 2.7 s
+AHEAD = 10  # steps, 1 s, measured beyond those given out: the gain is right before a voice begins
 BLOCK = 4  # steps whose power is averaged before gating
 SILENCE = -70.0  # LUFS, below which a block counts for nothing
 RELATIVE_GATE = 10.0  # LU below the mean, likewise
@@ -59,7 +60,7 @@ def step(chunk: Array, target: float | None, state: LoudnessState) -> tuple[Arra
     while begin + (state.measured + 1) * STEP <= len(waiting):
         end = begin + state.measured * STEP
         state = _measure(waiting[end : end + STEP], state)
-        if state.measured == AHEAD:
+        while state.measured > AHEAD and (state.gain is not None or state.measured >= FIRST):
             sound, state = _amplify(waiting[begin : begin + STEP], target, state)
             parts.append(sound)
             begin += STEP
