@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kptalk.errors import MotionError, OutputError
-from kptalk.files import explain
+from kptalk.files import explain, write_bytes
 from kptalk.limits import MAX_DENOMINATOR, MAX_FPS, MIN_FPS
 
 Array = NDArray[np.float32]
@@ -144,7 +143,7 @@ class Motion:
         return Motion(**{**kept, **fields}, fps=self.fps, space=self.space)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the motion as safetensors.
+        """Write the motion as safetensors; the file appears when it is complete.
 
         Raises:
             OutputError: the file cannot be written there.
@@ -152,9 +151,10 @@ class Motion:
         header = {"kptalk": "motion", "fps": str(self.fps), "space": self.space}
         try:
             fields = {name: np.ascontiguousarray(getattr(self, name)) for name in FIELDS}
-            Path(path).write_bytes(save(fields, metadata=header))  # save_file would make it readable by the owner alone
-        except (OSError, SafetensorError) as error:
+            content = save(fields, metadata=header)
+        except SafetensorError as error:
             raise OutputError(f"cannot write motion file {path}: {explain(error)}") from error
+        write_bytes(path, content)  # of two runs with one output, the later one's is there, whole
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Motion:
