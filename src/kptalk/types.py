@@ -153,7 +153,7 @@ class Motion:
             fields = {name: np.ascontiguousarray(getattr(self, name)) for name in FIELDS}
             content = save(fields, metadata=header)
         except SafetensorError as error:
-            raise OutputError(f"cannot write motion file {path}: {error}") from error
+            raise OutputError(f"cannot write motion file {path}: {explain(error)}") from error
         write_bytes(path, content)  # of two runs with one output, the later one's is there, whole
 
     @classmethod

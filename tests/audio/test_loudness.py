@@ -106,7 +106,16 @@ def test_the_gain_has_no_steps():
     assert (np.abs(np.diff(gain)) / np.diff(place)).max() < 1.01 * gain.max() / loudness.STEP
 
 
-@pytest.mark.parametrize("quiet", [noise(12, -60), noise(12, -80), sine(12, -50), np.zeros(12 * RATE, np.float32)])
+def room(seconds: int, decibel: float) -> np.ndarray:
+    """Noise that wavers by a decibel or two, as the air and the street do."""
+    change = np.random.default_rng(1).normal(0, 1, 2 * seconds + 1)
+    place = np.arange(seconds * RATE) / (RATE / 2)
+    return (noise(seconds, decibel) * 10 ** (np.interp(place, np.arange(len(change)), change) / 20)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "quiet", [noise(12, -60), noise(12, -80), room(12, -60), sine(12, -50), np.zeros(12 * RATE, np.float32)]
+)
 def test_noise_of_a_room_becomes_silence(quiet):
     assert not levelled(quiet).any()
 
