@@ -11,7 +11,8 @@ from pathlib import Path
 
 import typer
 
-from kptalk import Control, Options, ReenactOptions, cli
+from kptalk import Control, Options, ReenactOptions
+from kptalk.cli.app import app
 from kptalk.options import RetargetOptions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +30,7 @@ takes `options=ReenactOptions(...)`. A value out of bounds raises `OptionError`.
 
 def commands() -> Iterator[tuple[str, object]]:
     """Every command and its name, such as ``kptalk motion extract``."""
-    for name, command in typer.main.get_command(cli.app).commands.items():
+    for name, command in typer.main.get_command(app).commands.items():
         if hasattr(command, "commands"):
             yield f"kptalk {name}", command
             yield from ((f"kptalk {name} {inner}", leaf) for inner, leaf in command.commands.items())
