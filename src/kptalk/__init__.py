@@ -11,13 +11,13 @@ From Python::
         ...
 """
 
-import typing as _typing
 from importlib import import_module as _import_module
 
 from kptalk import errors
 from kptalk.version import __version__
 
-if _typing.TYPE_CHECKING:
+TYPE_CHECKING = False  # typing's own would be imported, before the program can answer Ctrl-C
+if TYPE_CHECKING:
     from kptalk.job import Animation
     from kptalk.media.audio import Speech
     from kptalk.options import Control, Options, ReenactOptions, RetargetOptions

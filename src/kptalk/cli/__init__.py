@@ -7,30 +7,25 @@ imports what takes long.
 import atexit
 import os
 import sys
-import time
 
-from kptalk.cli import stopping
+from kptalk.cli import process
 from kptalk.version import __version__
 
 LONG_WORK = {"animate", "reenact", "motion", "prepare", "train", "evaluate", "doctor"}
-FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
-started = time.perf_counter()  # of this command
 
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and an exit code."""
-    global started
-    started = time.perf_counter()
-    atexit.register(stopping.ignore)
-    with stopping.handled():
-        try:
+    atexit.register(process.ignore)
+    try:
+        with process.handled():
             sys.exit(_run())
-        except BaseException as error:
-            # A signal's exception may come back as another one, for example from within an import.
-            if stopping.caught() or isinstance(error, stopping.Stopped | KeyboardInterrupt):
-                stopping.stop()
-                sys.exit(INTERRUPTED)
-            raise
+    except BaseException as error:
+        # A signal's exception may come back as another one, for example from within an import.
+        if process.caught() or isinstance(error, process.Stopped | KeyboardInterrupt):
+            process.stop()
+            sys.exit(process.INTERRUPTED)
+        raise
 
 
 def _run() -> int:
@@ -45,7 +40,7 @@ def _run() -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output wants no more of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return process.BROKEN_PIPE
     return code
 
 

@@ -56,7 +56,7 @@ def animate(
     def make(pipeline: "Pipeline", stages: console.Stages) -> "Animation":
         from kptalk.media.audio import Speech
 
-        with stages.of("speech"), stages.spinner("opening the speech"):
+        with stages.of("speech"):
             sound = Speech.open(speech)
         driver = control.pose
         if control.pose_file is not None:

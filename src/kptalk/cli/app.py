@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from kptalk.cli import FAILED
 from kptalk.cli.animate import animate
-from kptalk.cli.console import BAD_INPUT, explain, output, say, show_warning
+from kptalk.cli.console import explain, output, say, show_warning
 from kptalk.cli.evaluate import evaluate, study
 from kptalk.cli.models import models
 from kptalk.cli.motion import app as motion
 from kptalk.cli.options import Grouped
+from kptalk.cli.process import BAD_INPUT, FAILED
 from kptalk.cli.reenact import reenact
 from kptalk.cli.train import prepare, train
 from kptalk.cli.weights import app as weights

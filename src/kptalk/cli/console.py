@@ -11,14 +11,12 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
-from kptalk import cli
+from kptalk.cli import process
 from kptalk.cli.options import flag_of
 from kptalk.errors import KptalkError, OptionError
 
 if TYPE_CHECKING:
     from kptalk.pipeline import Pipeline
-
-BAD_INPUT = 2
 
 
 class _Console(Console):
@@ -109,7 +107,7 @@ class Stages:
 
     def summary(self) -> str:
         """The stages' times, which add up to that of the whole command."""
-        return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items())
+        return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items() if seconds >= 0.05)
 
     def _task(self, stage: str, counts: bool = False) -> TaskID:
         if stage not in self._tasks:
@@ -132,7 +130,7 @@ def progress_bars(quiet: bool) -> Iterator[Stages]:
 
 def load_pipeline(model: str, device: str, precision: str, stages: Stages) -> "Pipeline":
     """Load a model, with as many threads of torch as suit a program that is alone in its process."""
-    with stages.of("loading", since=cli.started), stages.spinner("loading the model"):
+    with stages.of("loading", since=process.began()), stages.spinner("loading the model"):
         from kptalk.device import set_threads
         from kptalk.pipeline import Pipeline
 

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kptalk import cli
-from kptalk.cli import console, options
+from kptalk.cli import console, options, process
 from kptalk.cli.video import VideoCommand, drive
 from kptalk.errors import MotionError
 from kptalk.files import MOTION_SUFFIX, PLOT_SUFFIX, check_readable, check_writable
@@ -33,7 +32,7 @@ def extract(
     rate = parse_fps(fps) if fps else None
     check_readable(video, "a video")
     with console.progress_bars(quiet) as stages:
-        with stages.of("loading", since=cli.started), stages.spinner("loading the model"):
+        with stages.of("loading", since=process.began()), stages.spinner("loading the model"):
             from kptalk.pipeline import video_motion
 
             found = video_motion(video, rate, model, device)

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from kptalk.cli import options
-from kptalk.cli.console import BAD_INPUT, output
+from kptalk.cli.console import output
+from kptalk.cli.process import BAD_INPUT
 from kptalk.train import NAMES
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kptalk import cli
-from kptalk.cli import console, options, stopping
+from kptalk.cli import console, options, process
 from kptalk.errors import AudioError, ImageError, MotionError
 from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_readable, check_writable, partial_path
 from kptalk.options import ReenactOptions
@@ -62,7 +61,7 @@ class VideoCommand:
 
     def run(self, make: Callable[["Pipeline", console.Stages], "Animation"]) -> None:
         """Load the model, let ``make`` begin the video, write it, and print what took how long."""
-        with stopping.outcome(self._outcome), console.progress_bars(self.quiet) as stages:
+        with process.outcome(self._outcome), console.progress_bars(self.quiet) as stages:
             pipeline = console.load_pipeline(self.model, self.device, self.precision, stages)
             animation = make(pipeline, stages)
             with ExitStack() as finishing, stages.of("video"):
@@ -76,11 +75,10 @@ class VideoCommand:
                     self.output, overwrite=self.overwrite, save_motion=self.save_motion, on_progress=on_progress
                 )
         if not self.quiet:
-            inside = ", ".join(
-                f"{stage} {value:.1f} s" for stage, value in animation.seconds.items() if stage in STAGES
-            )
-            in_all = f"{time.perf_counter() - cli.started:.1f} s in all"
-            console.output.print(f"{self.output}  ({stages.summary()}: {inside}, side by side; {in_all})")
+            motion, drawing, encoding = (f"{stage} {animation.seconds[stage]:.1f} s" for stage in STAGES)
+            spent = f"{stages.summary()} with {motion}, {drawing} and {encoding} side by side"
+            in_all = f"{time.perf_counter() - process.began():.1f} s in all"
+            console.output.print(f"{self.output}  ({spent}; {in_all})")
 
     def _outcome(self) -> str:
         partial = partial_path(self.output)
@@ -88,7 +86,7 @@ class VideoCommand:
             if partial.stat().st_size:
                 return f"partial video kept in {partial}"
             partial.unlink()
-        return stopping.NOTHING
+        return process.NOTHING
 
 
 def drive(

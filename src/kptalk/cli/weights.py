@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kptalk.cli import FAILED, options
+from kptalk.cli import options
 from kptalk.cli.console import errors, output, say
+from kptalk.cli.process import FAILED
 from kptalk.errors import WeightsError
 
 if TYPE_CHECKING:

@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM: one line on stderr, and the program is gone within two seconds, whatever it is doing.
+"""The program as a process: when it began, its exit codes, and how a signal ends it.
+
+At Ctrl-C and SIGTERM it says one line on stderr and is gone within two seconds, whatever it is doing.
 
 Python calls a signal's handler between two instructions of the main thread, which may be inside a network or the import
 of a library for long. So a thread waits beside it: it ends the program where the main thread has not done so after
@@ -10,10 +12,12 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-CODES = {signal.SIGINT.value: 130, signal.SIGTERM.value: 143}  # exit codes, as shells have them
+FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+CODES = {signal.SIGINT.value: 130, signal.SIGTERM.value: 143}  # exit codes after signals, as shells have them
 GRACE = 1.2  # seconds
 NOTHING = "nothing was written"
 
@@ -23,6 +27,7 @@ class Stopped(BaseException):
 
 
 class _State:
+    began = time.perf_counter()
     caught: int | None = None  # the signal
     said = False
     outcome: Callable[[], str] = staticmethod(lambda: NOTHING)  # what there is of the file that is being written
@@ -34,7 +39,7 @@ _lock = threading.RLock()  # a second signal may come while its thread holds it
 @contextmanager
 def handled() -> Iterator[None]:
     """Meanwhile both signals raise ``Stopped`` in the main thread, unless the program was started to ignore them."""
-    _State.outcome = staticmethod(lambda: NOTHING)
+    _State.began, _State.outcome = time.perf_counter(), staticmethod(lambda: NOTHING)
     before = {number: signal.getsignal(number) for number in CODES}
     on_time = threading.current_thread() is threading.main_thread()
     wanted = [number for number in before if on_time and before[number] is not signal.SIG_IGN]
@@ -58,6 +63,11 @@ def outcome(describe: Callable[[], str]) -> Iterator[None]:
     before, _State.outcome = _State.outcome, staticmethod(describe)
     yield
     _State.outcome = staticmethod(before)  # not after an exception: there the message is still to come
+
+
+def began() -> float:
+    """When the command began, by ``time.perf_counter``."""
+    return _State.began
 
 
 def ignore() -> None:
