@@ -186,7 +186,7 @@ def stubs() -> str:
     """What docs/errors.toml lacks, to be filled in."""
     known = explained()
     lacking = [message for message in messages() if message.text not in known]
-    return "\n".join(f"[{toml(message.text)}]  # {message.path}\ncause = \"\"\nremedy = \"\"\n" for message in lacking)
+    return "\n".join(f'[{toml(message.text)}]  # {message.path}\ncause = ""\nremedy = ""\n' for message in lacking)
 
 
 def toml(text: str) -> str:
