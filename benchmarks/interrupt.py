@@ -21,7 +21,7 @@ from rich.table import Table
 from kptalk.media.clip import probe
 
 # Seconds of computing from the start
-DELAYS = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20)
+DELAYS = (0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 8)
 LIMIT = 2.0  # seconds from the signal to the end
 
 

@@ -23,7 +23,13 @@ from kptalk.options import RetargetOptions
 ROOT = Path(__file__).resolve().parents[1]
 CLI_HEAD = """# Command line
 
-Written by `make docs` from the program's help; `kptalk COMMAND --help` prints the same.
+Written by `make docs` from the program's help; `kptalk COMMAND --help` prints the same. `kptalk --install-completion` lets
+bash, zsh, fish or PowerShell complete commands, options and their values; `kptalk --show-completion` prints the script.
+What each message means is on the page [Messages](errors.md).
+
+A result goes to stdout, progress, warnings and errors to stderr. Exit codes: 0 done, 2 what was given cannot be used,
+1 another error, 130 stopped by Ctrl-C, 143 by SIGTERM, 141 the reader of the output is gone. A video that was stopped
+plays as far as it had come; the last line names its file.
 """
 OPTIONS_HEAD = """# Options
 
@@ -65,11 +71,14 @@ def commands() -> Iterator[tuple[str, object]]:
 
 
 def rows(command: object) -> list[str]:
-    """The arguments and options of a command as rows of a Markdown table with three columns."""
-    table = []
-    for parameter in command.params:
+    """The arguments and options of a command as rows of a Markdown table with three columns, in the help's groups."""
+    table, group = [], None
+    for parameter in command.get_params(typer.Context(command)):
         if parameter.name == "help":
             continue
+        if parameter.rich_help_panel != group:
+            group = parameter.rich_help_panel
+            table.append(f"| **{group}** | | |")
         default = parameter.default
         if parameter.param_type_name == "argument":
             flags, default = f"`{parameter.metavar}`", None

@@ -16,13 +16,15 @@ from importlib import import_module as _import_module
 from kptalk import errors
 from kptalk.version import __version__
 
-TYPE_CHECKING = False  # typing's own would be imported, before the program can answer Ctrl-C
+TYPE_CHECKING = False  # typing takes long to import, and the program could not answer Ctrl-C meanwhile
 if TYPE_CHECKING:
     from kptalk.job import Animation
     from kptalk.media.audio import Speech
     from kptalk.options import Control, Options, ReenactOptions, RetargetOptions
     from kptalk.pipeline import Pipeline, animate
     from kptalk.types import Motion, Portrait
+
+del TYPE_CHECKING
 
 __all__ = [
     "Animation",

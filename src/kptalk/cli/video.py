@@ -11,11 +11,11 @@ from kptalk.cli import console, options, process
 from kptalk.errors import AudioError, ImageError, MotionError
 from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_readable, check_writable, partial_path
 from kptalk.options import ReenactOptions
-from kptalk.types import Motion
 
 if TYPE_CHECKING:
     from kptalk.job import Animation
     from kptalk.pipeline import Pipeline
+    from kptalk.types import Motion
 
 STAGES = ("motion", "drawing", "encoding")  # of writing a video; they overlap
 
@@ -55,9 +55,10 @@ class VideoCommand:
             check_readable(video, "a video")
         if motion:
             check_readable(motion, "a motion file", MotionError)
-        from kptalk.weights.model import open_model
+        if self.model not in options.MODELS:
+            from kptalk.weights.model import open_model
 
-        open_model(self.model)
+            open_model(self.model)
 
     def run(self, make: Callable[["Pipeline", console.Stages], "Animation"]) -> None:
         """Load the model, let ``make`` begin the video, write it, and print what took how long."""
@@ -71,6 +72,7 @@ class VideoCommand:
                     if stage == "encoding" and done == total:
                         finishing.enter_context(stages.spinner("finishing the file"))
 
+                stages("motion", 0, None)
                 animation.save(
                     self.output, overwrite=self.overwrite, save_motion=self.save_motion, on_progress=on_progress
                 )
@@ -90,7 +92,7 @@ class VideoCommand:
 
 
 def drive(
-    command: VideoCommand, driving: options.Driving, how: ReenactOptions, portrait: Path, driver: Path | Motion
+    command: VideoCommand, driving: options.Driving, how: ReenactOptions, portrait: Path, driver: "Path | Motion"
 ) -> None:
     """What ``reenact`` and ``motion render`` do once their arguments are checked."""
 

@@ -14,20 +14,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from kptalk.errors import WeightsError
 from kptalk.files import atomic_write
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from torch import Tensor, nn
 
 # Names in the headers of files from before 0.1.0, and the names they have now.
 RENAMED = {"LipNet": "LipEnsemble", "speech_prior": "speech_mel_mean"}
-Model = TypeVar("Model", bound=nn.Module)
+Model = TypeVar("Model", bound="nn.Module")
 
 
 def save_model(
@@ -61,6 +59,8 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str,
     Raises:
         WeightsError: the file cannot be written.
     """
+    from safetensors.torch import save_file  # takes torch along, which reading a header does without
+
     try:
         with atomic_write(path, WeightsError) as temporary:
             save_file(tensors, temporary, metadata=header)
@@ -129,6 +129,8 @@ def _opened(path: str | Path) -> Iterator[Any]:
 
 
 def _stored(path: str | Path, name: str, value: Tensor, half: bool) -> Tensor:
+    import torch
+
     # A copy: safetensors refuses tensors that share memory, and the denoiser's rotary frequencies do.
     value = value.detach().cpu().clone(memory_format=torch.contiguous_format)
     if not (half and value.is_floating_point()):
