@@ -23,9 +23,9 @@ from kptalk.options import RetargetOptions
 ROOT = Path(__file__).resolve().parents[1]
 CLI_HEAD = """# Command line
 
-Written by `make docs` from the program's help; `kptalk COMMAND --help` prints the same. `kptalk --install-completion` lets
-bash, zsh, fish or PowerShell complete commands, options and their values; `kptalk --show-completion` prints the script.
-What each message means is on the page [Messages](errors.md).
+Written by `make docs` from the program's help; `kptalk COMMAND --help` prints the same. `kptalk --install-completion`
+lets bash, zsh, fish or PowerShell complete commands, options and their values; `kptalk --show-completion` prints the
+script. What each message means is on the page [Messages](errors.md).
 
 A result goes to stdout, progress, warnings and errors to stderr. Exit codes: 0 done, 2 what was given cannot be used,
 1 another error, 130 stopped by Ctrl-C, 143 by SIGTERM, 141 the reader of the output is gone. A video that was stopped

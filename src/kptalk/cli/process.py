@@ -27,29 +27,32 @@ class Stopped(BaseException):
 
 
 class _State:
-    began = time.perf_counter()
-    caught: int | None = None  # the signal
-    said = False
-    outcome: Callable[[], str] = staticmethod(lambda: NOTHING)  # what there is of the file that is being written
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.outcome: Callable[[], str] = lambda: NOTHING  # what there is of the file that is being written
+        self.caught: int | None = None  # the signal
+        self.said = False
 
 
+_state = _State()
 _lock = threading.RLock()  # a second signal may come while its thread holds it
 
 
 @contextmanager
 def handled() -> Iterator[None]:
     """Meanwhile both signals raise ``Stopped`` in the main thread, unless the program was started to ignore them."""
-    _State.began, _State.outcome = time.perf_counter(), staticmethod(lambda: NOTHING)
+    global _state
+    _state = _State()
     before = {number: signal.getsignal(number) for number in CODES}
-    on_time = threading.current_thread() is threading.main_thread()
-    wanted = [number for number in before if on_time and before[number] is not signal.SIG_IGN]
+    in_main = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    wanted = [number for number in before if in_main and before[number] is not signal.SIG_IGN]
     for number in wanted:
         signal.signal(number, _on_signal)
     writer = _start_watching() if wanted and sys.platform != "win32" else None
     try:
         yield
     finally:
-        if _State.caught is None:
+        if _state.caught is None:
             for number in wanted:
                 signal.signal(number, before[number])
             if writer is not None:
@@ -60,14 +63,14 @@ def handled() -> Iterator[None]:
 @contextmanager
 def outcome(describe: Callable[[], str]) -> Iterator[None]:
     """Meanwhile ``describe`` says what there is of a file that is being written."""
-    before, _State.outcome = _State.outcome, staticmethod(describe)
+    before, _state.outcome = _state.outcome, describe
     yield
-    _State.outcome = staticmethod(before)  # not after an exception: there the message is still to come
+    _state.outcome = before  # not after an exception: there the message is still to come
 
 
 def began() -> float:
     """When the command began, by ``time.perf_counter``."""
-    return _State.began
+    return _state.began
 
 
 def ignore() -> None:
@@ -78,32 +81,32 @@ def ignore() -> None:
 
 def caught() -> bool:
     """Whether a signal has come, whatever became of its exception."""
-    return _State.caught is not None
+    return _state.caught is not None
 
 
 def stop() -> None:
     """Say that the program was stopped, and after a signal end the process without waiting for its threads."""
     _say()
-    if _State.caught is not None:
-        os._exit(CODES[_State.caught])
+    if _state.caught is not None:
+        os._exit(CODES[_state.caught])
 
 
 def _say() -> None:
     with _lock:
-        if _State.said:
+        if _state.said:
             return
-        _State.said = _State.caught is not None
+        _state.said = _state.caught is not None
         # On a terminal there may be a word without an end of line, and the bars hide the cursor.
         tidy = "\r\x1b[K\x1b[?25h" if os.isatty(2) and os.environ.get("TERM") != "dumb" else ""
-        text = f"{tidy}kptalk: stopped: {_State.outcome()}\n"
+        text = f"{tidy}kptalk: stopped: {_state.outcome()}\n"
         with suppress(OSError):
             os.write(2, text.encode(sys.stderr.encoding or "utf-8", "backslashreplace"))
 
 
 def _on_signal(number: int, _: object) -> None:
-    if _State.caught is not None:
+    if _state.caught is not None:
         stop()
-    _State.caught = number
+    _state.caught = number
     sys.unraisablehook = lambda _: None  # a callback that cannot pass it on would print a traceback
     threading.excepthook = lambda _: None
     raise Stopped
@@ -123,6 +126,6 @@ def _watch(reader: int) -> None:
         pass
     if number:
         select.select([reader], [], [], GRACE)
-        _State.caught = number[0]
+        _state.caught = number[0]
         stop()
     os.close(reader)
