@@ -1,6 +1,7 @@
 """The command line: bad input is one line and exit code 2, odd input works, and what is cut short is named."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -263,6 +264,8 @@ def test_an_odd_recording_works(animate, tmp_path, kind):
     assert (status, err) == (0, "")
     assert out.startswith(f"{tmp_path / 'out.mp4'}  (loading")
     assert out.count("\n") == 1
+    parts, whole = out.split(" with motion ")[0], re.search(r"([\d.]+) s in all", out)
+    assert sum(map(float, re.findall(r"([\d.]+) s", parts))) == pytest.approx(float(whole[1]), abs=0.3)
     clip = probe(tmp_path / "out.mp4")
     assert clip.has_audio
     assert clip.size == (512, 512)

@@ -12,6 +12,7 @@ from PIL import Image
 from recordings import tone, write_sound
 from skimage import data
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 RATE = 16_000
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 

@@ -1,7 +1,6 @@
 """What needs no model is answered before torch, OpenCV and FFmpeg are imported."""
 
 import os
-import pty
 import subprocess
 import sys
 import time
@@ -90,7 +89,7 @@ def test_the_answer_comes_at_once(run):
 
 def on_terminal(argv, wanted):
     """Run on a terminal of its own until it has written what is wanted; all that it wrote."""
-    leader, follower = pty.openpty()
+    leader, follower = pytest.importorskip("pty").openpty()
     environment = {**os.environ, "TERM": "xterm"}
     running = subprocess.Popen(argv, stdin=follower, stdout=subprocess.DEVNULL, stderr=follower, env=environment)
     os.close(follower)

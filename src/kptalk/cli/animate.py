@@ -60,6 +60,7 @@ def animate(
             sound = Speech.open(speech)
         driver = control.pose
         if control.pose_file is not None:
+            stages("reading the pose", 0, None)
             with stages.of("pose"):
                 driver = pipeline.read_pose(control.pose_file, sound.duration_hint, stages)
         with stages.of("portrait"), stages.spinner("finding the face"):

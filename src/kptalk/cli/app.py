@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kptalk.cli.animate import animate
-from kptalk.cli.console import explain, output, say, show_warning
+from kptalk.cli.console import explain, loading, output, say, show_warning
 from kptalk.cli.evaluate import evaluate, study
 from kptalk.cli.models import models
 from kptalk.cli.motion import app as motion
@@ -76,7 +76,8 @@ def _root(
 @app.command("doctor", rich_help_panel="Models and installation")
 def _doctor() -> None:
     """Print versions, device and threads, check the embedded model, and draw one second."""
-    from kptalk.cli.doctor import examine
+    with loading():
+        from kptalk.cli.doctor import examine
 
     sound = True
     for finding in examine():

@@ -49,6 +49,16 @@ def show_warning(message: Warning | str, *_: object, **__: object) -> None:
     say("warning", str(message))
 
 
+@contextmanager
+def loading() -> Iterator[None]:
+    """A spinner on a terminal while libraries are imported."""
+    if not errors.is_terminal:
+        yield
+        return
+    with errors.status("loading"):
+        yield
+
+
 class _Bar(BarColumn):
     """A bar, for stages that count frames."""
 

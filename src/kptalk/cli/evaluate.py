@@ -47,15 +47,16 @@ def evaluate(
     quiet: options.Quiet = False,
 ) -> None:
     """Measure videos by the papers' metrics, real video beside every number."""
-    from kptalk.evaluate import clips as videos
-    from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos
-    from kptalk.evaluate.metrics.registry import open_metrics
-    from kptalk.evaluate.report.files import GENERATED, open_report, write_report
-    from kptalk.evaluate.report.table import notes, paired_table, table
-    from kptalk.evaluate.result import REAL
-    from kptalk.evaluate.run import evaluate as run
-    from kptalk.motion.generator import WindowGrid
-    from kptalk.options import Options
+    with console.loading():
+        from kptalk.evaluate import clips as videos
+        from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos
+        from kptalk.evaluate.metrics.registry import open_metrics
+        from kptalk.evaluate.report.files import GENERATED, open_report, write_report
+        from kptalk.evaluate.report.table import notes, paired_table, table
+        from kptalk.evaluate.result import REAL
+        from kptalk.evaluate.run import evaluate as run
+        from kptalk.motion.generator import WindowGrid
+        from kptalk.options import Options
 
     given = generated or []
     if clips is None and (real is None or not given):

@@ -36,6 +36,7 @@ def extract(
             from kptalk.pipeline import video_motion
 
             found = video_motion(video, rate, model, device)
+        stages("motion", 0, None)
         motion = found.read(on_progress=lambda done, total: stages("motion", done, total))
         motion.save(output)
     if not quiet:
@@ -53,10 +54,11 @@ def show(
     """Plot the tracks of a motion: head rotation, scale, place, lips and lids."""
     check_writable(output, PLOT_SUFFIX, overwrite)
     check_readable(motion, "a motion file", MotionError)
-    from kptalk.methods.facemesh import load_space
-    from kptalk.motion.plot import plot_motion
-    from kptalk.types import Motion
-    from kptalk.weights.model import open_model
+    with console.loading():
+        from kptalk.methods.facemesh import load_space
+        from kptalk.motion.plot import plot_motion
+        from kptalk.types import Motion
+        from kptalk.weights.model import open_model
 
     folder = open_model(model)
     plot_motion(Motion.load(motion), load_space(open_model("embedded") if folder.official else folder), output)

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 
 FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 CODES = {signal.SIGINT.value: 130, signal.SIGTERM.value: 143}  # exit codes after signals, as shells have them
-GRACE = 1.2  # seconds
+GRACE = 1.0  # seconds
 NOTHING = "nothing was written"
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kptalk.cli import options
-from kptalk.cli.console import output
+from kptalk.cli.console import loading, output
 from kptalk.cli.process import BAD_INPUT
 from kptalk.train import NAMES
 
@@ -22,7 +22,8 @@ def prepare(
     ] = None,
 ) -> None:
     """Make training shards of videos; every video that is left out is named with the reason."""
-    from kptalk.train.prepare import prepare_videos
+    with loading():
+        from kptalk.train.prepare import prepare_videos
 
     kept = 0
     for path, reason in prepare_videos(videos, folder, people):
@@ -53,8 +54,9 @@ def train(
     device: options.Device = "auto",
 ) -> None:
     """Train a network on shards; after an interruption, the same command resumes."""
-    from kptalk.device import set_threads
-    from kptalk.train.recipes import train_network
+    with loading():
+        from kptalk.device import set_threads
+        from kptalk.train.recipes import train_network
 
     set_threads()
 
