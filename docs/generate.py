@@ -50,13 +50,14 @@ SOURCE = ROOT / "src/kptalk"
 AREAS = {  # heading, by the folder or file that the message comes from
     "Options": ("options.py", "device.py", "cli"),
     "Portrait and face": ("media/image.py", "face", "pipeline.py"),
-    "Speech and videos": ("media", "motion/video.py"),
+    "Speech and videos": ("media", "audio", "motion/video.py"),
     "Files": ("files.py",),
     "Motion files": ("types.py", "motion"),
     "Models and weights": ("weights", "methods", "render"),
     "Training": ("train",),
     "Evaluation": ("evaluate",),
     "Studies": ("evaluate/study",),
+    "Python": ("",),  # all else
 }
 
 
@@ -211,6 +212,8 @@ def error_page() -> str:
     for message in messages():
         by_area[area(message.path)[1]].append(message)
     for name, those in by_area.items():
+        if not those:
+            continue
         parts.append(f"## {name}\n")
         for message in sorted(those, key=lambda each: each.text.lstrip("… ").lower()):
             entry = known.get(message.text, {"cause": "", "remedy": ""})

@@ -72,6 +72,7 @@ def test_the_times_of_the_stages_add_up():
         (OptionError("pose_scale is 9: give 0 to 3"), "--pose-scale is 9: give 0 to 3"),
         (OptionError("the title is empty: give one"), "the title is empty: give one"),
         (OutputError("a.mp4 exists already: allow overwriting", option="overwrite"), "(--overwrite)"),
+        (InputError('choose framing="crop" instead'), "choose --framing crop instead"),
         (InputError("face is a folder"), "face is a folder"),
     ],
 )

@@ -38,7 +38,7 @@ def say(kind: str, text: str) -> None:
 
 def explain(error: KptalkError) -> str:
     """The library's message, with flags in the place of its names of options."""
-    text = str(error)
+    text = _with_flags(str(error))
     if isinstance(error, OptionError):
         text = re.sub(r"^[a-z_]+(?= is )", lambda name: flag_of(name[0]), text)
     return f"{text} ({flag_of(error.option)})" if error.option else text
@@ -46,7 +46,12 @@ def explain(error: KptalkError) -> str:
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """A warning as one such line, in the place of ``warnings.showwarning``."""
-    say("warning", str(message))
+    say("warning", _with_flags(str(message)))
+
+
+def _with_flags(text: str) -> str:
+    """``framing="crop"``, as Python has it, becomes ``--framing crop``."""
+    return re.sub(r'\b([a-z_]+)="([a-z]+)"', lambda found: f"{flag_of(found[1])} {found[2]}", text)
 
 
 @contextmanager
