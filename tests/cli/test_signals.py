@@ -53,7 +53,7 @@ def check(argv, tmp_path, seconds, number):
     left = list(tmp_path.iterdir())
     words = f"partial video kept in {left[0]}" if left else "nothing was written"
     assert err == f"kptalk: stopped: {words}\n"
-    assert waited < 2 + 3  # the machine of a test may be busy
+    assert waited < 2 + 8  # two on a free machine: benchmarks/interrupt.py measures that
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
