@@ -2,6 +2,7 @@
 
 import os
 
+import cv2
 import pytest
 import torch
 
@@ -45,9 +46,10 @@ def test_usable_cores_are_within_the_machine():
 
 @pytest.fixture(autouse=True)
 def threads_restored():
-    before = torch.get_num_threads()
+    before = torch.get_num_threads(), cv2.getNumThreads()
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,7 @@ def test_threads_and_pieces_of_work_fill_the_cores_but_no_more(monkeypatch, core
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("kptalk.device.usable_cores", lambda: cores)
     assert set_threads() == threads
+    assert cv2.getNumThreads() == threads
     assert side_by_side() == pieces
     assert pieces * threads <= cores
 

@@ -62,7 +62,8 @@ def openings(pipeline, source, motion):
 
 @pytest.mark.slow
 def test_ten_seconds_of_silence(pipeline, source):
-    motion = motion_of(pipeline, source, Speech.from_samples(np.zeros(160_000, np.float32), 16_000))
+    with pytest.warns(UserWarning, match="no sound at all"):
+        motion = motion_of(pipeline, source, Speech.from_samples(np.zeros(160_000, np.float32), 16_000))
     lips, lids = openings(pipeline, source, motion)
     assert lips.std() < 0.01
     assert abs(np.median(lips)) < 0.01
@@ -100,3 +101,22 @@ def test_seeds(pipeline, one):
     first, again, other = (motion_of(pipeline, one, speech, seed) for seed in (5, 5, 6))
     assert same(first, again)
     assert not same(first, other)
+
+
+@pytest.mark.slow
+def test_the_recording_level_does_not_open_the_mouth(pipeline, one):
+    """From loud to hardly audible, and with channels that cancel, the lips do the same; silence leaves them shut."""
+    sound = np.concatenate(list(Speech.open(SPEECH).chunks()))[:64_000]
+    samples = {name: (gain * sound * 32767).astype(np.int16) for name, gain in (("loud", 1), ("quiet", 0.015))}
+    samples["antiphase"] = np.stack([samples["loud"], -samples["loud"]], 1)
+    lips = {
+        name: openings(pipeline, one, motion_of(pipeline, one, Speech.from_samples(values, 16_000)))[0]
+        for name, values in samples.items()
+    }
+    for name in ("quiet", "antiphase"):
+        assert lips[name].std() == pytest.approx(lips["loud"].std(), rel=0.05)
+        assert np.corrcoef(lips[name], lips["loud"])[0, 1] > 0.98
+    room = np.random.default_rng(0).normal(0, 1e-3, 64_000).astype(np.float32)  # -60 dB
+    with pytest.warns(UserWarning, match="hardly any sound"):
+        motion = motion_of(pipeline, one, Speech.from_samples(room, 16_000))
+    assert np.abs(openings(pipeline, one, motion)[0]).max() < 0.02

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from kptalk.errors import DatasetError, OutputError, WeightsError
-from kptalk.files import atomic_write, check_writable, partial_path, sha256, write_bytes
+from kptalk.errors import DatasetError, ImageError, OutputError, WeightsError
+from kptalk.files import atomic_write, check_readable, check_writable, partial_path, sha256, write_bytes
 
 
 @pytest.fixture
@@ -117,3 +117,14 @@ def test_a_check_leaves_nothing_behind(tmp_path):
     check_writable(tmp_path / "file.mp4", ".mp4")
     assert os.listdir(tmp_path) == []
     assert partial_path(tmp_path / "file.mp4") == tmp_path / ".file.partial.mp4"
+
+
+@pytest.mark.parametrize("start", [b"RIFF\x24\0\0\0WAVE", b"ID3\4", b"fLaC", b"OggS", b"\0\0\0\x1cftypM4A "])
+def test_a_sound_for_a_picture_asks_whether_they_are_swapped(tmp_path, start):
+    path = tmp_path / "face.jpg"
+    path.write_bytes(start + bytes(40))
+    with pytest.raises(ImageError, match="is a recording, not a picture: are portrait and speech swapped"):
+        check_readable(path, "an image", ImageError)
+    check_readable(path, "a recording")
+    path.write_bytes(b"RIFF\x24\0\0\0WEBP")
+    check_readable(path, "an image", ImageError)

@@ -12,7 +12,7 @@ from fakes import fake_generator, plain_portrait, random_motion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kptalk.audio import mean_norm, mel, windows
+from kptalk.audio import loudness, mean_norm, mel, windows
 from kptalk.motion.control import Controller
 from kptalk.motion.facemesh.reader import FaceMeshReader
 from kptalk.motion.filters import buffer, gaussian, kalman, resample, savgol
@@ -70,6 +70,7 @@ def stages(space, source):
 
     return {
         "mel": (mel.start(), mel.step, samples),
+        "loudness": (loudness.start(), lambda chunk, state: loudness.step(chunk, -20.0, state), samples),
         "windows": (windows.start(FPS), windows.step, samples),
         "mean_norm": (
             mean_norm.start(np.zeros(80)),
@@ -101,7 +102,17 @@ def stages(space, source):
 
 
 NAMES = (
-    *("mel", "windows", "mean_norm", "facemesh generator", "kdtalker generator", "gaussian", "savgol", "kalman"),
+    *(
+        "mel",
+        "loudness",
+        "windows",
+        "mean_norm",
+        "facemesh generator",
+        "kdtalker generator",
+        "gaussian",
+        "savgol",
+        "kalman",
+    ),
     *("resample", "control", "reader", "mesh renderer"),
 )
 

@@ -1,6 +1,7 @@
 """Motion: immutable, sliced, joined, saved and loaded; every unusable file is refused in one line."""
 
 import json
+import re
 import struct
 from fractions import Fraction
 from itertools import pairwise
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from kptalk.errors import MotionError, OutputError
-from kptalk.types import FIELDS, Face, Motion
+from kptalk.types import BOUNDS, FIELDS, Face, Motion
 
 LENGTHS = st.integers(1, 60)
 
@@ -91,6 +92,15 @@ BAD = {
     "fps of no number": lambda path: stored(path, {"fps": "fast"}),
     "fps over zero": lambda path: stored(path, {"fps": "1/0"}),
     "negative fps": lambda path: stored(path, {"fps": "-25"}),
+    "fps of zero": lambda path: stored(path, {"fps": "0"}),
+    "absurd fps": lambda path: stored(path, {"fps": "1000000000"}),
+    "fps that would take for ever": lambda path: stored(path, {"fps": "1e999999999"}),
+    "no space": lambda path: stored(path, {"space": ""}),
+    "endless space": lambda path: stored(path, {"space": "x" * 10**6}),
+    "booleans": lambda path: stored(path, scale=np.ones((3, 1), bool)),
+    "numbers beyond float32": lambda path: stored(path, scale=np.full((3, 1), 1e300)),
+    "no scale at all": lambda path: stored(path, scale=np.zeros((3, 1), np.float32)),
+    "dimensions": lambda path: stored(path, scale=np.array(1, np.float32)),
 }
 
 
@@ -103,6 +113,47 @@ def test_unusable_files_are_refused(tmp_path, kind):
         Motion.load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("scale", 21), ("rotation", -361), ("translation", 101), ("expression", 11)]
+)
+def test_numbers_out_of_bounds_are_named(tmp_path, name, value):
+    motion = random_motion(4)
+    numbers = np.array(getattr(motion, name))
+    numbers[2].flat[0] = value
+    changed = motion.with_fields(**{name: numbers})  # options may amplify a motion this far
+    changed.save(tmp_path / "motion.safetensors")
+    low, high = BOUNDS[name]
+    expected = re.escape(f"motion field {name} is {value} in frame 2, expected {low:g} to {high:g}")
+    with pytest.raises(MotionError, match=expected):
+        Motion.load(tmp_path / "motion.safetensors")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 2e6, -2e6])
+@pytest.mark.parametrize("name", FIELDS)
+def test_no_motion_holds_what_arithmetic_cannot_bear(name, value):
+    motion = random_motion(4)
+    with pytest.raises(MotionError, match=f"motion field {name} is .* in frame 0"):
+        motion.with_fields(**{name: np.full_like(getattr(motion, name), value)})
+
+
+@pytest.mark.parametrize("value", ["text", [[1], [2, 3]], np.ones((4, 1), complex), None, 1.0])
+def test_fields_are_arrays_of_numbers(value):
+    with pytest.raises(MotionError, match="motion field scale"):
+        random_motion(4).with_fields(scale=value)
+
+
+@pytest.mark.parametrize("fps", [0, 121, float("nan"), float("inf"), "fast", None, Fraction(10**400), Fraction(1, 2)])
+def test_frame_rates_that_no_video_has_are_refused(fps):
+    motion = random_motion(2)
+    with pytest.raises(MotionError, match=r"frame rate|frames per second"):
+        Motion(**{name: getattr(motion, name) for name in FIELDS}, fps=fps, space="facemesh")
+
+
+def test_other_number_types_and_more_in_the_file_do_no_harm(tmp_path):
+    stored(tmp_path / "m.safetensors", {"note": "x" * 10_000}, scale=np.ones((3, 1), np.int64), extra=np.ones(3))
+    assert (Motion.load(tmp_path / "m.safetensors").scale == 1).all()
 
 
 def test_truncated_file_is_refused(tmp_path):

@@ -1,10 +1,15 @@
 """Files as a whole: digests, checks before any work is done, and writing that leaves a complete file or none."""
 
 import hashlib
+import os
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from os import PathLike
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from kptalk.errors import InputError, KptalkError, OutputError, WeightsError
@@ -71,6 +76,92 @@ def partial_path(path: str | PathLike[str]) -> Path:
     return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
+_partial_files: dict[Path, Path] = {}  # of this process, by the output
+
+
+def kept_partial(path: str | PathLike[str]) -> Path | None:
+    """Where the partial file is that this process has written for an output; None if it has written none."""
+    partial = _partial_files.get(Path(path))
+    return partial if partial is not None and partial.exists() and partial.stat().st_size else None
+
+
+def open_partial(path: str | PathLike[str]) -> FileIO:
+    """Open the partial file of an output for this run alone, empty, to write and read; its ``name`` says where it is.
+
+    Closing it, or the end of the process, however it ends, gives it free. What a killed run left there is replaced.
+    Where the file system has no locks, the file has a name that no other run has.
+
+    Raises:
+        OutputError: another run is writing this output.
+        OSError: the file cannot be opened.
+    """
+    partial = partial_path(path)
+    while True:
+        file = FileIO(partial, "rb+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+        try:
+            _lock(file, path)
+        except OSError:
+            file.close()
+            if not partial.stat().st_size:
+                partial.unlink()
+            partial = partial.with_stem(f"{partial.stem}-{os.getpid()}-{token_hex(4)}")
+            file = FileIO(partial, "xb+")
+        except OutputError:
+            file.close()
+            raise
+        if _is_there(file):
+            file.truncate()
+            _partial_files[Path(path)] = partial
+            return file
+        file.close()  # the run that had locked it has just removed it
+
+
+def remove_partial(file: FileIO) -> None:
+    """Remove and close what ``open_partial`` opened."""
+    try:
+        if _is_there(file):
+            Path(file.name).unlink()  # while it is locked, or it may be another run's by now
+    except PermissionError:  # Windows removes no open file; nor one that another run has opened meanwhile
+        file.close()
+        with suppress(OSError):
+            Path(file.name).unlink()
+    file.close()
+
+
+def _is_there(file: FileIO) -> bool:
+    """Whether an open file is still the one that its name leads to."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
+    return False
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: FileIO) -> None:
+        file.seek(0x7FFFFFFE)  # one byte, which need not exist
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError from error
+        finally:
+            file.seek(0)
+
+else:
+    import fcntl
+
+    def _try_lock(file: FileIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock(file: FileIO, path: str | PathLike[str]) -> None:
+    """Lock a file until it is closed. Raises OutputError where another run has locked it, OSError where none can."""
+    try:
+        _try_lock(file)
+    except BlockingIOError as error:
+        raise OutputError(f"another run is writing {path}: wait until it is done, or give another name") from error
+
+
 def check_writable(path: str | PathLike[str], suffix: str, overwrite: bool = False) -> None:
     """Make sure that a file can be written to ``path``, before any work is done.
 
@@ -80,7 +171,8 @@ def check_writable(path: str | PathLike[str], suffix: str, overwrite: bool = Fal
         overwrite: whether an existing file may be replaced.
 
     Raises:
-        OutputError: another suffix, the folder is absent or cannot be written to, or the file exists already.
+        OutputError: another suffix, the folder is absent or cannot be written to, the file exists already, or another
+            run is writing it.
     """
     path = Path(path)
     if path.suffix.lower() != suffix:
@@ -95,8 +187,9 @@ def check_writable(path: str | PathLike[str], suffix: str, overwrite: bool = Fal
             raise OutputError(f"{path} exists already: give another name, or allow overwriting", option="overwrite")
         if path.exists() and not path.is_file():
             raise OutputError(f"{path} is not a regular file: give another name")
-        with suppress(FileNotFoundError):
-            partial_path(path).stat()  # raises where a name cannot be, or the longer temporary one is too long
+        # Raises also where a name cannot be, or the longer partial one is too long.
+        with suppress(FileNotFoundError), FileIO(partial_path(path), "rb+") as file, suppress(OSError):
+            _lock(file, path)
         with TemporaryFile(dir=path.parent):
             pass
     except (OSError, ValueError) as error:
@@ -112,6 +205,9 @@ def check_readable(path: Path, kind: str, error: type[KptalkError] = InputError)
     try:
         size = path.stat().st_size
     except (OSError, ValueError) as reason:
+        if address := re.match(r"([a-z][a-z0-9+.-]+):/+(?=.)", str(path), re.IGNORECASE):  # Path makes one slash of two
+            url = f"{address[1]}://{str(path)[address.end() :]}"
+            raise error(f"{url} is a URL: download it first, and give the file") from reason
         raise error(f"cannot open {path}: {explain(reason)}") from reason
     if path.is_dir():
         raise error(f"{path} is a folder, not {kind}")
@@ -119,6 +215,19 @@ def check_readable(path: Path, kind: str, error: type[KptalkError] = InputError)
         raise error(f"{path} is not a regular file")
     if size == 0:
         raise error(f"{path} is empty (0 bytes)")
+    if kind == "an image" and _is_sound(path):
+        raise error(f"{path} is a recording, not a picture: are portrait and speech swapped?")
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether a file begins as WAV, MP3, FLAC, Ogg or M4A do."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError:  # whoever reads it says why
+        return False
+    wave, m4a = start[:4] == b"RIFF" and start[8:] == b"WAVE", start[4:] == b"ftypM4A "
+    return wave or m4a or start.startswith((b"ID3", b"\xff\xfb", b"\xff\xf3", b"fLaC", b"OggS"))
 
 
 def make_folder(folder: Path) -> None:

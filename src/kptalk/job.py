@@ -95,7 +95,7 @@ class Animation:
         save_motion: str | PathLike[str] | None = None,
         on_progress: Progress | None = None,
     ) -> Path:
-        """Make the video and write it, H.264 and the sound as AAC, to an .mp4 file.
+        """Make the video and write it, H.264 and the recording's own sound, to an .mp4 file.
 
         Motion, drawing and encoding run side by side. While at work the video has a temporary name in the same folder.
 

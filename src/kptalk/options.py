@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kptalk.errors import OptionError
+from kptalk.limits import MAX_DENOMINATOR, MAX_FPS, MIN_FPS
 
 if TYPE_CHECKING:  # the command line's help shall not wait for NumPy
     from kptalk.types import Motion
 
-FPS_RANGE = MIN_FPS, MAX_FPS = 1, 120
-MAX_DENOMINATOR = 1001  # of a frame rate, that of 30000/1001; FFmpeg's rationals have 32 bits
+FPS_RANGE = MIN_FPS, MAX_FPS
 NO_MOTION = ("auto", "still")
 
 
@@ -129,6 +129,9 @@ class _Picture(_Validated):
         group="Picture",
     )
     stitch: bool | None = option(None, "kdtalker: keep the shoulders in place; yes where full.", group="Picture")
+    rotate: str = option(
+        "auto", "Turned photos: 'auto': upright; 'no': refused.", choices=("auto", "no"), group="Picture"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -144,7 +147,7 @@ class Options(_Picture):
     ``seed`` fixes the video to the byte on one machine; ``fps`` is kept as the nearest fraction that files can hold.
     """
 
-    seed: int = option(0, "Fixes the head's motion: same seed, same bytes.", bounds=(0, 2**63 - 1))
+    seed: int = option(0, "Fixes head motion and blinks: same seed and speech, same bytes.", bounds=(0, 2**63 - 1))
     fps: Fraction = option(
         Fraction(25), "Frames per second, such as 25, 29.97 or 30000/1001.", bounds=FPS_RANGE, group="Picture"
     )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -22,12 +23,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
 from kptalk.audio.windows import SpeechWindows
 from kptalk.device import pick_device
-from kptalk.errors import AudioError, ImageError, MotionError, OptionError
+from kptalk.errors import AudioError, MotionError, OptionError
 from kptalk.face.find import find_portrait
+from kptalk.face.landmarks import FaceMesh
 from kptalk.files import MOTION_SUFFIX
 from kptalk.job import Animation, Progress, RenderJob
 from kptalk.media.audio import Speech
@@ -35,6 +35,7 @@ from kptalk.media.clip import probe
 from kptalk.media.image import read_image
 from kptalk.methods import loaders_of
 from kptalk.methods.base import Method, Precision, Session
+from kptalk.methods.trial import hum, plain_portrait
 from kptalk.motion.filters.resample import resample
 from kptalk.motion.generator import FPS
 from kptalk.motion.video import VideoMotion
@@ -76,6 +77,16 @@ class Pipeline:
         folder = open_model(model)
         return cls(loaders_of(folder).load(folder, pick_device(device), precision), folder.name, folder.method)
 
+    def warm_up(self) -> None:
+        """Do now what the first video would otherwise wait for: modules, networks and kernels that load at first use.
+
+        One frame of a made-up portrait is drawn and dropped. For servers; a program that makes one video gains nothing.
+        """
+        portrait = plain_portrait()
+        with FaceMesh() as mesh, closing(self.animate(portrait, hum(0.04)).frames()) as frames:
+            mesh(portrait.image)
+            next(frames)
+
     def animate(
         self,
         portrait: PortraitLike,
@@ -103,7 +114,9 @@ class Pipeline:
         if (path := options.control.pose_file) is not None:
             pose = self.read_pose(path, sound.duration_hint)
             options = replace(options, control=replace(options.control, pose=pose))
-        framing = self.method.framing(_portrait(portrait, face), options.framing, options.size, options.stitch)
+        framing = self.method.framing(
+            _portrait(portrait, face, options.rotate), options.framing, options.size, options.stitch
+        )
         seconds, fps = sound.duration_hint, options.fps
         expected = None if seconds is None else max(1, round(seconds * fps))
         tags = self._tags("one photo and a recording", seed=options.seed)
@@ -134,14 +147,17 @@ class Pipeline:
         Raises:
             ImageError, FaceError, AudioError, OptionError, InputError: what was given cannot be used. That the video
                 shows no face is found out when the animation is read.
-            MotionError: the motion is of another motion space.
+            MotionError: the motion is of another motion space, or one that no face makes.
         """
         options = options or ReenactOptions()
-        framing = self.method.framing(_portrait(portrait, face), options.framing, options.size, options.stitch)
+        framing = self.method.framing(
+            _portrait(portrait, face, options.rotate), options.framing, options.size, options.stitch
+        )
         sound = speech if speech is None or isinstance(speech, Speech) else Speech.open(speech)
         pieces: list[Motion] | VideoMotion
         if isinstance(driver, Motion):
             driver.require_space(self.method.space.id)
+            driver.require_bounds()
             whole = resample(driver, options.fps or driver.fps)
             pieces, fps, expected = [whole], whole.fps, len(whole)
         else:
@@ -189,8 +205,9 @@ class Pipeline:
         **changes: Any,
     ) -> Iterator[Image]:
         """Single video frames (H, W, 3) uint8 RGB as soon as they are drawn; arguments as ``animate``."""
-        for frames in self.animate(portrait, speech, face=face, options=options, **changes).frames():
-            yield from frames
+        with closing(self.animate(portrait, speech, face=face, options=options, **changes).frames()) as pieces:
+            for frames in pieces:
+                yield from frames
 
     def _tags(self, origin: str, **facts: object) -> dict[str, str]:
         """What the file says of itself."""
@@ -260,10 +277,5 @@ def _chunks(speech: Speech, fps: Fraction) -> Iterator[Array]:
         raise AudioError(f"{speech.name} lasts {seconds:.3f} s, less than one frame at {float(fps):g} fps")
 
 
-def _portrait(portrait: PortraitLike, face: int | None) -> Portrait:
-    if isinstance(portrait, Portrait):
-        return portrait
-    image = portrait if isinstance(portrait, np.ndarray) else read_image(portrait)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ImageError(f"the portrait is an array {image.dtype} {image.shape}: give (H, W, 3) uint8 RGB")
-    return find_portrait(image, face)
+def _portrait(portrait: PortraitLike, face: int | None, rotate: str) -> Portrait:
+    return portrait if isinstance(portrait, Portrait) else find_portrait(read_image(portrait), face, rotate)

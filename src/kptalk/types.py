@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kptalk.errors import MotionError, OutputError
+from kptalk.files import explain, write_bytes
+from kptalk.limits import MAX_DENOMINATOR, MAX_FPS, MIN_FPS
 
 Array = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]
@@ -24,6 +26,14 @@ SAMPLE_RATE = 16_000  # Hz, of speech as the models take it
 MODEL_FPS = Fraction(25)  # frames per second of the motion that the models make
 N_KEYPOINTS = 21  # of the spaces facemesh and liveportrait
 FIELDS = ("scale", "rotation", "translation", "expression")
+# What a motion that comes from outside may hold, in every space: some ten times what faces in videos do.
+BOUNDS = {
+    "scale": (0.05, 20.0),
+    "rotation": (-360.0, 360.0),
+    "translation": (-100.0, 100.0),
+    "expression": (-10.0, 10.0),
+}
+LARGEST = 1e6  # of any motion's numbers, also where options have amplified it: none of what follows overflows
 
 
 @dataclass(frozen=True)
@@ -61,8 +71,11 @@ class Motion:
         rotation: (T, 3) float32, yaw, pitch, roll in degrees.
         translation: (T, 3) float32, in the units of the motion space.
         expression: (T, K, 3) float32, deformation of the K keypoints, in the units of the motion space.
-        fps: frames per second, exact.
+        fps: frames per second, 1 to 120, as the nearest fraction that files can hold.
         space: id of the motion space, for example ``facemesh``.
+
+    Raises:
+        MotionError: the fields do not fit each other, or hold anything but finite numbers up to a million.
     """
 
     scale: Array
@@ -76,11 +89,20 @@ class Motion:
         keypoints = np.shape(self.expression)[1:2]  # () where the expression is no array of three dimensions
         expected = {"scale": (1,), "rotation": (3,), "translation": (3,), "expression": (*keypoints, 3)}
         for name, tail in expected.items():
-            value = np.array(getattr(self, name), np.float32)  # a copy: nobody else may change it
-            if value.shape != (len(self.scale), *tail) or value.size < len(value):
-                raise MotionError(f"motion field {name} has shape {value.shape}, expected {(len(self.scale), *tail)}")
+            value = _numbers(name, getattr(self, name))
+            length = np.shape(self.scale)[:1]
+            if value.shape != (*length, *tail) or value.size < len(value):
+                raise MotionError(f"motion field {name} has shape {value.shape}, expected {(*length, *tail)}")
+            _check_range(name, value, -LARGEST, LARGEST)
             value.flags.writeable = False
             object.__setattr__(self, name, value)
+        try:
+            fps = Fraction(self.fps).limit_denominator(MAX_DENOMINATOR)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise MotionError(f"a motion's frame rate is {self.fps!r}, expected a number") from error
+        if not MIN_FPS <= fps <= MAX_FPS:
+            raise MotionError(f"a motion has {str(self.fps)[:20]} frames per second, expected {MIN_FPS} to {MAX_FPS}")
+        object.__setattr__(self, "fps", fps)
 
     def __len__(self) -> int:
         return len(self.scale)
@@ -89,14 +111,27 @@ class Motion:
         """Some of the frames, as Motion."""
         return self.with_fields(**{name: getattr(self, name)[frames] for name in FIELDS})
 
-    def require_space(self, space: str) -> None:
+    def require_space(self, space: str, keypoints: int = N_KEYPOINTS) -> None:
         """Make sure that the motion belongs to a motion space.
 
         Raises:
-            MotionError: it belongs to another one.
+            MotionError: it belongs to another one, or has another number of keypoints.
         """
         if self.space != space:
             raise MotionError(f"motion is of the space {self.space!r}, expected {space!r}")
+        if self.expression.shape[1] != keypoints:
+            raise MotionError(f"motion has {self.expression.shape[1]} keypoints, expected {keypoints}")
+
+    def require_bounds(self) -> None:
+        """Make sure that there are frames, and that a face may move like that; for motion that comes from outside.
+
+        Raises:
+            MotionError: there are none, or a number lies outside its field's ``BOUNDS``.
+        """
+        if not len(self):
+            raise MotionError("motion has no frames")
+        for name, bounds in BOUNDS.items():
+            _check_range(name, getattr(self, name), *bounds)
 
     def repeat(self, length: int) -> Motion:
         """This one frame, ``length`` times."""
@@ -108,7 +143,7 @@ class Motion:
         return Motion(**{**kept, **fields}, fps=self.fps, space=self.space)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the motion as safetensors.
+        """Write the motion as safetensors; the file appears when it is complete.
 
         Raises:
             OutputError: the file cannot be written there.
@@ -116,28 +151,38 @@ class Motion:
         header = {"kptalk": "motion", "fps": str(self.fps), "space": self.space}
         try:
             fields = {name: np.ascontiguousarray(getattr(self, name)) for name in FIELDS}
-            Path(path).write_bytes(save(fields, metadata=header))  # save_file would make it readable by the owner alone
-        except (OSError, SafetensorError) as error:
+            content = save(fields, metadata=header)
+        except SafetensorError as error:
             raise OutputError(f"cannot write motion file {path}: {error}") from error
+        write_bytes(path, content)  # of two runs with one output, the later one's is there, whole
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Motion:
         """Read a motion that ``save`` wrote.
 
         Raises:
-            MotionError: the file is absent, no safetensors, or no motion; or it has no frames, or NaN in them.
+            MotionError: the file is absent, no safetensors, or no motion; or it has no frames, or numbers outside
+                ``BOUNDS``.
         """
         try:
             with safe_open(path, framework="numpy") as file:
                 header = file.metadata() or {}
                 if header.get("kptalk") != "motion":
                     raise MotionError("this is not a motion file")
+                if missing := [name for name in FIELDS if name not in file.keys()]:  # noqa: SIM118
+                    raise MotionError(f"it has no {missing[0]}")
                 fields = {name: file.get_tensor(name) for name in FIELDS}
-            motion = cls(**fields, fps=Fraction(header["fps"]), space=header["space"])
-        except (MotionError, OSError, SafetensorError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            raise MotionError(f"cannot read motion file {path}: {error}") from error
-        if not len(motion) or motion.fps <= 0 or not all(np.isfinite(getattr(motion, name)).all() for name in FIELDS):
-            raise MotionError(f"motion file {path} has no frames, no frame rate, or numbers that are not finite")
+            rate, space = header.get("fps", ""), header.get("space", "")
+            if not re.fullmatch(r"[0-9]{1,9}(/[0-9]{0,8}[1-9][0-9]{0,8})?", rate):  # 1e999999999 would never be read
+                raise MotionError(f"its frame rate is {rate[:40]!r}, expected a number such as 25 or 30000/1001")
+            if not 0 < len(space) <= 64 or not space.isprintable():
+                raise MotionError(f"its motion space is {space[:40]!r}, expected a name")
+            motion = cls(**fields, fps=Fraction(rate), space=space)
+            motion.require_bounds()
+        except FileNotFoundError as error:
+            raise MotionError(f"no motion file {path}") from error
+        except (MotionError, OSError, SafetensorError, TypeError, ValueError) as error:
+            raise MotionError(f"cannot read motion file {path}: {explain(error)}") from error
         return motion
 
     @staticmethod
@@ -158,3 +203,24 @@ class SourceMotion:
 
     canonical: Array
     motion: Motion
+
+
+def _numbers(name: str, value: Floats) -> Array:
+    """A field's value as float32: a copy, which nobody else may change."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # lists of unequal length
+        raise MotionError(f"motion field {name} is no array of numbers") from error
+    if array.dtype.kind not in "fiu":
+        raise MotionError(f"motion field {name} holds {array.dtype}, expected numbers")
+    with np.errstate(over="ignore"):  # infinity, which is refused
+        return np.array(array, np.float32)
+
+
+def _check_range(name: str, value: Array, low: float, high: float) -> None:
+    """Raises MotionError where a number of a field is not between these; NaN never is."""
+    inside = (value >= low) & (value <= high)
+    if not inside.all():
+        at = tuple(np.argwhere(~inside)[0].tolist())
+        usual = "{:g} to {:g}".format(*BOUNDS[name])
+        raise MotionError(f"motion field {name} is {value[at]:.3g} in frame {at[0]}, expected {usual}")

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from kptalk.audio import mel, windows
 from kptalk.types import SAMPLE_RATE
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*sound in the recording")
+
 rates = st.one_of(
     st.sampled_from([Fraction(25), Fraction(30), Fraction(24000, 1001), Fraction(60), Fraction(12)]),
     st.fractions(1, 120, max_denominator=1001),
@@ -96,3 +98,28 @@ def test_windows_between_frames_begin_between(noise):
     found = windows.mel_windows(spectrogram, np.array([20, 20.5, 21, 10.0]), Fraction(25))
     for window, start in zip(found, (57, 59, 60, 25), strict=True):
         assert np.array_equal(window, spectrogram[start : start + 16].T.astype(np.float32))
+
+
+def test_the_seed_of_a_speech_is_its_own_and_survives_rounding():
+    rng = np.random.default_rng(0)
+    speeches = [rng.uniform(-0.3, 0.3, 40_000).astype(np.float32) * rng.uniform(0.1, 1) for _ in range(8)]
+    seeds = [windows.SpeechWindows([speech], 25).seed(0) for speech in speeches]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**64 for seed in seeds)
+    assert windows.SpeechWindows([speeches[0]], 25).seed(1) not in seeds
+    for pieces in (3, 500):
+        assert windows.SpeechWindows(np.array_split(speeches[0], pieces), 25).seed(0) == seeds[0]
+    rounded = speeches[0] + rng.uniform(-1e-7, 1e-7, len(speeches[0])).astype(np.float32)
+    assert windows.SpeechWindows([rounded], 25).seed(0) == seeds[0]
+    later = np.concatenate([speeches[0], speeches[1]])
+    assert windows.SpeechWindows([later], 25).seed(0) == seeds[0]  # a stream: what comes later is not waited for
+
+
+@pytest.mark.parametrize("length", [0, 1, 639, 640, 641, 100_000])
+def test_looking_at_the_seed_takes_nothing_away(length):
+    samples = np.random.default_rng(0).uniform(-1, 1, length).astype(np.float32)
+    chunks = [samples[first : first + 16_000] for first in range(0, length, 16_000)]
+    looked_at = windows.SpeechWindows(chunks, Fraction(25))
+    assert isinstance(looked_at.seed(7), int)
+    np.testing.assert_array_equal(np.concatenate(list(looked_at)), whole(samples, Fraction(25)))
+    assert looked_at.samples == length

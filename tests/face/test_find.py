@@ -9,9 +9,8 @@ from media_shared import picture, portrait_of
 from skimage import data
 
 from kptalk.errors import FaceNotFound, FaceTooSmall, OptionError
-from kptalk.face.find import SMALLEST, find_faces, find_portrait
+from kptalk.face.find import SMALLEST, Candidate, FoundFaces, find_faces, find_portrait
 from kptalk.face.topology import EYE_CORNERS
-from kptalk.types import Face
 
 
 def eyes(face):
@@ -84,7 +83,7 @@ def test_faces_side_by_side_are_numbered_from_the_left():
     starts = np.cumsum([0, *sizes[:-1]])
     for name, start, size in zip(names, starts, sizes, strict=True):
         canvas[:size, start : start + size] = cv2.resize(picture(name), (size, size))
-    faces = find_faces(canvas)
+    faces = [each.face for each in find_faces(canvas).faces]
     assert len(faces) == 3
     for number, (face, start, size) in enumerate(zip(faces, starts, sizes, strict=True), 1):
         assert start <= np.mean(face.box[::2]) <= start + size
@@ -127,13 +126,13 @@ def test_face_of_too_few_pixels(head):
         find_portrait(on_canvas(small, 300, 300, 100, 100))
 
 
-def test_a_face_on_its_head_is_told_to_be_turned(head, monkeypatch):
+def test_a_face_on_its_side_is_told_to_be_turned(head, monkeypatch):
+    """Where no position of the photo suits the face, as with one that lies among upright ones."""
     face = find_portrait(head).face
-    height, width = head.shape[:2]
-    flipped = np.array([width, height, 0], np.float32) + face.landmarks * np.array([-1, -1, 1], np.float32)
-    monkeypatch.setattr("kptalk.face.find.find_faces", lambda image: [Face(flipped)])
-    with pytest.raises(FaceNotFound, match="rotate the photo"):
-        find_portrait(np.ascontiguousarray(head[::-1, ::-1]))
+    lying = FoundFaces(head, 0, [Candidate(face, -85.0, 0.9)])
+    monkeypatch.setattr("kptalk.face.find.find_faces", lambda image: lying)
+    with pytest.raises(FaceNotFound, match="turned by 275 degrees in the picture: rotate the photo"):
+        find_portrait(head)
 
 
 def test_same_picture_same_landmarks(head):

@@ -1,10 +1,13 @@
 """The framing: what is drawn, at which size, and back into the photo pixel for pixel."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kptalk.face.alignment import aligned_full
 from kptalk.face.framing import CROP_SIZE, LONGEST_FULL, crop_framing, full_framing, square_in_photo
 from kptalk.types import Face, Portrait
 
@@ -91,8 +94,20 @@ def test_size_is_the_longest_side(size, expected):
 
 
 def test_a_face_that_a_large_photo_leaves_few_pixels_is_warned_of():
-    with pytest.warns(UserWarning, match="crop to the face"):
+    with pytest.warns(UserWarning, match='only 32 pixels high in a 1280x128 video: choose framing="crop"'):
         full_framing(portrait(400, 4000, 100, 120, 100))
+
+
+def test_a_face_that_the_size_leaves_too_few_pixels_is_warned_of():
+    """A panorama of 320 x 40 was drawn without a word."""
+    panorama = portrait(400, 3200, 100, 120, 100)
+    for framing in (full_framing, aligned_full):
+        with pytest.warns(UserWarning, match='only 10 pixels high in a 320x40 video: choose framing="crop"'):
+            framing(panorama, 320)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        full_framing(panorama, 800)  # 25 pixels
+        crop_framing(panorama, 64)
 
 
 def test_large_photos_are_reduced():

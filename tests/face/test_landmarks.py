@@ -98,6 +98,11 @@ def test_what_is_no_picture_is_refused(shape, dtype):
         FaceMesh()(np.zeros(shape, dtype))
 
 
+def test_a_picture_too_long_for_opencv_is_refused():
+    with pytest.raises(ImageError, match="40000x2 pixels: scale it to 32766 at most"):
+        FaceMesh()(np.zeros((2, 40_000, 3), np.uint8))
+
+
 def test_video_follows_the_face():
     landmarks = clip_landmarks(CLIPS / "grid_mlbax_1.mp4", 1.6)
     assert landmarks.shape == (40, 478, 3)

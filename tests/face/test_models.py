@@ -1,9 +1,11 @@
 """The face networks' weights: the file that belongs to the code, loaded once."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from media_shared import TESTS
 from safetensors import safe_open
 
 from kptalk.errors import WeightsError
@@ -24,6 +26,15 @@ def test_the_file_says_what_it_is():
     for part in ("mediapipe 0.10.21", "Apache-2.0", "converted to safetensors, sparse kernels made dense", ".tflite"):
         assert part in origin
     assert WEIGHTS.stat().st_size < 4e6
+
+
+def test_the_notice_names_the_same_files():
+    notice = (TESTS.parent / "NOTICE").read_text()
+    with safe_open(WEIGHTS, "pt") as file:
+        origin = file.metadata()["origin"]
+    files = set(re.findall(r"\w+/\w+\.tflite", origin))
+    assert len(files) == len(NETWORKS)
+    assert set(re.findall(r"\w+/\w+\.tflite", notice)) == files
 
 
 @pytest.mark.parametrize("network_class", NETWORKS.values())

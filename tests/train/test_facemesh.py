@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kptalk.errors import DatasetError
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.measures import lid_opening, lip_opening
 from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER
@@ -100,3 +101,8 @@ def test_directions_do_what_they_are_named_after(space):
     assert np.abs(looked[:, LIPS_INNER]).max() < 0.5 * np.abs(looked).max() + 1e-3
     assert np.isfinite(space.blink).all()
     assert len(lids) == 28
+
+
+def test_too_few_frames_say_what_is_needed_of_a_clip_and_in_all(aligned, template):
+    with pytest.raises(DatasetError, match=r"space needs 200 in all, a clip counts for 80 at most and has 40 at least"):
+        fit_space(aligned[:1], template)

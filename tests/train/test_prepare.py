@@ -152,15 +152,6 @@ def test_no_videos(tmp_path):
         list(prepare_videos([tmp_path], tmp_path / "shards"))
 
 
-@pytest.mark.parametrize("text", [None, "name,who\na,b\n"])
-def test_people_that_cannot_be_read(text, tmp_path):
-    people = tmp_path / "people.csv"
-    if text:
-        people.write_text(text)
-    with pytest.raises(DatasetError, match="file and identity"):
-        list(prepare_videos([tmp_path / "a.mp4"], tmp_path / "shards", people))
-
-
 def test_folder_without_shards(tmp_path):
     with pytest.raises(DatasetError, match="kptalk prepare"):
         load_shards(tmp_path)
@@ -174,3 +165,18 @@ def test_shards_that_cannot_be_read(tmp_path):
     save_file({"landmarks": np.zeros((5, 468, 3)), "sound": np.zeros(9)}, path, metadata={"identity": "a"})
     with pytest.raises(DatasetError, match="468"):
         load_shards(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "No such file"), ("file,name\na.mp4,b\n", "no column 'identity'"), (b"\xff\xfe", "utf-8")],
+)
+def test_a_table_of_people_that_cannot_be_read_is_named_plainly(tmp_path, content, message):
+    people = tmp_path / "people.csv"
+    if content is not None:
+        people.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DatasetError, match=r"people\.csv") as caught:
+        next(prepare_videos([tmp_path], tmp_path / "shards", people))
+    assert message in str(caught.value)
+    assert "file and identity" in str(caught.value)
+    assert "Errno" not in str(caught.value)

@@ -4,14 +4,15 @@ import json
 import shutil
 
 import pytest
+import torch
 from commands import refused
 from official_set import stitching_file, unpin
 
 from kptalk.errors import WeightsError
 from kptalk.methods import METHODS, loaders_of
 from kptalk.weights import official
-from kptalk.weights.model import MODEL_JSON, NAMES, facemesh_card, open_model, write_model_json
-from kptalk.weights.store import embedded_folder
+from kptalk.weights.model import MODEL_JSON, NAMES, facemesh_card, open_model, speech_mel_mean, write_model_json
+from kptalk.weights.store import embedded_folder, save_tensors
 
 
 @pytest.fixture
@@ -113,3 +114,10 @@ def test_files_of_a_model_are_listed(kptalk, home, folder):
     assert status == 0
     assert all(word in out for word in ("kdtalker", "warping", "syncnet", "commercial", "CC BY-NC"))
     assert refused(kptalk("models", folder / "absent"), "model.json", code=1)
+
+
+@pytest.mark.parametrize("level", ["[1, 2]", "[" + "NaN, " * 79 + "0]", "null", "{}", "[" + "1e9, " * 79 + "0]"])
+def test_a_mean_level_that_makes_no_sense_is_refused(tmp_path, level):
+    save_tensors(tmp_path / "audio.safetensors", {"a": torch.zeros(1)}, {"speech_mel_mean": level})
+    with pytest.raises(WeightsError, match="mean mel level of speech"):
+        speech_mel_mean(tmp_path / "audio.safetensors")

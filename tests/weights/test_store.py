@@ -68,6 +68,17 @@ def test_loading_does_not_keep_the_shared_frequencies_apart(saved):
     assert loaded.layers[0][2].fn.fn.rotary_emb is loaded.layers[1][2].fn.fn.rotary_emb
 
 
+def test_loading_draws_no_random_numbers(saved):
+    """Those of a program that loads a model stay its own, and the weights are the file's."""
+    before = torch.get_rng_state()
+    model = load_model(saved, Denoiser, DenoiserConfig)
+    assert torch.equal(torch.get_rng_state(), before)
+    stored = load_file(saved)
+    assert all(torch.equal(value, stored[name]) for name, value in model.state_dict().items())
+    with torch.random.fork_rng():
+        assert nn.Linear(3, 3).weight.abs().sum() > 0  # elsewhere networks begin as ever
+
+
 def test_header_says_what_the_file_is(saved):
     header = read_header(saved)
     assert header["architecture"] == "Denoiser"

@@ -4,19 +4,25 @@ A stream as in ``mel``; it gives frame_count(samples, fps) windows in all. Where
 spectrogram, its first or last frame repeats (as in KDTalker).
 """
 
+import hashlib
 import math
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kptalk.audio import mel
+from kptalk.audio import loudness, mel
 from kptalk.types import SAMPLE_RATE, Array, Floats
 
 MEL_WINDOW = 16  # mel frames
+PATIENCE = 60 * SAMPLE_RATE  # samples, after which silence is worth a warning
 _LEAD = Fraction(2, 25)  # seconds of sound before the frame's instant: two frames at 25 fps
+SEED_SECONDS = 2  # of sound that the seed of a speech follows from; generators wait for more than that anyway
+SEED_BLOCK = SAMPLE_RATE // 25  # samples whose level is one number of it
 
 Windows = Array  # (n, 80, 16)
 
@@ -95,13 +101,51 @@ class SpeechWindows:
         self.samples = 0
 
     def __iter__(self) -> Iterator[Windows]:
-        state = start(self._fps)
+        return self.at_loudness(None)
+
+    def at_loudness(self, target: float | None) -> Iterator[Windows]:
+        """The windows of the speech brought to a loudness in LUFS; None takes it as it is.
+
+        Warns, at the end or after a minute, if there has been nothing that could be speech.
+        """
+        state, level, silent, told = start(self._fps), loudness.start(), True, False
         for chunk in self._chunks:
             self.samples += len(chunk)
-            windows, state = step(chunk, state)
+            silent = silent and not chunk.any()
+            sound, level = loudness.step(chunk, target, level)
+            if not told and self.samples > PATIENCE:
+                told = _warn_of_silence(level, silent)
+            windows, state = step(sound, state)
             yield windows
-        yield finish(state)
+        sound, level = loudness.finish(target, level)
+        if not told and self.samples:
+            _warn_of_silence(level, silent)
+        windows, state = step(sound, state)
+        yield np.concatenate([windows, finish(state)])
 
     def frame_count(self, fps: Fraction) -> int:
         """Frames at any frame rate for the samples so far."""
         return frame_count(self.samples, fps)
+
+    def seed(self, seed: int) -> int:
+        """A seed for this speech, of 64 bits: of the same ``seed`` and sound the same, else another.
+
+        The first two seconds count, which are read ahead; by the levels of their blocks in whole decibels, so that
+        rounding on another machine, and how the sound comes in chunks, make no difference.
+        """
+        chunks, head = iter(self._chunks), [np.zeros(0, np.float32)]
+        while sum(map(len, head)) < SEED_SECONDS * SAMPLE_RATE and (chunk := next(chunks, None)) is not None:
+            head.append(chunk)
+        self._chunks = chain(head, chunks)
+        samples = np.concatenate(head)[: SEED_SECONDS * SAMPLE_RATE].astype(np.float64)
+        power = [float(np.mean(samples[at : at + SEED_BLOCK] ** 2)) for at in range(0, len(samples), SEED_BLOCK)]
+        levels = [round(10 * math.log10(each + 1e-9)) for each in power]
+        return int.from_bytes(hashlib.sha256(f"{seed} {levels}".encode()).digest()[:8], "little")
+
+
+def _warn_of_silence(level: loudness.LoudnessState, silent: bool) -> bool:
+    """Warn if there has been nothing that could be speech; True where there is nothing more to say."""
+    if not loudness.may_be_speech(level):
+        found = "no sound at all" if silent else "hardly any sound"
+        warnings.warn(f"{found} in the recording: the mouth stays shut", stacklevel=2)
+    return True

@@ -5,6 +5,7 @@ imports what takes long.
 """
 
 import atexit
+import gc
 import os
 import sys
 
@@ -29,6 +30,9 @@ def main() -> None:
 
 
 def _run() -> int:
+    # NumPy, which is imported later, would start threads that wait by spinning; its arrays here are small.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.set_threshold(100_000)  # of a million objects that are made at the start nearly all stay
     says = _greet()
     try:
         from kptalk.cli.app import run

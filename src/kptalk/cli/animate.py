@@ -36,6 +36,7 @@ def animate(
     stitch: options.Stitch = None,
     fps: options.Fps = "25",
     face: options.FaceNumber = None,
+    rotate: options.Rotate = "auto",
 ) -> None:
     """Make a talking video from one photo and one recording."""
     control = Control(
@@ -48,9 +49,8 @@ def animate(
         expression_scale=expression_scale,
         blinks=options.parse_blinks(blinks),
     )
-    how = Options(
-        seed=seed, fps=parse_fps(fps), size=size, framing=framing, steps=steps, stitch=stitch, control=control
-    )
+    picture = {"size": size, "framing": framing, "stitch": stitch, "rotate": rotate}
+    how = Options(seed=seed, fps=parse_fps(fps), steps=steps, control=control).changed(**picture)
     command.check(portrait, speech=speech, video=control.pose_file)
 
     def make(pipeline: "Pipeline", stages: console.Stages) -> "Animation":

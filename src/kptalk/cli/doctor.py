@@ -6,19 +6,14 @@ from collections.abc import Iterator
 from importlib.metadata import Distribution
 from typing import NamedTuple
 
-import numpy as np
-
 from kptalk.device import pick_device, set_threads, usable_cores
 from kptalk.errors import KptalkError
 from kptalk.face.landmarks import FaceMesh
-from kptalk.media.audio import Speech
-from kptalk.methods.facemesh import load_space
+from kptalk.methods.trial import hum, plain_portrait
 from kptalk.pipeline import Pipeline
-from kptalk.types import Face, Portrait
 from kptalk.version import __version__
-from kptalk.weights.model import open_model
 
-PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "diffusers", "safetensors", "huggingface_hub")
+PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "safetensors", "huggingface_hub")
 
 
 class Finding(NamedTuple):
@@ -63,16 +58,10 @@ def _face_finder() -> Finding:
 
 
 def _one_second(pipeline: Pipeline) -> Finding:
-    """Draw one second of a hum on a plain face-coloured picture: no photo is shipped with the package."""
-    side = 256
-    image = np.full((side, side, 3), (205, 170, 150), np.uint8)
-    template = load_space(open_model("embedded")).template
-    centred = (template - template.mean(0)) * side * 0.25 + np.array([side / 2, side / 2, 0])
-    portrait = Portrait(image, Face(centred.astype(np.float32)))
-    hum = 0.2 * np.sin(0.055 * np.arange(16_000, dtype=np.float32))  # 140 Hz
+    """Draw one second of a hum on a plain picture."""
     started = time.perf_counter()
     try:
-        frames = sum(1 for _ in pipeline.stream(portrait, Speech.from_samples(hum, 16_000)))
+        frames = sum(1 for _ in pipeline.stream(plain_portrait(), hum(1)))
     except KptalkError as error:
         return Finding("one second drawn", False, str(error))
     seconds = time.perf_counter() - started

@@ -51,6 +51,7 @@ Model = Annotated[str, flag("'embedded', 'official', or a model folder.", group=
 Size = Annotated[int | None, option(Options, "size")]
 Framing = Annotated[str, option(Options, "framing")]
 Stitch = Annotated[bool | None, option(Options, "stitch", "--stitch/--no-stitch")]
+Rotate = Annotated[str, option(Options, "rotate")]
 FaceNumber = Annotated[int | None, flag("Which of several faces, 1 is the leftmost.", "--face", group="Picture")]
 Seed = Annotated[int, option(Options, "seed")]
 Steps = Annotated[int | None, option(Options, "steps")]
@@ -103,12 +104,14 @@ class Driving:
     framing: Framing = "full"
     stitch: Stitch = None
     face: FaceNumber = None
+    rotate: Rotate = "auto"
 
     def parsed(self) -> ReenactOptions:
         """The library's form of these."""
         rate = None if self.fps is None else parse_fps(self.fps)
         retarget = RetargetOptions(self.mode, self.region)
-        return ReenactOptions(size=self.size, framing=self.framing, stitch=self.stitch, retarget=retarget, fps=rate)
+        picture = {"size": self.size, "framing": self.framing, "stitch": self.stitch, "rotate": self.rotate}
+        return ReenactOptions(**picture, retarget=retarget, fps=rate)  # type: ignore[arg-type]
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kptalk.cli import console, options, process
 from kptalk.errors import AudioError, ImageError, MotionError
-from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_readable, check_writable, partial_path
+from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_readable, check_writable, kept_partial
 from kptalk.options import ReenactOptions
 
 if TYPE_CHECKING:
@@ -83,12 +83,8 @@ class VideoCommand:
             console.output.print(f"{self.output}  ({spent}; {in_all})")
 
     def _outcome(self) -> str:
-        partial = partial_path(self.output)
-        with suppress(OSError):
-            if partial.stat().st_size:
-                return f"partial video kept in {partial}"
-            partial.unlink()
-        return process.NOTHING
+        partial = kept_partial(self.output)
+        return f"partial video kept in {partial}" if partial else process.NOTHING
 
 
 def drive(

@@ -13,7 +13,7 @@ import numpy as np
 
 from kptalk.errors import DatasetError
 from kptalk.evaluate.metric import MetricSpec, specs
-from kptalk.files import write_bytes
+from kptalk.files import explain, write_bytes
 
 TIMING = "timing.json"
 COLUMNS = specs("fps", "real_time_factor", "first_frame", "peak_memory")
@@ -75,4 +75,4 @@ def read_timings(folder: Path) -> dict[str, Timing]:
             timing.values()
         return found
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path} is not a table of timings: {error}") from error
+        raise DatasetError(f"{path} is not a table of timings: {explain(error)}") from error

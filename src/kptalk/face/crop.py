@@ -10,6 +10,10 @@ import torch
 from kptalk.errors import ImageError
 from kptalk.types import Array, Floats, Image
 
+BITS = 5
+LARGEST = 2**15 - 2  # pixels along a side
+STEPS = 1 << BITS  # positions from one pixel to the next that OpenCV's fixed-point interpolation knows
+
 
 @dataclass(frozen=True)
 class Region:
@@ -26,14 +30,19 @@ class Region:
 
         Pixel (u, v) is sampled at u / side of the width and v / side of the height; whole numbers are the middles of
         pixels on both sides. MediaPipe's networks are used to this, half a pixel off as it is. Beyond the picture it is
-        black, or goes on as at the edge.
+        black, or goes on as at the edge. This is what OpenCV 4's warpPerspective does, which MediaPipe calls; from
+        version 5 on that rounds no more, and the landmarks would move by up to a pixel.
         """
         linear = self._axes() / side
-        offset = (self.x, self.y) - linear @ (side / 2, side / 2)
-        matrix = np.vstack([np.column_stack([linear, offset]), [0, 0, 1]])
+        steps = np.arange(side) - side / 2
+        x, y = (
+            np.rint(STEPS * (row[0] * steps + (row[1] * steps + middle)[:, None])).astype(np.int32)
+            for row, middle in zip(linear, (self.x, self.y), strict=True)
+        )
+        pixels = np.dstack([x >> BITS, y >> BITS]).clip(-(2**15), 2**15 - 1).astype(np.int16)
+        between = ((y & (STEPS - 1)) << BITS | (x & (STEPS - 1))).astype(np.uint16)
         border = cv2.BORDER_REPLICATE if repeat_edges else cv2.BORDER_CONSTANT
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return np.asarray(cv2.warpPerspective(image, matrix, (side, side), flags=flags, borderMode=border), np.uint8)
+        return np.asarray(cv2.remap(image, pixels, between, cv2.INTER_LINEAR, borderMode=border), np.uint8)
 
     def to_picture(self, points: Floats) -> Array:
         """Points (..., 2) in sides of the region, 0 to 1, to pixels of the picture, float32."""
@@ -56,13 +65,15 @@ def as_rgb(image: Image) -> Image:
     """A picture of grey values (H, W) or (H, W, 1), RGB or RGBA as (H, W, 3), in one piece; alpha is left out.
 
     Raises:
-        ImageError: it is no such array of uint8.
+        ImageError: it is no such array of uint8, or larger than OpenCV can sample.
     """
     image = np.asarray(image)
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or image.dtype != np.uint8:
         raise ImageError(f"not a picture: {image.dtype} of shape {image.shape} instead of uint8 (H, W, 3)")
+    if max(image.shape) > LARGEST:
+        raise ImageError(f"the picture has {image.shape[1]}x{image.shape[0]} pixels: scale it to {LARGEST} at most")
     if image.shape[2] == 1:
         image = np.repeat(image, 3, 2)
     return np.ascontiguousarray(image[..., :3])

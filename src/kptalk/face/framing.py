@@ -13,7 +13,8 @@ from kptalk.face.geometry import square_around
 from kptalk.types import Face, Image, Portrait
 
 CROP_SCALE = 2.4  # side of the square around a face, in sides of the face: hair, neck and shoulders
-SMALLEST_DRAWN = 64  # pixels of a face's longer side, below which a reduced photo is worth a warning
+SMALLEST_DRAWN = 64  # pixels of a face's longer side, below which a photo that was reduced unasked is worth a warning
+SMALLEST_SHOWN = 24  # pixels of a face's height, below which any video is: nobody sees it speak
 LONGEST_FULL = 1280  # pixels; a larger photo is reduced to this for the video unless the user wants another size
 CROP_SIZE = 512  # pixels, the papers' size
 Edge = Literal["left", "right", "top", "bottom"]
@@ -88,16 +89,17 @@ def crop_framing(portrait: Portrait, size: int | None = None) -> PhotoFraming:
 def whole_photo(portrait: Portrait, size: int | None = None) -> Portrait:
     """A photo whose longest side has ``size`` pixels (None: its own, at most 1280).
 
-    Warns if a photo that is larger than that leaves fewer than 64 pixels of the face.
+    Warns if the face is under 24 pixels high in it, or under 64 where the photo was reduced to 1280.
     """
     longest = max(portrait.image.shape[:2])
     shown = _scaled(portrait, (size or min(longest, LONGEST_FULL)) / longest)
     height, width = shown.image.shape[:2]
-    face_side = square_around(shown.face.box)[2]
-    if size is None and longest > LONGEST_FULL and face_side < SMALLEST_DRAWN:
+    x0, y0, x1, y1 = shown.face.box
+    reduced = size is None and longest > LONGEST_FULL
+    if y1 - y0 < SMALLEST_SHOWN or (reduced and max(x1 - x0, y1 - y0) < SMALLEST_DRAWN):
         warnings.warn(
-            f"the face is only {face_side:.0f} pixels large in a {width}x{height} video: "
-            "crop to the face, or choose a larger size",
+            f"the face is only {y1 - y0:.0f} pixels high in a {width}x{height} video: "
+            'choose framing="crop", or a larger size',
             stacklevel=2,
         )
     return shown

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import av
 import numpy as np
@@ -15,12 +14,15 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from kptalk.errors import AudioError
-from kptalk.media.container import decode, duration, open_stream
+from kptalk.media.container import Recording, as_recording, decode, duration, name_of, open_stream
 from kptalk.types import SAMPLE_RATE, Array
 
 FALLBACK_RATE = 48_000
-AAC_RATES = frozenset({96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000})
-AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}  # by number of channels
+AAC_RATES = frozenset({48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000})  # higher ones nobody hears
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}  # by number of channels
+CANCELLED = 0.01  # power of the channels' mean against the loudest channel's, 20 dB, below which they cancel
+LOUDER = 4.0  # how much more power another channel needs to take over from the one that was chosen
+MEMORY = 0.8  # share of the channels' power that counts on in the next second
 
 
 class Speech:
@@ -28,44 +30,54 @@ class Speech:
 
     Attributes:
         name: where it comes from, for messages.
-        rate: samples per second of ``sound``: the recording's own, where AAC can carry it.
-        layout: FFmpeg's name of the channel layout of ``sound``, at most 5.1.
+        rate: samples per second of ``sound``: the recording's own, where AAC can carry it, at most 48000.
+        layout: FFmpeg's name of the channel layout of ``sound``: mono or stereo.
         channels: number of channels of ``sound``.
         duration_hint: seconds that the container promises, or None; only a full pass knows.
+        recording: what was opened, or None.
     """
 
     def __init__(
-        self, name: str, blocks: Callable[[], Iterator[Array]], rate: int, layout: str, duration: Fraction | None
+        self,
+        name: str,
+        blocks: Callable[[], Iterator[Array]],
+        rate: int,
+        layout: str,
+        duration: Fraction | None,
+        recording: Recording | None = None,
     ) -> None:
         """Take a source: ``blocks`` starts a pass that yields (C, n) float32 at ``rate`` Hz in ``layout``."""
         layout = _named(layout)
-        self.name, self.duration_hint = name, duration
+        self.name, self.duration_hint, self.recording = name, duration, recording
         self._blocks, self._source = blocks, (rate, layout)
         self.rate = rate if rate in AAC_RATES else FALLBACK_RATE
-        self.layout = _aac_layout(layout)
+        self.layout = "mono" if _is_unnamed(layout) or av.AudioLayout(layout).nb_channels == 1 else "stereo"
         self.channels: int = av.AudioLayout(self.layout).nb_channels
 
     @classmethod
-    def open(cls, path: str | PathLike[str]) -> Speech:
+    def open(cls, recording: str | PathLike[str] | bytes | IO[bytes]) -> Speech:
         """Open a sound file, or the sound of a video file.
+
+        Args:
+            recording: its path, its content, or a binary file, of which the rest is read now, and held.
 
         Raises:
             AudioError: the file is absent, unreadable, without sound, or none of its sound can be decoded.
         """
-        path = Path(path)
-        with open_stream(path, "audio", AudioError) as (container, stream):
+        name, source = name_of(recording), as_recording(recording, AudioError)
+        with open_stream(source, "audio", AudioError, name) as (container, stream):
             first = next((frame for frame in decode(container, stream) if frame.samples), None)
             if first is None:
-                raise AudioError(f"{path} has a sound stream, but no sample of it can be decoded")
+                raise AudioError(f"{name} has a sound stream, but no sample of it can be decoded")
             rate, layout = first.sample_rate, first.layout.name
-            _check_rate(str(path), rate)
+            _check_rate(name, rate)
             promised = duration(container, stream)
 
         def blocks() -> Iterator[Array]:
-            with open_stream(path, "audio", AudioError) as (container, stream):
+            with open_stream(source, "audio", AudioError, name) as (container, stream):
                 yield from map(_planes, _uniform(decode(container, stream), rate, layout))
 
-        return cls(str(path), blocks, rate, layout, promised)
+        return cls(name, blocks, rate, layout, promised, source)
 
     @classmethod
     def from_samples(cls, samples: NDArray[Any], rate: int) -> Speech:
@@ -76,16 +88,24 @@ class Speech:
             rate: samples per second.
 
         Raises:
-            AudioError: no samples, another shape or type, or an impossible rate.
+            AudioError: no samples, another shape or type, NaN or infinity among them, or an impossible rate.
         """
-        samples = np.asarray(samples)
+        try:
+            samples = np.asarray(samples)
+        except (TypeError, ValueError) as error:
+            raise AudioError(f"samples cannot be {type(samples).__name__}: give an array (N,) or (N, C)") from error
         if samples.ndim not in (1, 2) or samples.size == 0 or samples.dtype.kind not in "fiu":
             raise AudioError(f"samples are {samples.dtype} {samples.shape}: give (N,) or (N, C) numbers, N > 0")
+        if not np.isfinite(samples).all():
+            raise AudioError("samples hold NaN or infinity: give finite numbers in [-1, 1]")
         columns = samples.reshape(len(samples), -1)
         length, channels = columns.shape
         if channels > length:
             raise AudioError(f"samples of shape {samples.shape} have more channels than samples: give (N, C)")
-        rate = int(rate)
+        try:
+            rate = int(rate)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise AudioError(f"samples: the rate {rate!r} is no number of samples per second") from error
         _check_rate("samples", rate)
 
         def blocks() -> Iterator[Array]:
@@ -94,7 +114,7 @@ class Speech:
         return cls("samples", blocks, rate, f"{channels} channels", Fraction(length, rate))
 
     def chunks(self, seconds: float = 1.0) -> Iterator[Array]:
-        """The speech for the models: mono (the mean of the channels), 16 kHz, in [-1, 1], no NaN.
+        """The speech for the models: mono (the mean of the channels, see ``_mix``), 16 kHz, in [-1, 1], no NaN.
 
         Args:
             seconds: length of each chunk; the last one is shorter.
@@ -102,8 +122,8 @@ class Speech:
         Yields:
             (n,) float32; in all ceil(N * 16000 / rate) samples for a recording of N.
         """
-        mono = (block.mean(0, keepdims=True) for block in self._blocks())
-        blocks = _resample(mono, self._source[0], SAMPLE_RATE, "mono", "mono")
+        rate = self._source[0]
+        blocks = _resample(_mix(self._blocks(), rate), rate, SAMPLE_RATE, "mono", "mono")
         for piece in rechunk(blocks, max(1, round(seconds * SAMPLE_RATE))):
             yield piece[0].clip(-1, 1)
 
@@ -119,7 +139,7 @@ class Speech:
         rate, layout = self._source
         blocks = self._blocks()
         if _is_unnamed(layout):
-            blocks, layout = (block.mean(0, keepdims=True) for block in blocks), "mono"
+            blocks, layout = _mix(blocks, rate), "mono"
         for piece in rechunk(_resample(blocks, rate, self.rate, layout, self.layout), size):
             yield piece.clip(-1, 1)
 
@@ -141,6 +161,24 @@ def rechunk(blocks: Iterable[Array], size: int) -> Iterator[Array]:
         yield np.concatenate(held, axis=1)
 
 
+def _mix(blocks: Iterator[Array], rate: int) -> Iterator[Array]:
+    """(C, n) blocks as (1, n): the mean of the channels, or the loudest of them for as long as they cancel.
+
+    Decided for every second of sound, by the power in the last few seconds, so the blocks' lengths do not matter.
+    """
+    power, loudest = np.zeros(1), 0
+    for block in rechunk(blocks, rate):
+        mean = block.mean(0, keepdims=True)
+        if len(block) == 1:
+            yield block
+            continue
+        power = MEMORY * power + np.square(np.concatenate([mean, block]), dtype=np.float64).sum(1)
+        best = int(power[1:].argmax())
+        if power[1 + best] > LOUDER * power[1 + loudest]:
+            loudest = best
+        yield block[loudest : loudest + 1] if power[0] < CANCELLED * power[1 + best] else mean
+
+
 def _is_unnamed(layout: str) -> bool:
     """Whether the layout is just a number of channels, so that FFmpeg cannot tell which one is the voice's."""
     return layout.endswith(" channels")
@@ -148,16 +186,7 @@ def _is_unnamed(layout: str) -> bool:
 
 def _named(layout: str) -> str:
     """The usual layout for a mere number of channels, up to six."""
-    return AAC_LAYOUTS.get(int(layout.split()[0]), layout) if _is_unnamed(layout) else layout
-
-
-def _aac_layout(layout: str) -> str:
-    """What becomes of a layout in AAC, which knows no side from back."""
-    if (plain := layout.removesuffix("(side)")) in AAC_LAYOUTS.values():
-        return plain
-    if _is_unnamed(layout):
-        return "mono"
-    return "5.1" if av.AudioLayout(layout).nb_channels > 6 else "stereo"
+    return LAYOUTS.get(int(layout.split()[0]), layout) if _is_unnamed(layout) else layout
 
 
 def _check_rate(name: str, rate: int) -> None:

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from io import BytesIO
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import av
 from av.error import FFmpegError
@@ -12,10 +14,43 @@ from av.error import FFmpegError
 from kptalk.errors import InputError
 from kptalk.files import check_readable, explain
 
+Recording = str | PathLike[str] | bytes
+"""A file, or what one holds."""
+
+
+def as_recording(
+    source: str | PathLike[str] | bytes | bytearray | memoryview | IO[bytes], error: type[InputError] = InputError
+) -> Recording:
+    """What can be opened any number of times: a path as it is, bytes, and the rest of a binary file, read to its end.
+
+    Raises:
+        error: the file is not open to be read, or as text; or it is none of these.
+    """
+    if isinstance(source, str | PathLike):
+        return source
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    try:
+        content = source.read()
+    except AttributeError as reason:
+        found = type(source).__name__
+        raise error(f"a recording cannot be {found}: give a path, bytes or a binary file") from reason
+    except (OSError, ValueError) as reason:
+        raise error(f"cannot read {name_of(source)}: {explain(reason)}") from reason
+    if not isinstance(content, bytes):
+        raise error(f"{name_of(source)} is open as text: open it with the mode 'rb'")
+    return content
+
+
+def name_of(source: object) -> str:
+    """What a recording is called in messages."""
+    name = source if isinstance(source, str | PathLike) else getattr(source, "name", None)
+    return str(name) if isinstance(name, str | PathLike) else "the recording"
+
 
 @contextmanager
 def open_stream(
-    path: Path, kind: Literal["audio", "video"], error: type[InputError] = InputError
+    recording: Recording, kind: Literal["audio", "video"], error: type[InputError] = InputError, name: str | None = None
 ) -> Iterator[tuple[Any, Any]]:
     """Open a recording and choose its main stream of one kind; closes the file at the end.
 
@@ -25,19 +60,31 @@ def open_stream(
     Raises:
         error: the file is absent, empty, no recording, or has no stream of this kind.
     """
-    check_readable(path, "a recording", error)
-    try:
+    name = name or name_of(recording)
+    options = {"protocol_whitelist": "none"}  # a playlist opens nothing
+    file: str | BytesIO
+    if isinstance(recording, bytes):
+        if not recording:
+            raise error(f"{name} is empty (0 bytes)")
+        file = BytesIO(recording)
+    else:
+        check_readable(Path(recording), "a recording", error)
         # "file:" and the whitelist keep FFmpeg from taking a name for an address, or a playlist to the network.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        file, options = f"file:{fspath(recording)}", {"protocol_whitelist": "file"}
+    try:
+        container = av.open(file, options=options, metadata_errors="replace")
     except (FFmpegError, OSError, ValueError) as reason:
-        raise error(f"{path} is not a recording that can be read ({explain(reason)})") from reason
+        raise error(f"{name} is not a recording that can be read ({explain(reason)})") from reason
     try:
         stream = container.streams.best(kind)
         # The cover of a sound file, or a text that FFmpeg would type on a screen, is no recording.
         cover = stream is not None and stream.disposition & av.stream.Disposition.attached_pic
         if cover or stream is None or stream.codec_context is None or stream.codec_context.name == "ansi":
+            if kind == "audio" and (container.format.name == "image2" or container.format.name.endswith("_pipe")):
+                file = container.name.removeprefix("file:")
+                raise error(f"{file} is a picture, not a recording: are portrait and speech swapped?")
             word = {"audio": "sound", "video": "pictures"}[kind]
-            raise error(f"{path} has no {word}: it is {container.format.long_name}")
+            raise error(f"{name} has no {word}: it is {container.format.long_name}")
         yield container, stream
     finally:
         container.close()
@@ -45,12 +92,12 @@ def open_stream(
 
 def decode(container: Any, stream: Any) -> Iterator[Any]:
     """All frames of a stream that can be decoded, in order; damaged packets are skipped, a broken end ends it."""
-    for packet in _packets(container, stream):
+    for packet in packets(container, stream):
         with suppress(FFmpegError, OSError, ValueError):
             yield from stream.decode(packet)
 
 
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
+def packets(container: Any, stream: Any) -> Iterator[Any]:
     """The stream's packets, then None, for which the decoder hands out what it still holds."""
     with suppress(FFmpegError, OSError, ValueError):
         yield from (packet for packet in container.demux(stream) if packet.size)

@@ -1,4 +1,4 @@
-"""Frames and speech into a video: H.264 and AAC, encoded side by side into a ``Sink``."""
+"""Frames and speech into a video: pictures as H.264 beside their sound, into a ``Sink``."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -16,9 +16,9 @@ from kptalk.errors import OptionError, OutputError
 from kptalk.files import explain
 from kptalk.media.audio import Speech
 from kptalk.media.sink import Sink
-from kptalk.types import Array, Image
+from kptalk.media.sound import SoundTrack, add_sound
+from kptalk.types import Image
 
-AAC_FRAME = 1024  # samples
 # Converted by us, since the encoder itself would use BT.601; starting more threads costs more than they bring.
 AS_BT709: Any = {"format": "yuv420p", "dst_colorspace": Colorspace.ITU709, "threads": 1}
 
@@ -26,8 +26,8 @@ AS_BT709: Any = {"format": "yuv420p", "dst_colorspace": Colorspace.ITU709, "thre
 class VideoWriter(AbstractContextManager["VideoWriter"]):
     """A context manager that encodes frames and the sound of a speech into a sink.
 
-    Pictures are H.264 (BT.709 colours); the sound is the speech's own, as AAC, cut or filled with silence to the length
-    of the pictures. After an exception the sink keeps the video so far, provided that it holds a frame. Equal inputs
+    Pictures are H.264 (BT.709 colours); the sound is the speech's own, cut to the length of the pictures, see
+    ``add_sound``. After an exception the sink keeps the video so far, provided that it holds a frame. Equal inputs
     give equal bytes. Memory does not grow with the length. Frames may be written from another thread than the one that
     leaves the context.
     """
@@ -57,8 +57,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         self._sink, self._fps, self._size = sink, Fraction(fps), size
         self._speech, self._metadata = speech, metadata or {}
         self._container: Any = None
-        self._blocks: Iterator[Array] = iter(())
-        self._frames = self._samples = 0
+        self._sound: SoundTrack | None = None
+        self._frames = 0
         self._lock, self._closed = Lock(), False
         self._converter = VideoReformatter()
 
@@ -88,7 +88,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
                 frame.pts, frame.time_base = self._frames, 1 / self._fps
                 self._container.mux(self._pictures.encode(frame))
                 self._frames += 1
-                self._mux_sound(finish=False)
+                if self._sound is not None:
+                    self._sound.write(self._frames / self._fps)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._lock:
@@ -99,19 +100,28 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
                 return
             try:
                 with self._faults():
-                    with self._container:
-                        self._mux_sound(finish=True)
-                        for stream in self._container.streams:
-                            self._container.mux(stream.encode(None))
+                    self._close()
                     if kind is None:
-                        self._sink.finish()
+                        self._sink.finish(self._frames)
             except Exception:
                 if kind is None:
                     raise  # otherwise the error that brought us here says more
             finally:
-                self._blocks = iter(())  # closes the speech's file
                 if self._frames == 0:
                     self._sink.discard()
+                else:
+                    self._sink.release()
+
+    def _close(self) -> None:
+        """Write what the encoders still hold, and the rest of the sound."""
+        try:
+            with self._container:
+                if self._sound is not None:
+                    self._sound.write(self._frames / self._fps, finish=True)
+                self._container.mux(self._pictures.encode(None))
+        finally:
+            if self._sound is not None:
+                self._sound.close()
 
     def _open(self) -> None:
         self._container = self._sink.open(self._metadata)
@@ -126,27 +136,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709 in the H.264 standard
         context.color_range = 1  # limited
         if self._speech is not None:
-            rate, layout = self._speech.rate, self._speech.layout
-            # On speech FFmpeg's other coder is no closer to the original and twice as slow; on plain tones it is worse.
-            options = {"aac_coder": "fast"}
-            self._sound = self._container.add_stream("aac", rate=rate, layout=layout, options=options)
-            self._sound.bit_rate = self._speech.channels * min(96_000, 4 * rate)
-            self._blocks = self._speech.sound(AAC_FRAME)
-
-    def _mux_sound(self, finish: bool) -> None:
-        """Encode the sound up to the end of the pictures so far: whole AAC frames, or all of it to finish."""
-        if self._speech is None:
-            return
-        until = round(self._frames * self._speech.rate / self._fps)
-        while self._samples + (1 if finish else AAC_FRAME) <= until:
-            length = min(AAC_FRAME, until - self._samples)
-            block = next(self._blocks, np.zeros((self._speech.channels, 0), np.float32))[:, :length]
-            block = np.ascontiguousarray(np.pad(block, ((0, 0), (0, length - block.shape[1]))))
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=self._speech.layout)
-            frame.sample_rate, frame.pts = self._speech.rate, self._samples
-            frame.time_base = Fraction(1, self._speech.rate)
-            self._container.mux(self._sound.encode(frame))
-            self._samples += length
+            self._sound = add_sound(self._container, self._speech)
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

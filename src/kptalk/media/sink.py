@@ -1,6 +1,7 @@
 """Where the bytes of an encoded video go."""
 
 from collections.abc import Mapping
+from io import FileIO
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,7 +9,7 @@ from typing import Any, Protocol
 import av
 
 from kptalk.errors import OutputError
-from kptalk.files import VIDEO_SUFFIX, check_writable, partial_path
+from kptalk.files import VIDEO_SUFFIX, check_writable, open_partial, partial_path, remove_partial
 
 # What iTunes-style tags hold, which all players show; with any other key FFmpeg's own key list is written instead.
 COMMON_TAGS = frozenset({"title", "artist", "album", "comment", "description", "copyright", "date", "genre"})
@@ -28,8 +29,11 @@ class Sink(Protocol):
     def open(self, metadata: Mapping[str, str]) -> Any:
         """A PyAV container, empty; called before the first frame, once."""
 
-    def finish(self) -> None:
-        """The video is complete and the container closed."""
+    def finish(self, frames: int) -> None:
+        """The video of so many frames is complete and the container closed."""
+
+    def release(self) -> None:
+        """The container holds a frame and is closed, after ``finish`` or an error; no more will be called."""
 
     def discard(self) -> None:
         """The container holds no frame and is closed."""
@@ -39,8 +43,10 @@ class FileSink:
     """An MP4 file that appears under its name when the video is complete.
 
     Meanwhile ``partial`` in the same folder holds a fragmented MP4 that plays up to about one second before the last
-    frame, even if the process is killed.
+    frame, even if the process is killed. It is locked, so that no other run writes there.
     """
+
+    _file: FileIO
 
     def __init__(self, path: str | PathLike[str], overwrite: bool = False) -> None:
         """Check that the file can be written; none is made yet.
@@ -54,35 +60,52 @@ class FileSink:
         self.partial = partial_path(path)
 
     def open(self, metadata: Mapping[str, str]) -> Any:
+        """See ``Sink``; raises OutputError where another run is writing this file."""
         self._metadata = metadata
-        return create_mp4(self.partial, FRAGMENTED, metadata)
+        self._file = open_partial(self._path)
+        self.partial = Path(self._file.name)
+        return create_mp4(self._file, FRAGMENTED, metadata)
 
-    def finish(self) -> None:
+    def finish(self, frames: int) -> None:
         """Copy the fragments into a plain MP4, which all players can seek in, and give it the final name."""
         if not self._overwrite and self._path.exists():
             raise OutputError(f"{self._path} has appeared meanwhile; the new video is in {self.partial}")
         plain = self.partial.with_suffix(f".plain{VIDEO_SUFFIX}")
+        self._file.seek(0)
         try:
-            with create_mp4(plain, "faststart", self._metadata) as target, av.open(f"file:{self.partial}") as source:
-                streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
-                for packet in source.demux():
-                    if packet.dts is not None:  # the empty packets at the end have none
-                        packet.stream = streams[packet.stream.index]
-                        target.mux(packet)
+            with create_mp4(plain, "faststart", self._metadata) as target, av.open(self._file, "r") as source:
+                copied = _copy_packets(source, target)
+            if copied != frames:
+                raise OutputError(f"{self.partial} holds {copied} of {frames} frames: something else wrote to it")
             plain.replace(self._path)
         finally:
             plain.unlink(missing_ok=True)
-        self.partial.unlink()
+        remove_partial(self._file)
+
+    def release(self) -> None:
+        self._file.close()
 
     def discard(self) -> None:
-        self.partial.unlink(missing_ok=True)
+        remove_partial(self._file)
 
 
-def create_mp4(path: Path, flags: str, metadata: Mapping[str, str]) -> Any:
+def _copy_packets(source: Any, target: Any) -> int:
+    """Copy all streams of a container into another one; returns the number of pictures."""
+    streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+    pictures = 0
+    for packet in source.demux():
+        if packet.dts is not None:  # the empty packets at the end have none
+            pictures += packet.stream.type == "video"
+            packet.stream = streams[packet.stream.index]
+            target.mux(packet)
+    return pictures
+
+
+def create_mp4(file: Path | FileIO, flags: str, metadata: Mapping[str, str]) -> Any:
     """A PyAV container to write to: ``FRAGMENTED``, or with FFmpeg's other ``movflags``."""
     flags += "" if COMMON_TAGS.issuperset(metadata) else "+use_metadata_tags"
     # Without "bitexact" the file would name the FFmpeg build; packets are flushed so that a killed run leaves them.
     options = {"movflags": flags, "fflags": "+bitexact", "flush_packets": "1"}
-    container = av.open(f"file:{path}", "w", format="mp4", options=options)
+    container = av.open(f"file:{file}" if isinstance(file, Path) else file, "w", format="mp4", options=options)
     container.metadata.update(metadata)
     return container

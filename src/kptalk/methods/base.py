@@ -103,9 +103,10 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
         """Generate, smooth, control, resample: motion at ``options.fps``, in pieces."""
         generator = self.generator.with_steps(options.steps)
         controller = Controller(self.space, source, options.control, generator.draws_blinks)
-        generator_state, smoothing_state = generator.start(source, options.seed), FrameBuffer()
-        control_state, resample_state = controller.start(options.seed), resample.ResampleState(options.fps)
-        for windows in speech:
+        seed = speech.seed(options.seed)  # else all videos of one seed would move and blink alike
+        generator_state, smoothing_state = generator.start(source, seed), FrameBuffer()
+        control_state, resample_state = controller.start(seed), resample.ResampleState(options.fps)
+        for windows in speech.at_loudness(generator.loudness):
             motion, activity, generator_state = generator.step(windows, generator_state)
             motion, activity, smoothing_state = buffer.step(self.smooth, self.radius, motion, activity, smoothing_state)
             motion, control_state = controller.step(motion, activity, control_state)

@@ -61,13 +61,14 @@ class Controller(Generic[SourceT]):
             own_blinks: whether the motion that is controlled has blinks and gaze of its own.
 
         Raises:
-            MotionError: the pose is a motion of another motion space.
+            MotionError: the pose is a motion of another motion space, or one that no face makes.
         """
         self.space, self.source, self.control = space, source.motion, control
         self.anatomy, self.own = space.anatomy(source), space.to_head_frame(source.motion)[0]
         self.driver: Motion | None = None
         if isinstance(control.pose, Motion):
-            control.pose.require_space(space.id)
+            control.pose.require_space(space.id, space.keypoints)
+            control.pose.require_bounds()
             self.driver = resample(control.pose, FPS)
         self.replace_eyes = own_blinks and control.blinks is not None
         usual = 0.0 if own_blinks else BLINKS_PER_MINUTE

@@ -17,11 +17,13 @@ import torch
 from kptalk.audio import mean_norm
 from kptalk.audio.mel import N_MELS, SILENCE
 from kptalk.audio.windows import MEL_WINDOW, Windows
+from kptalk.errors import MotionError, WeightsError
 from kptalk.motion.space import SourceT
 from kptalk.types import MODEL_FPS, Array, Motion
 
 FPS = MODEL_FPS  # motion is resampled to the video's rate afterwards
 WINDOW = 64  # frames in a window
+LARGEST_TOKEN, LARGEST_FEATURE = 100.0, 1e4  # of a network's output, far beyond what any sound makes of a trained one
 MemoryT = TypeVar("MemoryT")
 
 
@@ -70,11 +72,13 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
     Attributes:
         grid: where windows meet.
         draws_blinks: whether the motion has blinks and gaze of its own.
+        loudness: of the speech that it was trained on, in LUFS; None: it takes speech as loud as it is.
         speech_mel_mean: (80,) mean mel level of speech, the reference for silence.
     """
 
     grid: WindowGrid
     draws_blinks: bool
+    loudness: float | None = None
 
     def __init__(self, speech_mel_mean: Array, device: torch.device) -> None:
         self.speech_mel_mean, self.device = speech_mel_mean, device
@@ -105,6 +109,9 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
         Returns:
             the motion of the frames that became known (between 0 and n + 64 of them), how much speech there is in each,
             (k,) float32 from 0 to 1, and the new state.
+
+        Raises:
+            WeightsError: a network gives numbers that make no motion.
         """
         state = replace(state, windows=np.concatenate([state.windows, windows]))
         motion, activity = [state.source.motion[:0]], [np.zeros(0, np.float32)]
@@ -140,10 +147,26 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
         activity, new_frames = speech_activity(windows, norm), slice(self._overlap(state), end)
         rng = np.random.default_rng([state.seed, 0, state.number])
         window = WindowInput(windows, norm, activity, new_frames, rng)
-        motion, memory = self.draw(window, state.source, state.memory)
+        try:
+            motion, memory = self.draw(window, state.source, state.memory)
+        except MotionError as error:
+            raise WeightsError(f"the model makes motion that cannot be: {error}; its weights are damaged") from error
         rest = state.windows[self.grid.stride :]
         state = replace(state, number=state.number + 1, windows=rest, mean_norm=norm, memory=memory)
         return motion, activity[new_frames], state
+
+
+def check_output(values: torch.Tensor, network: str, largest: float = LARGEST_TOKEN) -> torch.Tensor:
+    """The output of a network of the model, where it can be that of a trained one.
+
+    Raises:
+        WeightsError: it is not finite, or far larger than any speech makes it.
+    """
+    peak = float(values.abs().max())  # NaN where any number is
+    if peak <= largest:
+        return values
+    seen = f"up to {peak:.3g}" if np.isfinite(peak) else "that are not finite"
+    raise WeightsError(f"the model's {network} gives numbers {seen}: its weights are damaged, or its training failed")
 
 
 def speech_activity(windows: Windows, state: mean_norm.MeanNormState) -> Array:

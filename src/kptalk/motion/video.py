@@ -6,12 +6,12 @@ from fractions import Fraction
 from functools import partial
 from os import PathLike
 
-from kptalk.errors import FaceNotFound
+from kptalk.errors import FaceNotFound, OptionError
 from kptalk.face.follow import FaceFollower
+from kptalk.limits import MAX_DENOMINATOR, MAX_FPS, MIN_FPS
 from kptalk.media.clip import probe, read_frames
 from kptalk.motion.filters import resample
 from kptalk.motion.space import MotionReader, ReaderStateT
-from kptalk.options import MAX_DENOMINATOR, MAX_FPS, MIN_FPS
 from kptalk.types import Face, Image, Motion
 
 BATCH_SIZE = 16  # frames read before they become motion
@@ -40,7 +40,10 @@ class VideoMotion:
 
         Raises:
             InputError: the video cannot be read.
+            OptionError: not 1 to 120 frames per second.
         """
+        if fps is not None and not MIN_FPS <= fps <= MAX_FPS:
+            raise OptionError(f"fps is {str(fps)[:20]}: give {MIN_FPS} to {MAX_FPS}")
         clip = probe(path)
         self._path, self._read = path, partial(self._motion_of_faces, reader)
         self._own = min(max(clip.fps, Fraction(MIN_FPS)), Fraction(MAX_FPS)).limit_denominator(MAX_DENOMINATOR)

@@ -51,7 +51,7 @@ class RelativePositionBias(nn.Module):
     def __init__(self, heads: int, max_tokens: int) -> None:
         super().__init__()
         self.relative_attention_bias = nn.Embedding(self.N_BUCKETS, heads)
-        position = torch.arange(max_tokens)
+        position = torch.arange(max_tokens, device="cpu")
         self.register_buffer("buckets", distance_bucket(position[:, None] - position), persistent=False)
 
     def forward(self, n_tokens: int) -> Tensor:

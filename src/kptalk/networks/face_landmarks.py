@@ -45,10 +45,11 @@ PARTS = ((0, LIPS), (1, LEFT_EYE), (1, LEFT_IRIS), (2, RIGHT_EYE), (2, RIGHT_IRI
 class FaceLandmarkNetwork(nn.Module):
     """Landmarks and presence of the one face in a picture; 1,189,277 parameters."""
 
-    lips: Tensor
-    left_eye: Tensor
-    right_eye: Tensor
+    outlines: Tensor
+    corners: Tensor
+    rims: Tensor
     placed: Tensor
+    owners: Tensor
     samples: Tensor
 
     def __init__(self) -> None:
@@ -69,9 +70,16 @@ class FaceLandmarkNetwork(nn.Module):
             *(nn.Conv2d(128 * n, 32 * n, 1, groups=n), nn.PReLU(32 * n), SeparableBlock(32, 32, groups=n)),
         )
         self.points = nn.ModuleList([nn.Conv2d(32, 2 * len(part), 2) for _, part in PARTS])
-        for name, points in (("lips", LIPS), ("left_eye", LEFT_EYE), ("right_eye", RIGHT_EYE)):
-            self.register_buffer(name, torch.tensor(points), persistent=False)
-        self.register_buffer("placed", torch.tensor([i for _, part in PARTS for i in part]), persistent=False)
+        longest = max(map(len, REGIONS))
+        constants = {
+            "outlines": [[*points, *points[:1] * (longest - len(points))] for points in REGIONS],  # one point repeated
+            "corners": CORNERS,
+            "rims": [[*LEFT_EYE[:RIM]], [*RIGHT_EYE[:RIM]]],
+            "placed": [point for _, part in PARTS for point in part],
+            "owners": [window for window, part in PARTS for _ in part],
+        }
+        for name, values in constants.items():
+            self.register_buffer(name, torch.tensor(values), persistent=False)
         v, u = torch.meshgrid(*[torch.arange(WINDOW) + 0.5] * 2, indexing="ij")
         self.register_buffer("samples", torch.stack([u, v], -1).reshape(-1, 2), persistent=False)
 
@@ -86,19 +94,17 @@ class FaceLandmarkNetwork(nn.Module):
         """
         features = self.low(self.stem(pad_end(images)))
         face = self.face(self.high(features))
-        mesh = self.mesh(face).reshape(-1, N_MESH, 3)
+        b = len(images)
+        mesh = self.mesh(face).reshape(b, N_MESH, 3)
         windows = self._windows(mesh[..., :2] * (MAP / SIDE))
         seen = self.regions(self._cut(features, windows)).chunk(len(REGIONS), 1)
         seen = self.parts(torch.cat([seen[window] for window, _ in PARTS], 1)).chunk(len(PARTS), 1)
-        found = []
-        for (window, _), points, part in zip(PARTS, self.points, seen, strict=True):
-            to_map = windows[:, window]
-            away = SIDE / MAP * to_map[:, None, :, 2]
-            found.append(points(part).reshape(len(mesh), -1, 2) @ to_map[..., :2].transpose(1, 2) + away)
-        rims = [mesh[:, eye[:RIM], 2].mean(1, keepdim=True) for eye in (self.left_eye, self.right_eye)]
-        irises = F.pad(torch.cat([rim.expand(-1, 5) for rim in rims], 1)[..., None], (2, 0))
-        landmarks = torch.cat([mesh, irises], 1)
-        landmarks[:, self.placed, :2] = torch.cat(found, 1)
+        found = torch.cat([points(part).flatten(1) for points, part in zip(self.points, seen, strict=True)], 1)
+        to_map = windows[:, self.owners]
+        found = (to_map[..., :2] @ found.reshape(b, -1, 2, 1))[..., 0] + SIDE / MAP * to_map[..., 2]
+        depth = mesh[:, self.rims, 2].mean(2).repeat_interleave(5, 1)  # of the irises
+        landmarks = torch.cat([mesh, F.pad(depth[..., None], (2, 0))], 1)
+        landmarks[:, self.placed, :2] = found
         return landmarks, self.presence(face).flatten()
 
     def _windows(self, mesh: Tensor) -> Tensor:
@@ -107,19 +113,15 @@ class FaceLandmarkNetwork(nn.Module):
         A window is level with its region's corners, about the middle of the region's box and larger than it. Where the
         corners coincide, it is level with the map.
         """
-        found = []
-        for points, (left, right) in zip((self.lips, self.left_eye, self.right_eye), CORNERS, strict=True):
-            along = mesh[:, right] - mesh[:, left]
-            length = along.square().sum(-1, keepdim=True).sqrt()
-            along = torch.where(length > 0, along / length, along.new_tensor([1.0, 0.0]))
-            turn = torch.stack([along, torch.stack([-along[:, 1], along[:, 0]], -1)], 1)
-            turned = mesh[:, points] @ turn.transpose(1, 2)
-            low, high = turned.amin(1), turned.amax(1)
-            back = turn.transpose(1, 2)
-            linear = back * ((high - low) * (WINDOW_SCALE / WINDOW))[:, None]
-            middle = back @ ((low + high) / 2)[..., None]
-            found.append(torch.cat([linear, middle - WINDOW / 2 * linear.sum(-1, keepdim=True)], -1))
-        return torch.stack(found, 1)
+        left, right = mesh[:, self.corners].unbind(2)  # (B, 3, 2)
+        along = right - left
+        length = along.square().sum(-1, keepdim=True).sqrt()
+        along = torch.where(length > 0, along / length, along.new_tensor([1.0, 0.0]))
+        back = torch.stack([along, torch.stack([-along[..., 1], along[..., 0]], -1)], -1)
+        low, high = (mesh[:, self.outlines] @ back).aminmax(dim=2)
+        linear = back * ((high - low) * (WINDOW_SCALE / WINDOW))[:, :, None]
+        middle = back @ ((low + high) / 2)[..., None]
+        return torch.cat([linear, middle - WINDOW / 2 * linear.sum(-1, keepdim=True)], -1)
 
     def _cut(self, features: Tensor, windows: Tensor) -> Tensor:
         """(B, C, 48, 48) -> (B, 3 * C, 16, 16): the map in the windows, bilinear; 0 for samples outside."""

@@ -9,7 +9,7 @@ BETA_START, BETA_END = 1e-5, 8e-3
 
 def betas() -> Tensor:
     """(1000,) float32, the variance of the noise that each step adds."""
-    return torch.linspace(BETA_START, BETA_END, N_STEPS, dtype=torch.float32)
+    return torch.linspace(BETA_START, BETA_END, N_STEPS, dtype=torch.float32, device="cpu")
 
 
 def alphas_cumprod() -> Tensor:

@@ -12,10 +12,11 @@ from safetensors.numpy import save
 
 from kptalk.audio.mel import FRAME_RATE, mel_spectrogram
 from kptalk.errors import DatasetError
-from kptalk.files import write_bytes
+from kptalk.files import explain, write_bytes
 from kptalk.motion.generator import FPS
 from kptalk.types import Array
 
+SHORTEST = 40  # frames of a clip; less than the denoiser can learn from
 PACKED = ("tokens", "canonical", "mel")  # of a training clip, in a file
 
 
@@ -99,7 +100,7 @@ def load_shards(folder: Path) -> list[Shard]:
                 landmarks, sound = file.get_tensor("landmarks"), file.get_tensor("sound")
                 identity = (file.metadata() or {})["identity"]
         except (OSError, SafetensorError, KeyError) as error:
-            raise DatasetError(f"cannot read shard {path}: {error}") from error
+            raise DatasetError(f"cannot read shard {path}: {explain(error)}") from error
         if landmarks.shape[1:] != (478, 3):
             raise DatasetError(f"shard {path} has landmarks of shape {landmarks.shape}, expected (T, 478, 3)")
         shards.append(Shard(landmarks, sound.astype(np.float32) / 32767, identity))
@@ -135,7 +136,7 @@ def load_clips(path: Path) -> list[TrainingClip]:
                 tensors = [file.get_tensor(f"{number}.{name}").astype(np.float32) for name in PACKED]
                 clips.append(TrainingClip(identity, *tensors))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise DatasetError(f"cannot read training clips {path}: {error}") from error
+        raise DatasetError(f"cannot read training clips {path}: {explain(error)}") from error
     return clips
 
 

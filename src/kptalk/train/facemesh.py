@@ -24,7 +24,7 @@ from kptalk.files import write_bytes
 from kptalk.motion.facemesh.space import EYE_TO_PIVOT, FaceMeshSpace, head_pose, neutral_mesh
 from kptalk.motion.filters import savgol
 from kptalk.motion.generator import FPS
-from kptalk.train.data import Inputs, Shard, TrainingClip, load_shards, save_clips
+from kptalk.train.data import SHORTEST, Inputs, Shard, TrainingClip, load_shards, save_clips
 from kptalk.types import N_KEYPOINTS, Array
 
 Indices = NDArray[np.int64]
@@ -100,8 +100,8 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
     frames = [np.linspace(0, len(c.meshes) - 1, min(len(c.meshes), FRAMES_A_CLIP)).astype(int) for c in clips]
     if sum(map(len, frames)) < FEWEST_FRAMES:
         raise DatasetError(
-            f"{sum(map(len, frames))} frames of {len(clips)} clips ({FRAMES_A_CLIP} of a clip at most) are too few, "
-            f"the motion space needs {FEWEST_FRAMES}: prepare more videos"
+            f"{sum(map(len, frames))} frames of {len(clips)} clips are too few: the motion space needs {FEWEST_FRAMES} "
+            f"in all, a clip counts for {FRAMES_A_CLIP} at most and has {SHORTEST} at least; prepare more videos"
         )
     mesh = np.concatenate([c.meshes[f] for c, f in zip(clips, frames, strict=True)])
     neutral = np.concatenate([np.repeat(c.neutral[None], len(f), 0) for c, f in zip(clips, frames, strict=True)])

@@ -9,14 +9,13 @@ import numpy as np
 from kptalk.errors import DatasetError, InputError
 from kptalk.face.find import SMALLEST
 from kptalk.face.landmarks import FaceMesh
-from kptalk.files import make_folder
+from kptalk.files import explain, make_folder
 from kptalk.media.audio import Speech
 from kptalk.media.clip import VIDEO_SUFFIXES, read_frames
 from kptalk.motion.generator import FPS
-from kptalk.train.data import Shard, save_shard
+from kptalk.train.data import SHORTEST, Shard, save_shard
 from kptalk.types import SAMPLE_RATE, Array
 
-SHORTEST = 40  # frames; less than the denoiser can learn from
 SEEN = 0.95  # share of the frames that must show a face
 JUMP = 0.35  # of the face's width between two frames: a cut, or another person
 
@@ -96,5 +95,6 @@ def _identities(path: Path) -> dict[str, str]:
     try:
         with path.open(newline="") as file:
             return {Path(row["file"]).name: row["identity"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"cannot read people from {path}: {error}; columns file and identity are needed") from error
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
+        reason = f"no column {error}" if isinstance(error, KeyError) else explain(error)
+        raise DatasetError(f"cannot read people from {path}: {reason}; columns file and identity are needed") from error

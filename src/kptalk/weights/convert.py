@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kptalk.errors import WeightsError
-from kptalk.files import atomic_write, sha256
+from kptalk.files import atomic_write, explain, sha256
 from kptalk.weights.fetch import check_original
 from kptalk.weights.lock import Record, record_file
 from kptalk.weights.model import OFFICIAL, write_model_json
@@ -137,7 +137,7 @@ def _check_crc(path: Path) -> None:
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip()
     except Exception as error:  # damaged bytes may fail anywhere
-        raise WeightsError(f"{path} is damaged: {error}") from error
+        raise WeightsError(f"{path} is damaged: {explain(error)}") from error
     if damaged:
         raise WeightsError(f"{path} is damaged: wrong CRC-32 of {damaged}")
 
@@ -211,7 +211,7 @@ def _arrays(target: Numbers, path: Path) -> dict[str, Tensor]:
             used = [name for name in file.files if not re.fullmatch(target.unused, name)]
             arrays = {name: torch.from_numpy(file[name]) for name in used}
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise WeightsError(f"{path} is damaged or not an .npz file of numbers: {error}") from error
+        raise WeightsError(f"{path} is damaged or not an .npz file of numbers: {explain(error)}") from error
     for name, value in arrays.items():
         if not value.is_floating_point():
             raise WeightsError(f"{path}: {name} has dtype {value.dtype}, expected floating-point numbers")

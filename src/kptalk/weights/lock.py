@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from kptalk.errors import WeightsError
-from kptalk.files import write_bytes
+from kptalk.files import explain, write_bytes
 from kptalk.weights.registry import make_weights_folder, weights_folder
 
 
@@ -49,7 +49,7 @@ def read_lock() -> Lock:
     except FileNotFoundError:
         return Lock()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} is damaged ({error}): delete it and pull again") from error
+        raise WeightsError(f"{path} is damaged ({explain(error)}): delete it and pull again") from error
 
 
 def record_file(name: str, record: Record) -> None:

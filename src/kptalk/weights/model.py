@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from kptalk.errors import WeightsError
-from kptalk.files import write_bytes
+from kptalk.files import explain, write_bytes
 from kptalk.types import Array
 from kptalk.weights.registry import ENTRIES, weights_folder
 from kptalk.weights.store import embedded_folder, read_header
 
 MODEL_JSON = "model.json"
 NAMES = ("embedded", "official")
+N_MELS, LARGEST_LEVEL = 80, 10.0  # bands of a mel frame, and levels that none of them reaches
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def open_model(name: str | PathLike[str]) -> ModelFolder:
     except FileNotFoundError as error:
         raise WeightsError(f"no {MODEL_JSON} in {path}: give {', '.join(NAMES)} or a model folder") from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"cannot read {path / MODEL_JSON}: {error}") from error
+        raise WeightsError(f"cannot read {path / MODEL_JSON}: {explain(error)}") from error
 
 
 def write_model_json(folder: Path, card: ModelCard) -> None:
@@ -135,6 +136,9 @@ def speech_mel_mean(audio: Path) -> Array:
         WeightsError: the header has none.
     """
     try:
-        return np.array(json.loads(read_header(audio)["speech_mel_mean"]), np.float32)
-    except (KeyError, ValueError) as error:
+        mean = np.array(json.loads(read_header(audio)["speech_mel_mean"]), np.float32)
+    except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{audio} has no mean mel level of speech: train it with this version") from error
+    if mean.shape != (N_MELS,) or not (np.abs(mean) <= LARGEST_LEVEL).all():
+        raise WeightsError(f"{audio} is damaged: its mean mel level of speech makes no sense")
+    return mean

@@ -7,25 +7,30 @@ The header's metadata: ``architecture`` (class name), ``config`` (its dataclass 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from kptalk.errors import WeightsError
-from kptalk.files import atomic_write
+from kptalk.files import atomic_write, explain
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-    from torch import Tensor, nn
 
 # Names in the headers of files from before 0.1.0, and the names they have now.
 RENAMED = {"LipNet": "LipEnsemble", "speech_prior": "speech_mel_mean"}
-Model = TypeVar("Model", bound="nn.Module")
+LARGEST_SIZE = 4096  # of any number in an architecture
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def save_model(
@@ -59,13 +64,11 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str,
     Raises:
         WeightsError: the file cannot be written.
     """
-    from safetensors.torch import save_file  # takes torch along, which reading a header does without
-
     try:
         with atomic_write(path, WeightsError) as temporary:
             save_file(tensors, temporary, metadata=header)
     except SafetensorError as error:
-        raise WeightsError(f"cannot write {path}: {error}") from error
+        raise WeightsError(f"cannot write {path}: {explain(error)}") from error
 
 
 def load_model(path: str | Path, model_class: type[Model], config_class: type[DataclassInstance]) -> Model:
@@ -77,14 +80,22 @@ def load_model(path: str | Path, model_class: type[Model], config_class: type[Da
         config_class: its dataclass of architecture numbers.
 
     Raises:
-        WeightsError: the file is absent or damaged, holds another architecture, or other tensors than the class has.
+        WeightsError: the file is absent or damaged, holds another architecture, other tensors than the class has, or
+            numbers that are not finite.
     """
     with _opened(path) as file:
-        model = _build(path, file.metadata() or {}, model_class, config_class)
+        with torch.device("meta"):  # takes no memory, whatever the header says
+            model = _build(path, header := file.metadata() or {}, model_class, config_class)
         expected = model.state_dict()
         found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         check_shapes(path, found, shapes(expected))
-        model.load_state_dict({name: file.get_tensor(name).to(value.dtype) for name, value in expected.items()})
+        # A copy: what is read from the disk later may have changed by then.
+        tensors = {name: file.get_tensor(name).to(value.dtype, copy=True) for name, value in expected.items()}
+    check_finite(path, tensors)
+    model.load_state_dict(tensors, assign=True)
+    if any(buffer.is_meta for buffer in model.buffers()):  # of those that are not saved
+        model = _build(path, header, model_class, config_class)
+        model.load_state_dict(tensors)
     return model.eval()
 
 
@@ -125,12 +136,10 @@ def _opened(path: str | Path) -> Iterator[Any]:
     except FileNotFoundError as error:
         raise WeightsError(f"weights {path} do not exist") from error
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"weights {path} are damaged or no safetensors file: {error}") from error
+        raise WeightsError(f"weights {path} are damaged or no safetensors file: {explain(error)}") from error
 
 
 def _stored(path: str | Path, name: str, value: Tensor, half: bool) -> Tensor:
-    import torch
-
     # A copy: safetensors refuses tensors that share memory, and the denoiser's rotary frequencies do.
     value = value.detach().cpu().clone(memory_format=torch.contiguous_format)
     if not (half and value.is_floating_point()):
@@ -150,10 +159,29 @@ def _build(path: str | Path, header: dict[str, str], model_class: type[Model], c
         fields = json.loads(header["config"])
         if "input_skip" in fields:  # what the denoiser's ``prediction`` was before 0.1.0
             fields["prediction"] = "v" if fields.pop("input_skip") else "epsilon"
-        return model_class(config_class(**{name: _tupled(value) for name, value in fields.items()}))
+        config = config_class(**{name: _tupled(value) for name, value in fields.items()})
+        if any(np.max(value) > LARGEST_SIZE for value in fields.values() if not isinstance(value, str)):
+            raise ValueError(f"a size is above {LARGEST_SIZE}")
+        with _NoRandomWeights():
+            return model_class(config)
     except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"weights {path} have an invalid {model_class.__name__} config: {reason}") from error
+
+
+class _NoRandomWeights(TorchFunctionMode):
+    """Networks are built without the random numbers that a file replaces, which take as long as reading it.
+
+    In this thread only; the generator of the whole process is not touched either.
+    """
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, arguments: Any = (), named: Any = None
+    ) -> Any:
+        named = named or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return arguments[0] if arguments else named["tensor"]
+        return function(*arguments, **named)
 
 
 def _tupled(value: Any) -> Any:
@@ -200,5 +228,6 @@ def check_finite(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
         WeightsError: a tensor holds NaN or infinity; the message names the first.
     """
     for name, value in tensors.items():
-        if not value.isfinite().all():
+        # The sum is ten times as fast as looking at every number; it may overflow where these are finite.
+        if not value.sum(dtype=torch.float32).isfinite() and not value.isfinite().all():
             raise WeightsError(f"weights {path} are not finite: {name} holds NaN or infinity")

@@ -7,7 +7,7 @@ have not heard what comes next, are drawn again by the next window and blended i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ import torch
 from kptalk.audio import mean_norm
 from kptalk.motion.diffusion import sample
 from kptalk.motion.facemesh.space import N_TOKEN, FaceMeshSource, FaceMeshSpace
-from kptalk.motion.generator import WINDOW, WindowGenerator, WindowGrid, WindowInput
+from kptalk.motion.generator import LARGEST_FEATURE, WINDOW, WindowGenerator, WindowGrid, WindowInput, check_output
 from kptalk.networks.audio_encoder import AudioEncoder
 from kptalk.networks.denoiser import Denoiser
 from kptalk.networks.lip_ensemble import LipEnsemble
@@ -56,6 +56,17 @@ class SamplerConfig:
     pose_gain: tuple[float, ...] = (1.0,) * N_POSE
     mean_expression: tuple[float, ...] = (0.0,) * (N_TOKEN - N_POSE)
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where a number makes no sense: they may come from a file."""
+        sizes = {"pose_gain": (N_POSE,), "mean_expression": (N_TOKEN - N_POSE,)}
+        for each in fields(self):
+            value = np.asarray(getattr(self, each.name))
+            shaped = value.shape in {(), sizes.get(each.name, ())}  # one number stands for all
+            if value.dtype.kind not in "fi" or not shaped or not (abs(value) < 1000).all():
+                raise ValueError(f"a usable {each.name}")
+        if self.steps % 1 or self.steps < 1:
+            raise ValueError("usable steps")
+
 
 @dataclass(frozen=True)
 class FaceMeshMemory:
@@ -81,6 +92,7 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
 
     grid = WindowGrid(first=WINDOW - LOOKAHEAD, stride=WINDOW - LOOKAHEAD - OVERLAP)
     draws_blinks = False
+    loudness = -20.0  # median of the training clips, of which nine in ten lie between -30 and -14
 
     def __init__(
         self,
@@ -131,16 +143,17 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
         overlap = window.new_frames.start
         with torch.inference_mode():
             mels = self.tensor(mean_norm.apply(window.mels, window.mean_norm))
+            features = check_output(self.encoder(mels), "audio encoder", LARGEST_FEATURE)
             drawn = sample(
                 self.denoiser,
                 self.tensor(references),
-                self.encoder(mels).expand(2, -1, -1),
+                features.expand(2, -1, -1),
                 self.tensor(noise * spread[:, None, None]),
                 self.config.steps,
                 self.tensor(memory.tokens[:, 1 : 1 + overlap]) if overlap else None,
             )
-            lips = None if self.lips is None else self.lips(mels[None])[0]
-        tokens: Array = drawn.cpu().numpy()
+            lips = None if self.lips is None else check_output(self.lips(mels[None])[0], "lip ensemble")
+        tokens: Array = check_output(drawn, "denoiser").cpu().numpy()
         if lips is not None:
             tokens[0, overlap:, N_POSE:] += self._blend_lips(lips[overlap:].cpu().numpy(), tokens[0, overlap:, N_POSE:])
         if overlap:  # from what the last window drew beyond its own frames to what this one draws

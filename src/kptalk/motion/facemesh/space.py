@@ -24,6 +24,7 @@ from kptalk.errors import WeightsError
 from kptalk.face.geometry import align, rotation_angles, rotation_matrix
 from kptalk.face.measures import lid_opening, lip_opening
 from kptalk.face.topology import LID_PAIRS, LIP_PAIRS, MOUTH_CORNERS, STABLE_POINTS, STABLE_WEIGHTS
+from kptalk.files import explain
 from kptalk.motion.facemesh.regions import FaceRegions
 from kptalk.motion.space import Anatomy, Region, relative_pose
 from kptalk.types import N_KEYPOINTS, Array, Motion, Portrait, SourceMotion
@@ -33,6 +34,27 @@ EYE_TO_PIVOT = np.array([0.0, 1.1, 0.9])  # from the eyes' middle to the neck pi
 LIDS_SHUT = 1.25  # the tracker rarely reads quite closed lids, so the learned direction stops short of them
 SHUT = 0.1  # of the photo's own opening: lids that have met
 STRONGEST_BLINK = 2.0  # times the mean person's
+SHAPES = {  # of the tensors in the file
+    "template": (478, 3),
+    "decoder": (63, 1434),
+    "encoder": (1434, 63),
+    "control": (21,),
+    "whiten": (63, 63),
+    "unwhiten": (63, 63),
+    "whiten_std": (63,),
+    "mirror": (478,),
+    "pose_std": (7,),
+    "canonical_mean": (63,),
+    "canonical_std": (63,),
+    "blink": (63,),
+    "gaze": (2, 63),
+    "shape_to_expression": (1435, 63),
+    "open_lips": (63,),
+}
+INDICES = ("control", "mirror")  # of these, numbers of vertices
+LARGEST = 1e5  # of their numbers; the whitening reaches 1e3
+LARGEST_FACE = 20.0  # face units from the neck pivot to any vertex of a face
+FARTHEST = 2.0  # face units that an expression may move a vertex by, some four times what faces do
 
 
 @dataclass(frozen=True)
@@ -117,12 +139,20 @@ class FaceMeshSpace:
         """Read the space from safetensors.
 
         Raises:
-            WeightsError: the file is absent or damaged.
+            WeightsError: the file is absent or damaged, or a tensor cannot be that of a motion space.
         """
         try:
-            return cls(load_file(path))
+            tensors = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise WeightsError(f"cannot read motion space {path}: {error}") from error
+            raise WeightsError(f"cannot read motion space {path}: {explain(error)}") from error
+        for name in SHAPES.keys() & tensors.keys():
+            value, shape = tensors[name], SHAPES[name]
+            if value.shape != shape or value.dtype.kind not in "fi":
+                raise WeightsError(f"{path} is damaged: {name} is {value.dtype} {value.shape}, expected {shape}")
+            low = 1e-6 if name.endswith("_std") else 0 if name in INDICES else -LARGEST
+            if not ((value >= low) & (value <= (477 if name in INDICES else LARGEST))).all():
+                raise WeightsError(f"{path} is damaged: {name} holds numbers that no motion space has")
+        return cls(tensors)
 
     def pose(self, meshes: Array) -> tuple[Array, Array, Array]:
         """Similarity from the template to meshes (T, 478, 3): scale (T,), R (T, 3, 3), translation (T, 3)."""
@@ -168,6 +198,8 @@ class FaceMeshSpace:
         expression = expression.reshape(1, N_KEYPOINTS, 3).astype(np.float32)
         gain = self.gain(self._closed(mesh, self.gain(mesh), expression)[0])  # a smile or an open mouth is wider
         neutral, expression = self._closed(mesh, gain, expression)
+        if not (np.abs(np.concatenate([neutral, expression[0]])) <= LARGEST_FACE).all():
+            raise WeightsError("the model's motion space does not fit a face: its weights are damaged")
         motion = Motion(
             scale=np.ones((1, 1), np.float32),
             rotation=rotation_angles(rotation).astype(np.float32),
@@ -216,7 +248,8 @@ class FaceMeshSpace:
 
         Lips and lids that would cross are held at the line where they meet, or at the portrait's own crossing.
         """
-        mesh = source.neutral + source.gain * self.decode(to_head_frame(motion))
+        displacement = np.clip(self.decode(to_head_frame(motion)), -FARTHEST, FARTHEST)
+        mesh = source.neutral + source.gain * displacement
         own = source.neutral + source.gain * self.decode(to_head_frame(source.motion))[0]
         upper, lower = np.concatenate([LIP_PAIRS, LID_PAIRS.reshape(-1, 2)]).T
         allowed = np.minimum(own[lower, 1] - own[upper, 1], 0)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from kptalk.motion.diffusion import sample
-from kptalk.motion.generator import WINDOW, WindowGenerator, WindowGrid, WindowInput
+from kptalk.motion.generator import LARGEST_FEATURE, WINDOW, WindowGenerator, WindowGrid, WindowInput, check_output
 from kptalk.motion.liveportrait.space import N_TOKEN, LivePortraitSource, LivePortraitSpace
 from kptalk.networks.audio_encoder import AudioEncoder
 from kptalk.networks.denoiser import Denoiser
@@ -58,7 +58,7 @@ class KDTalkerGenerator(WindowGenerator[LivePortraitSource, Array]):
     def sample_window(self, mels: Array, references: Array, noise: Array) -> Array:
         """Tokens (64, 70) from mel windows (64, 80, 16), reference tokens (1, 2, 70) and noise (1, 64, 70)."""
         with torch.inference_mode():
-            features = self.encoder(self.tensor(mels))[None]
+            features = check_output(self.encoder(self.tensor(mels)), "audio encoder", LARGEST_FEATURE)[None]
             drawn = sample(self.denoiser, self.tensor(references), features, self.tensor(noise), self.steps)
-        tokens: Array = drawn[0].cpu().numpy()
+        tokens: Array = check_output(drawn[0], "denoiser").cpu().numpy()
         return tokens

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from kptalk.errors import ImageError, WeightsError
 from kptalk.face.geometry import rotation_matrix
+from kptalk.files import explain
 from kptalk.motion.liveportrait.regions import region
 from kptalk.motion.space import Anatomy, relative_pose
 from kptalk.networks.motion_extractor import MotionExtractor, bins_to_degrees
@@ -167,7 +168,7 @@ def read_statistics(path: str | Path) -> dict[str, Array]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"cannot read motion statistics {path}: {error}") from error
+        raise WeightsError(f"cannot read motion statistics {path}: {explain(error)}") from error
 
 
 def _motion(columns: Array, fps: Fraction) -> Motion:
@@ -191,6 +192,6 @@ def _joined(statistics: Mapping[str, Array], fields: Mapping[str, int]) -> tuple
             if size != width:
                 raise WeightsError(f"motion statistics have {size} numbers {name}_{kind}, expected {width}")
         joined.append(np.concatenate([np.ravel(statistics[f"{name}_{kind}"]) for name in fields]).astype(np.float32))
-    if not (joined[1] > 0).all():
-        raise WeightsError("motion statistics hold a spread that is not above zero")
+    if not ((joined[1] > 0).all() and np.isfinite(joined).all()):
+        raise WeightsError("motion statistics hold a spread that is not above zero, or numbers that are not finite")
     return joined[0], joined[1]

@@ -21,6 +21,7 @@ from kptalk.render.liveportrait.networks import Decode, Warp
 from kptalk.types import Array, Image, Motion, Portrait
 
 SIZE = 512  # pixels, side of a frame
+REACH = 100.0  # how far from its middle a keypoint of the crop, which reaches from -1 to 1, may lie
 MIDDLE = LID_PAIRS.shape[1] // 2  # of the pairs on the lids, the one above the iris
 
 
@@ -76,6 +77,7 @@ class LivePortraitRenderer:
         motion.require_space(self.space.id)
         with torch.inference_mode():
             driving = torch.from_numpy(keypoints(state.source.canonical, motion)).to(self.device)  # x_d (T, 21, 3)
+            driving = driving.clamp(-REACH, REACH)
             if state.stitched:
                 driving = stitch(self.stitching, state.keypoints.expand_as(driving), driving)
         frames = np.empty((len(motion), SIZE, SIZE, 3), np.uint8)

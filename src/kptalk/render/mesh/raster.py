@@ -20,6 +20,7 @@ MIN_AREA = 0.6  # doubled area in pixels below which a triangle is left out: its
 MIN_AREA_RATIO = 0.15  # of a triangle's area in the photo
 SUBPIXEL_BITS = 4  # of the corners' coordinates
 MIN_MOVE = 0.004  # pixels: vertices that move less do not move
+REACH = 4  # sides of the photo: how far outside of it a vertex may lie; polygons with corners at 1e9 never end
 
 
 class Rasterizer:
@@ -29,6 +30,7 @@ class Rasterizer:
         self.mesh = mesh
         self.height, self.width = image.shape[:2]
         sizes = self.width, self.height
+        self.reach = float(REACH * max(sizes))
         self.columns, self.rows = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in sizes))
         coarse = (COARSE_MIDDLE + COARSE_STEP * np.arange(-(-n // COARSE_STEP), dtype=np.float32) for n in sizes)
         self.coarse_columns, self.coarse_rows = np.meshgrid(*coarse)
@@ -43,6 +45,7 @@ class Rasterizer:
         ``vertices`` (N, 3) are pixels of the frame, z orders the triangles; ``fine`` is the part of the picture that
         holds the face and is drawn at full resolution.
         """
+        vertices = np.clip(vertices, -self.reach, self.reach)
         target = vertices[self.mesh.triangles]
         area = doubled_area(target[:, :, :2])
         affine = self._affine(target[:, :, :2], area)

@@ -70,6 +70,7 @@ class MeshRenderer:
         for i in range(len(motion)):
             # One frame at a time: a product over many frames rounds otherwise, and chunks would differ.
             face = self.space.vertices(state.source, motion[i : i + 1])[0]
+            face = np.clip(face, -state.raster.reach, state.raster.reach)
             frames[i] = draw_vertices(state, face, rigid_motion(state.source, motion, i))
         return frames, state
 

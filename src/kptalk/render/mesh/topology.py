@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import Delaunay
 
 from kptalk.face.framing import Edge
 from kptalk.face.geometry import smoothstep
 from kptalk.face.topology import OVAL, TRIANGLES
 from kptalk.render.mesh.pose import RigidMotion
-from kptalk.types import Array
+from kptalk.types import Array, Floats
 
 RING_FACTORS = (1.06, 1.14, 1.26, 1.42)  # of the oval, about its centre
 GRID_POINTS = 17  # points along the longer side of the picture, outside the rings
@@ -123,13 +122,20 @@ def _fade(points: Array, person: NDArray[np.uint8], free: Collection[Edge]) -> A
         ("top", y, x, person[0]),
         ("bottom", height - 1 - y, x, person[-1]),
     ):
-        soft = gaussian_filter1d(line.astype(np.float64) / 255, 0.06 * len(line), mode="nearest")
+        soft = _blurred(line / 255, 0.06 * len(line))
         person_there = np.clip(4 * np.interp(at, np.arange(len(line)), soft), 0, 1)
         # A person cut by the edge must not come away from it, a background edge must only stand still if not free.
         fade = np.minimum(fade, 1 - person_there * (1 - smoothstep(distance / (EDGE_FADE[1] * side))))
         if name not in free:
             fade = np.minimum(fade, smoothstep(distance / (EDGE_FADE[0] * side)))
     return np.asarray(fade)
+
+
+def _blurred(values: Floats, sigma: float) -> Floats:
+    """Values (N,) blurred by a Gaussian; the outermost ones go on beyond the ends."""
+    radius = round(4 * sigma)
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return np.convolve(np.pad(values, radius, "edge"), weights / weights.sum(), "valid")
 
 
 def doubled_area(triangles: Array) -> Array:
