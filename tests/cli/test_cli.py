@@ -88,7 +88,7 @@ def silent_video(path):
 BAD_SOUNDS = {
     "corrupt": ("speech.wav", noise, ["speech.wav", "not a recording"]),
     "absent": ("speech.mp3", lambda path: None, ["speech.mp3", "No such file"]),
-    "a photo": ("speech.wav", lambda path: Image.new("RGB", (64, 64)).save(path, "PNG"), ["speech.wav", "no sound"]),
+    "a photo": ("speech.wav", lambda path: Image.new("RGB", (64, 64)).save(path, "PNG"), ["speech.wav", "swapped"]),
     "video without sound": ("clip.mp4", silent_video, ["clip.mp4", "no sound"]),
     "less than a frame": ("speech.wav", lambda path: write_sound(path, hum(0.02), RATE), ["less than one frame"]),
 }
