@@ -15,6 +15,8 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from kptalk.cli.doctor import PACKAGES
+
 
 def applies(marker: Marker | None, extra: str) -> bool:
     return marker is None or marker.evaluate({"extra": extra})
@@ -83,6 +85,11 @@ def test_the_program_needs_few_packages():
     assert len(closure("kptalk")) < 50
 
 
+def test_the_doctor_looks_at_what_is_needed():
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    assert set(map(canonicalize_name, PACKAGES)) == declared - {"rich", "typer"}  # without which it could not start
+
+
 def test_every_extra_is_tested():
     assert set(PROJECT["optional-dependencies"]) == {"example", "plot", "evaluate", "heic", "docs", "test"}
     needed = set(closure("kptalk[test]"))
@@ -100,9 +107,17 @@ def test_what_the_code_imports_is_declared():
     assert {canonicalize_name(homes.get(name, name)) for name in foreign} - declared == set()
 
 
-def imports(path):
-    """The modules that a file imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def test_what_one_system_has_is_imported_only_where_it_is_used():
+    """So that every file can be imported on Windows."""
+    systems = {"fcntl", "grp", "msvcrt", "posix", "pwd", "resource", "termios", "winreg"}
+    for path in (ROOT / "src").rglob("*.py"):
+        top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert not systems & set(imports(path, top)), path
+
+
+def imports(path, nodes=None):
+    """The modules that a file imports, anywhere in it or by the given nodes."""
+    for node in ast.walk(ast.parse(path.read_text())) if nodes is None else nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -13,7 +13,7 @@ from kptalk.methods.trial import hum, plain_portrait
 from kptalk.pipeline import Pipeline
 from kptalk.version import __version__
 
-PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "safetensors", "huggingface_hub")
+PACKAGES = ("torch", "numpy", "scipy", "av", "pillow", "opencv-python-headless", "safetensors", "huggingface_hub")
 
 
 class Finding(NamedTuple):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kptalk.face.framing import CROP_SIZE, EDGES, Edge, resized, whole_photo
 from kptalk.face.geometry import smoothstep, square_around
 from kptalk.face.topology import BROWS, EYE_CORNERS, JAW, LIPS_OUTER
-from kptalk.types import Array, Face, Image, Portrait
+from kptalk.types import Array, Face, Floats, Image, Portrait
 
 NETWORK_SIZE = 256  # pixels, side of what the networks see
 CROP_SCALE = 2.3  # side of the square, in sides of the face from the brows to the chin
@@ -40,7 +40,7 @@ class Square:
         middle = np.array([self.x, self.y]) - 0.5 - turn @ [(size - 1) / 2, (size - 1) / 2]
         return np.column_stack([turn, middle]).astype(np.float32)
 
-    def inside(self, points: Array) -> Array:
+    def inside(self, points: Floats) -> Array:
         """Points (..., 2) in pixels of the picture, from -0.5 to 0.5 across the square."""
         away = (points - np.array([self.x, self.y])) / self.side
         return np.asarray((away @ _turn(self.angle)).astype(np.float32))

@@ -147,7 +147,8 @@ def _around(image: Image, face: Face) -> FoundFaces:
 
 def _check_inside(face: Face, width: int, height: int) -> None:
     """FaceMesh completes what lies beyond the photo; that cannot be drawn."""
-    beyond = ((face.landmarks[:, :2] < 0) | (face.landmarks[:, :2] > (width, height))).any(1)
+    outside = (face.landmarks[:, :2] < 0) | (face.landmarks[:, :2] > (width, height))
+    beyond = outside[:, 0] | outside[:, 1]
     if beyond[LIPS_OUTER].mean() > LIPS_BEYOND:
         raise FaceError("the lips lie outside the photo, nothing would be seen to speak: use a photo of the whole face")
     if (share := beyond.mean()) > FACE_BEYOND:

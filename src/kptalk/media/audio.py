@@ -254,7 +254,7 @@ def _planes(frame: Any) -> Array:
 def _unit(values: NDArray[Any]) -> Array:
     """Numbers of any type to float32 in [-1, 1]: integers by their range; silence instead of NaN and infinity."""
     if values.dtype.kind == "f":
-        return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).clip(-1, 1).astype(np.float32)
+        return np.asarray(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).clip(-1, 1), np.float32)
     half = 2.0 ** (8 * values.dtype.itemsize - 1)
     offset = half if values.dtype.kind == "u" else 0.0
     return ((values.astype(np.float64) - offset) / half).astype(np.float32)

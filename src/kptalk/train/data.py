@@ -4,9 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -83,7 +84,10 @@ def save_shard(shard: Shard, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    tensors = {"landmarks": shard.landmarks, "sound": np.round(shard.sound * 32767).astype(np.int16)}
+    tensors: dict[str, NDArray[Any]] = {
+        "landmarks": shard.landmarks,
+        "sound": np.round(shard.sound * 32767).astype(np.int16),
+    }
     write_bytes(path, save(tensors, {"kptalk": "shard", "fps": str(FPS), "identity": shard.identity}))
 
 

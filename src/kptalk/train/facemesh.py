@@ -25,7 +25,7 @@ from kptalk.motion.facemesh.space import EYE_TO_PIVOT, FaceMeshSpace, head_pose,
 from kptalk.motion.filters import savgol
 from kptalk.motion.generator import FPS
 from kptalk.train.data import SHORTEST, Inputs, Shard, TrainingClip, load_shards, save_clips
-from kptalk.types import N_KEYPOINTS, Array
+from kptalk.types import N_KEYPOINTS, Array, Floats
 
 Indices = NDArray[np.int64]
 
@@ -42,7 +42,7 @@ class AlignedClip:
     Pose of every frame in pixels: ``scale`` (T,), ``rotation`` (T, 3, 3) for row vectors, ``translation`` (T, 3).
     """
 
-    meshes: Array
+    meshes: Floats
     scale: Array
     rotation: Array
     translation: Array
@@ -83,7 +83,7 @@ def fit_template(clips: Sequence[Array], rounds: int = 6) -> Array:
     return _symmetric(neutral_mesh(meshes), mirror)
 
 
-def align_clip(landmarks: Array, template: Array) -> AlignedClip:
+def align_clip(landmarks: Floats, template: Array) -> AlignedClip:
     """Take the pose out of one clip (T, 478, 3)."""
     landmarks = landmarks.astype(np.float64)
     scale, rotation, translation = head_pose(landmarks, template)
@@ -109,10 +109,10 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
     mirror = mirror_indices(mesh.mean(0))
     both = np.concatenate([residual, mirrored(residual, mirror)]).reshape(2 * len(residual), -1)
 
-    weights = np.ones((len(template), 1))
+    weights = np.ones(len(template))
     for part, weight in PART_WEIGHTS:
         weights[part] = weight
-    weights = np.repeat(weights, 3, 1).ravel()  # applied to displacements, so squared in the error
+    weights = np.repeat(weights, 3)  # applied to displacements, so squared in the error
     values, vectors = np.linalg.eigh((both * weights).T @ (both * weights) / len(both))
     std = np.sqrt(values[::-1][:N_COMPONENTS])
     components = vectors[:, ::-1][:, :N_COMPONENTS]  # (1434, 63)
@@ -200,7 +200,7 @@ def mirrored(displacement: Array, mirror: Indices) -> Array:
     return np.asarray(displacement[..., mirror, :] * np.array([-1, 1, 1]))
 
 
-def _normalised(mesh: Array) -> Array:
+def _normalised(mesh: Floats) -> Array:
     eyes = mesh[EYE_CORNERS].mean(1)
     return np.asarray((mesh - eyes.mean(0)) / np.linalg.norm(eyes[1] - eyes[0]) - EYE_TO_PIVOT)
 

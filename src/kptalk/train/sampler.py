@@ -14,7 +14,7 @@ from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.motion.generator import FPS, WINDOW
 from kptalk.train.data import Clip, Inputs, TrainingClip, load_clips, load_shards, split_people
 from kptalk.train.facemesh import mirrored, training_clip
-from kptalk.types import N_KEYPOINTS, Array
+from kptalk.types import N_KEYPOINTS, Array, Floats
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def interpolate(values: Array, frames: Array) -> Array:
     return np.asarray(values[low] * (1 - share) + values[np.minimum(low + 1, len(values) - 1)] * share)
 
 
-def augment_mel(mel: Array, rng: np.random.Generator) -> Array:
+def augment_mel(mel: Floats, rng: np.random.Generator) -> Array:
     """A mel spectrogram (M, 80) with another level, spectral tilt and formants, with noise, or without some bands.
 
     One mel unit is 12.5 dB.
@@ -123,7 +123,7 @@ def augment_mel(mel: Array, rng: np.random.Generator) -> Array:
         first = rng.integers(0, bands - width)
         mel = mel.copy()
         mel[:, first : first + width] = SILENCE
-    return np.clip(mel, SILENCE, -SILENCE).astype(np.float32)
+    return np.asarray(np.clip(mel, SILENCE, -SILENCE), np.float32)
 
 
 def mirror_tokens(space: FaceMeshSpace) -> Array:

@@ -34,7 +34,7 @@ LANDMARKS = np.array(
 )
 
 
-def motion_beats(landmarks: Array) -> NDArray[np.int64]:
+def motion_beats(landmarks: Floats) -> NDArray[np.int64]:
     """Frames at which the motion pauses: ``landmarks`` (T, N, 3), T >= 2, in any unit, to frame numbers."""
     speed = np.linalg.norm(np.diff(np.asarray(landmarks, np.float64), axis=0), axis=-1).mean(-1)
     return np.asarray(argrelmin(gaussian_filter1d(speed, SMOOTHING))[0])

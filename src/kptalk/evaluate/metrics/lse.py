@@ -97,7 +97,7 @@ class FaceCrops:
 
     def __init__(self) -> None:
         self.skipped = 0  # frames before the first face
-        self._boxes = deque([np.zeros(3)] * (MEDIAN // 2), maxlen=MEDIAN)  # centre and half the side
+        self._boxes: deque[Floats] = deque([np.zeros(3)] * (MEDIAN // 2), maxlen=MEDIAN)  # centre and half the side
         self._waiting: deque[Image] = deque()  # whose boxes to come are not known: 6 at most
         self._box: Floats | None = None
 

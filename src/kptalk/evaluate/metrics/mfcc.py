@@ -60,4 +60,4 @@ def _filters() -> Floats:
     low, middle, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
     bins = np.arange(FFT // 2 + 1)
     rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)
-    return np.where(bins < middle, rising, falling).clip(0)
+    return np.asarray(np.where(bins < middle, rising, falling).clip(0))

@@ -11,7 +11,7 @@ from kptalk.face.landmarks import N_LANDMARKS
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.motion.filters import buffer, savgol
 from kptalk.motion.filters.buffer import FrameBuffer
-from kptalk.types import Array, Face, Image, Motion
+from kptalk.types import Array, Face, Floats, Image, Motion
 
 NEUTRAL_SECONDS = 10  # of a video's beginning, in which the person's neutral face is looked for
 
@@ -79,7 +79,7 @@ class FaceMeshReader:
         neutral = self.space.neutral(meshes)
         return Person(neutral, self.space.gain(neutral), float(scale[0]), translation[0])
 
-    def _meshes(self, landmarks: Array) -> tuple[Array, Array, Array, Array]:
+    def _meshes(self, landmarks: Array) -> tuple[Floats, Array, Array, Array]:
         """Meshes (T, 478, 3) in the head's frame and face units; scale, R and translation in pixels."""
         scale, rotation, translation = self.space.pose(landmarks)
         meshes = (landmarks - translation[:, None]) / scale[:, None, None] @ np.swapaxes(rotation, -1, -2)

@@ -27,7 +27,7 @@ from kptalk.face.topology import LID_PAIRS, LIP_PAIRS, MOUTH_CORNERS, STABLE_POI
 from kptalk.files import explain
 from kptalk.motion.facemesh.regions import FaceRegions
 from kptalk.motion.space import Anatomy, Region, relative_pose
-from kptalk.types import N_KEYPOINTS, Array, Motion, Portrait, SourceMotion
+from kptalk.types import N_KEYPOINTS, Array, Floats, Motion, Portrait, SourceMotion
 
 N_TOKEN = 7 + 3 * N_KEYPOINTS
 EYE_TO_PIVOT = np.array([0.0, 1.1, 0.9])  # from the eyes' middle to the neck pivot, in face units
@@ -74,14 +74,12 @@ class FaceMeshSource(SourceMotion):
 
 def to_head_frame(motion: Motion) -> Array:
     """Expression (T, 21, 3) in the head's own frame: what is left when the head's turn is taken out."""
-    expression: Array = motion.expression @ np.swapaxes(rotation_matrix(motion.rotation), -1, -2)
-    return expression
+    return np.asarray(motion.expression @ np.swapaxes(rotation_matrix(motion.rotation), -1, -2), np.float32)
 
 
 def from_head_frame(expression: Array, rotation: Array) -> Array:
     """The inverse of ``to_head_frame``: (T, 21, 3) for heads turned to ``rotation`` (T, 3) degrees."""
-    turned: Array = expression @ rotation_matrix(rotation)
-    return turned
+    return np.asarray(expression @ rotation_matrix(rotation), np.float32)
 
 
 def turn(motion: Motion, rotation: Array) -> Motion:
@@ -95,7 +93,7 @@ def head_pose(meshes: Array, template: Array) -> tuple[Array, Array, Array]:
     return align(meshes[:, STABLE_POINTS].astype(np.float64), stable, STABLE_WEIGHTS)
 
 
-def neutral_mesh(meshes: Array) -> Array:
+def neutral_mesh(meshes: Floats) -> Array:
     """A person's neutral mesh (478, 3) from meshes of one video in the head's frame, (T, 478, 3) face units.
 
     The median of the frames with the most closed lips and open eyes.
@@ -238,7 +236,7 @@ class FaceMeshSpace:
         """See ``MotionSpace``; scale and translation count from the driver's first frame, as everywhere here."""
         return motion
 
-    def neutral(self, meshes: Array) -> Array:
+    def neutral(self, meshes: Floats) -> Array:
         """``neutral_mesh`` of one video, (T, 478, 3) to (478, 3), with lips closed that never close."""
         calmest = neutral_mesh(meshes)
         return self._closed(calmest, self.gain(calmest), np.zeros((1, N_KEYPOINTS, 3), np.float32))[0]
@@ -281,7 +279,7 @@ class FaceMeshSpace:
             scale=pose[:, :1] + anchor.scale,
             rotation=rotation,
             translation=pose[:, 4:] + anchor.translation,
-            expression=expression @ rotation_matrix(rotation),
+            expression=from_head_frame(expression, rotation),
             fps=anchor.fps,
             space=self.id,
         )
@@ -295,7 +293,7 @@ class FaceMeshSpace:
     def _blink_of(self, source: FaceMeshSource) -> Array:
         """Expression (21, 3) that closes this face's lids: eyes differ in how far they are open and how they close."""
         own = to_head_frame(source.motion)
-        strengths = np.arange(1, STRONGEST_BLINK, 0.1, np.float32)
+        strengths = np.arange(1, STRONGEST_BLINK, 0.1, dtype=np.float32)
         faces = np.concatenate([own, own + strengths[:, None, None] * self.blink])
         motion = source.motion.repeat(len(faces))
         level = {"scale": np.ones_like(motion.scale), "translation": np.zeros_like(motion.translation)}

@@ -64,7 +64,8 @@ class LivePortraitRenderer:
         own = torch.from_numpy(keypoints(source.canonical, source.motion)).to(self.device)
         ratios = torch.tensor([[*eye_openings(portrait.face.landmarks), 0.0]], dtype=torch.float32, device=self.device)
         offset = retarget(self.eyes, own, ratios)[0].float().cpu().numpy()
-        blink = offset / source.motion.scale  # the scale is a factor of the expression, not of the keypoints
+        # The scale is a factor of the expression, not of the keypoints.
+        blink = np.asarray(offset / source.motion.scale, np.float32)
         return PreparedPortrait(replace(source, blink=blink), volume, own, not set(EDGES) <= set(free))
 
     def source(self, prepared: PreparedPortrait) -> LivePortraitSource:

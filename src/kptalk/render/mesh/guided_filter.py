@@ -29,7 +29,7 @@ def guided_filter(guide: Image, values: Array, radius: int, epsilon: float) -> A
     covariance[..., rows, columns] = covariance[..., columns, rows] = products
     covariance += epsilon * np.eye(3, dtype=np.float32)
     shared = _mean(colours * values[..., None], radius) - mean * mean_values[..., None]
-    slope = np.linalg.solve(covariance, shared[..., None])[..., 0]
+    slope = np.asarray(np.linalg.solve(covariance, shared[..., None])[..., 0], np.float32)
     offset = mean_values - (slope * mean).sum(-1)
     return np.asarray((_mean(slope, radius) * colours).sum(-1) + _mean(offset, radius), np.float32)
 

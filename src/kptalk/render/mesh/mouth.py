@@ -16,7 +16,7 @@ from kptalk.face.topology import LIP_PAIRS, LIPS_INNER, LIPS_OUTER
 from kptalk.render.mesh import teeth
 from kptalk.render.mesh.plane import Box, Plane, box_around, height, increasing
 from kptalk.render.mesh.pose import RigidMotion
-from kptalk.types import Array, Image
+from kptalk.types import Array, Floats, Image
 
 CORNERS = LIPS_INNER[[0, 10]]
 # Lines of the lips from the left corner to the right one.
@@ -97,7 +97,7 @@ def _colours(image: Image, landmarks: Array) -> tuple[Array, Array, Array | None
     return skin.astype(np.float32), lips.astype(np.float32), own
 
 
-def _palette(skin: Array, lip: Array, own_teeth: Array | None) -> teeth.Palette:
+def _palette(skin: Array, lip: Array, own_teeth: Floats | None) -> teeth.Palette:
     light = float(skin.mean())
     colourful = min(1.0, float(skin.max() - skin.min()) / (0.25 * max(float(skin.max()), 1)))
     if own_teeth is None:
@@ -169,7 +169,7 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, head: RigidMotion) -> No
     share = float(smoothstep((away - 0.015) / 0.06))
     if share == 0:
         return
-    lines = [increasing((face[line, :2] - plane.origin) @ to) for line in LINES]
+    lines = [increasing(np.asarray((face[line, :2] - plane.origin) @ to, np.float32)) for line in LINES]
     upper, lower = lines[1:3]
     # The lips themselves are drawn only where they close a mouth that is open in the photo.
     redrawn = mouth.gap > SEAM_GAP

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kptalk.face.topology import TRIANGLES
 from kptalk.render.mesh.plane import Box
 from kptalk.render.mesh.topology import Mesh, doubled_area
-from kptalk.types import Array, Image
+from kptalk.types import Array, Floats, Image
 
 COARSE_STEP = 4  # pixels: raster step outside the face, where the map is smooth
 COARSE_MIDDLE = (COARSE_STEP - 1) / 2  # of a coarse cell, from the middle of its first pixel
@@ -97,14 +97,14 @@ class Rasterizer:
         table[:, :-1] = np.concatenate([by_x, by_y, constant], 1).T
         return table
 
-    def _fill(self, ids: NDArray[np.int32], points: Array, order: NDArray[np.int64]) -> None:
+    def _fill(self, ids: NDArray[np.int32], points: Floats, order: NDArray[np.int64]) -> None:
         corners = np.rint(points[order] * (1 << SUBPIXEL_BITS)).astype(np.int32)
         fill = cv2.fillConvexPoly
         for number, triangle in zip(order.tolist(), corners, strict=True):
             fill(ids, triangle, number, 8, SUBPIXEL_BITS)
 
     @staticmethod
-    def _lookup(affine: Array, ids: NDArray[np.int32], columns: Array, rows: Array) -> list[Array]:
+    def _lookup(affine: Array, ids: NDArray[np.int32], columns: Floats, rows: Floats) -> list[Array]:
         """Displacements in x and y (h, w) at the given positions; id -1 stands for no triangle."""
         planes = []
         for axis in (0, 1):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from kptalk.face.geometry import smoothstep
-from kptalk.types import Array
+from kptalk.types import Array, Floats
 
 HALF, TOP, BOTTOM = 0.62, -0.34, 0.56
 TEXELS = 220  # a mouth width
@@ -48,7 +48,7 @@ def _tongue(palette: Palette) -> Array:
     return _finish(palette.tongue * (depth * groove + gloss)[..., None], alpha)
 
 
-def _grid() -> tuple[Array, Array]:
+def _grid() -> tuple[Floats, Floats]:
     columns, rows = round(2 * HALF * TEXELS), round((BOTTOM - TOP) * TEXELS)
     x = (np.arange(columns, dtype=np.float32) + 0.5) / TEXELS - HALF
     y = (np.arange(rows, dtype=np.float32) + 0.5) / TEXELS + TOP
@@ -83,6 +83,6 @@ def _row(widths: tuple[float, ...], edge: float, away: int, palette: Palette) ->
     return _finish(rgb.astype(np.float32), alpha.astype(np.float32))
 
 
-def _finish(rgb: Array, alpha: Array) -> Array:
+def _finish(rgb: Floats, alpha: Floats) -> Array:
     layer = np.dstack([rgb * alpha[..., None], alpha])
     return np.asarray(cv2.GaussianBlur(layer.astype(np.float32), (0, 0), 0.8), np.float32)

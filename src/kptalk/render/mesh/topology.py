@@ -94,9 +94,10 @@ def build_mesh(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edg
     triangles = Delaunay(points).simplices
     inside = _polar(points[triangles].mean(1), centre, oval)[1] < 1
     around = numbers[triangles[~(inside & (triangles < len(oval)).all(1))]]
-    source = np.concatenate([landmarks, np.column_stack([outer, z])])
-    source, rigid, flatter, jaw = (part.astype(np.float32) for part in (source, rigid, flatter, jaw))
-    return Mesh(source, rigid, flatter, jaw, np.concatenate([TRIANGLES, around]).astype(np.int32))
+    source = np.concatenate([landmarks, np.column_stack([outer, z])]).astype(np.float32)
+    triangles = np.concatenate([TRIANGLES, around]).astype(np.int32)
+    flatter = flatter.astype(np.float32)
+    return Mesh(source, rigid.astype(np.float32), flatter, jaw.astype(np.float32), triangles)
 
 
 def _flatter(landmarks: Array, factor: Array) -> Array:
