@@ -1,23 +1,35 @@
-"""Writes what the program knows of itself into the pages that repeat it: README.md, cli.md, reference/options.md.
+"""Writes what the program knows of itself into the pages that repeat it: README.md, cli.md, errors.md, options.md.
 
 python docs/generate.py
 """
 
+import ast
 import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import typer
 
-from kptalk import Control, Options, ReenactOptions, cli
+from kptalk import Control, Options, ReenactOptions
+from kptalk.cli.app import app
+from kptalk.errors import KptalkError
 from kptalk.options import RetargetOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 CLI_HEAD = """# Command line
 
-Written by `make docs` from the program's help; `kptalk COMMAND --help` prints the same.
+Written by `make docs` from the program's help; `kptalk COMMAND --help` prints the same. `kptalk --install-completion`
+lets bash, zsh, fish or PowerShell complete commands, options and their values; `kptalk --show-completion` prints the
+script. What each message means is on the page [Messages](errors.md).
+
+A result goes to stdout, progress, warnings and errors to stderr. Exit codes: 0 done, 2 what was given cannot be used,
+1 another error, 130 stopped by Ctrl-C, 143 by SIGTERM, 141 the reader of the output is gone. A video that was stopped
+plays as far as it had come; the last line names its file.
 """
 OPTIONS_HEAD = """# Options
 
@@ -25,11 +37,33 @@ Written by `make docs` from `kptalk/options.py`. `animate` and `stream` take the
 keywords, `kptalk.animate("face.jpg", "speech.m4a", seed=7, pose="still")`, or as `options=Options(...)`; `reenact`
 takes `options=ReenactOptions(...)`. A value out of bounds raises `OptionError`.
 """
+ERRORS_HEAD = """# Messages
+
+Every error and warning of kptalk, with its cause and what to do. A "…" stands for what differs: a name, a number. The
+program prints an error as one line, `kptalk: error: ...`, and ends with exit code 2 where what it was given cannot be
+used, 1 for all else, 130 after Ctrl-C and 143 after SIGTERM; a warning begins `kptalk: warning:` and the work goes on.
+From Python errors are the exceptions named here, all of them `kptalk.errors.KptalkError`, and warnings are Python's.
+
+Written by `make docs` from the source and `docs/errors.toml`.
+"""
+SOURCE = ROOT / "src/kptalk"
+AREAS = {  # heading, by the folder or file that the message comes from
+    "Options": ("options.py", "device.py", "cli"),
+    "Portrait and face": ("media/image.py", "face", "pipeline.py"),
+    "Speech and videos": ("media", "audio", "motion/video.py"),
+    "Files": ("files.py",),
+    "Motion files": ("types.py", "motion"),
+    "Models and weights": ("weights", "methods", "render"),
+    "Training": ("train",),
+    "Evaluation": ("evaluate",),
+    "Studies": ("evaluate/study",),
+    "Python": ("",),  # all else
+}
 
 
 def commands() -> Iterator[tuple[str, object]]:
     """Every command and its name, such as ``kptalk motion extract``."""
-    for name, command in typer.main.get_command(cli.app).commands.items():
+    for name, command in typer.main.get_command(app).commands.items():
         if hasattr(command, "commands"):
             yield f"kptalk {name}", command
             yield from ((f"kptalk {name} {inner}", leaf) for inner, leaf in command.commands.items())
@@ -38,11 +72,14 @@ def commands() -> Iterator[tuple[str, object]]:
 
 
 def rows(command: object) -> list[str]:
-    """The arguments and options of a command as rows of a Markdown table with three columns."""
-    table = []
-    for parameter in command.params:
+    """The arguments and options of a command as rows of a Markdown table with three columns, in the help's groups."""
+    table, group = [], None
+    for parameter in command.get_params(typer.Context(command)):
         if parameter.name == "help":
             continue
+        if parameter.rich_help_panel != group:
+            group = parameter.rich_help_panel
+            table.append(f"| **{group}** | | |")
         default = parameter.default
         if parameter.param_type_name == "argument":
             flags, default = f"`{parameter.metavar}`", None
@@ -91,16 +128,112 @@ def readme(text: str) -> str:
     return re.sub(head, lambda match: f"{match[1]}{table}\n", text)
 
 
+class Message(NamedTuple):
+    """A text that the source can say: with … for its values, the exception's class or "warning", and the file."""
+
+    text: str
+    kind: str
+    path: str
+
+
+def messages() -> list[Message]:
+    """All errors and warnings in the source, in its order."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = str(path.relative_to(SOURCE))
+        for scope in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)):
+            for node in ast.walk(scope):
+                if isinstance(node, ast.Call) and (kind := kind_of(node)):
+                    for text in templates(node.args[-1] if kind == "warning" else node.args[0], scope):
+                        if re.search(r"[a-z]{2}", text):
+                            here = Message(text, kind, name)
+                            found[text] = min(found.get(text, here), here, key=lambda each: area(each.path)[0])
+    return list(found.values())
+
+
+def kind_of(call: ast.Call) -> str | None:
+    """The error that a call makes, or "warning"; None for other calls."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    known = {kind.__name__ for kind in (KptalkError, *subclasses(KptalkError))}
+    if not call.args:
+        return None
+    if name == "warn" or (name == "say" and isinstance(call.args[0], ast.Constant) and call.args[0].value == "warning"):
+        return "warning"
+    return name if name in known else "KptalkError" if name == "error" else None
+
+
+def subclasses(kind: type) -> Iterator[type]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
+def templates(node: ast.expr, scope: ast.FunctionDef) -> Iterator[str]:
+    """The texts that an expression can be, as far as they are written in the function."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.JoinedStr):
+        yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+    elif isinstance(node, ast.Name):
+        for each in ast.walk(scope):
+            if isinstance(each, ast.Assign) and any(getattr(target, "id", "") == node.id for target in each.targets):
+                yield from templates(each.value, scope)
+
+
+def explained() -> dict[str, dict[str, str]]:
+    """Cause and remedy of every message, from docs/errors.toml."""
+    return tomllib.loads((ROOT / "docs/errors.toml").read_text())
+
+
+def area(path: str) -> tuple[int, str]:
+    """Number and heading for messages of a file: that with the longest name of it or of a folder above it."""
+    areas = enumerate(AREAS.items())
+    fitting = [(len(start), k, name) for k, (name, starts) in areas for start in starts if path.startswith(start)]
+    return max(fitting)[1:]
+
+
+def stubs() -> str:
+    """What docs/errors.toml lacks, to be filled in."""
+    known = explained()
+    lacking = [message for message in messages() if message.text not in known]
+    return "\n".join(f'[{toml(message.text)}]  # {message.path}\ncause = ""\nremedy = ""\n' for message in lacking)
+
+
+def toml(text: str) -> str:
+    """A text as a key."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}"'
+
+
+def error_page() -> str:
+    """The whole of docs/errors.md."""
+    known, parts = explained(), [ERRORS_HEAD]
+    by_area: dict[str, list[Message]] = {name: [] for name in AREAS}
+    for message in messages():
+        by_area[area(message.path)[1]].append(message)
+    for name, those in by_area.items():
+        if not those:
+            continue
+        parts.append(f"## {name}\n")
+        for message in sorted(those, key=lambda each: each.text.lstrip("… ").lower()):
+            entry = known.get(message.text, {"cause": "", "remedy": ""})
+            parts.append(f"### `{message.text}`\n\n*{message.kind}.* {entry['cause']} {entry['remedy']}\n")
+    return "\n".join(parts)
+
+
 def pages() -> dict[Path, str]:
     """Every page that is written here, and what it should hold."""
     text = (ROOT / "README.md").read_text()
     return {
         ROOT / "README.md": readme(text),
         ROOT / "docs/cli.md": cli_page(),
+        ROOT / "docs/errors.md": error_page(),
         ROOT / "docs/reference/options.md": option_page(),
     }
 
 
 if __name__ == "__main__":
+    if lacking := stubs():
+        sys.exit(f"add to docs/errors.toml, and fill in:\n\n{lacking}")
     for path, content in pages().items():
         path.write_text(content)

@@ -48,6 +48,26 @@ def test_readme_keeps_what_is_not_the_table():
     assert "| old |" not in table
 
 
+def test_every_message_is_explained():
+    stubs = GENERATE["stubs"]()
+    assert not stubs, f"add to docs/errors.toml, and fill in:\n\n{stubs}"
+
+
+def test_every_explanation_has_a_message():
+    said = {message.text for message in GENERATE["messages"]()}
+    explained = GENERATE["explained"]()
+    assert [text for text in explained if text not in said] == [], "no longer said: remove them from docs/errors.toml"
+    assert [text for text, entry in explained.items() if not (entry["cause"] and entry["remedy"])] == []
+
+
+def test_messages_are_found_in_raises_returns_and_variables():
+    found = {message.text: message.kind for message in GENERATE["messages"]()}
+    assert found["… exists already: give another name, or allow overwriting"] == "OutputError"
+    assert found["… is a folder, not …"] == "KptalkError"  # raised as the class that the caller gives
+    assert found["… is gated: accept its terms on its page and run `hf auth login`, …"] == "WeightsError"
+    assert found["… faces found, using the largest (number … from the left)"] == "warning"
+
+
 def source_paths(text):
     """What a page names in backticks that looks like a file or folder of the package or the repository."""
     return {name for name in re.findall(r"`([\w/.-]+)`", text) if re.search(r"/$|\.(py|csv|json|jinja)$", name)}

@@ -278,7 +278,7 @@ def test_the_options_are_those_that_the_program_prints(monkeypatch, capsys):
     """That the table is the parser's is tested with the pages of docs."""
     table = re.search(r"\| `kptalk animate` .*\n\|---.*\n((?:\|.*\n)*)", TEXT).group(1)
     run_here("kptalk animate --help", monkeypatch)
-    _, options = capsys.readouterr().out.split(" Options ")
+    _, options = capsys.readouterr().out.split(" Output ")
     shown = re.findall(r"(?<=\s)--?[a-z-]+(?=\s)", options)
     assert set(re.findall(r"`(--?[a-z-]+)`", table)) == set(shown) - {"--help"}
 

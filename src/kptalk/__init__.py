@@ -11,18 +11,20 @@ From Python::
         ...
 """
 
-import typing as _typing
 from importlib import import_module as _import_module
 
 from kptalk import errors
 from kptalk.version import __version__
 
-if _typing.TYPE_CHECKING:
+TYPE_CHECKING = False  # typing takes long to import, and the program could not answer Ctrl-C meanwhile
+if TYPE_CHECKING:
     from kptalk.job import Animation
     from kptalk.media.audio import Speech
     from kptalk.options import Control, Options, ReenactOptions, RetargetOptions
     from kptalk.pipeline import Pipeline, animate
     from kptalk.types import Motion, Portrait
+
+del TYPE_CHECKING
 
 __all__ = [
     "Animation",

@@ -20,7 +20,15 @@ to do about it.
 
 
 class KptalkError(Exception):
-    """Base of every error that kptalk raises on purpose."""
+    """Base of every error that kptalk raises on purpose.
+
+    Attributes:
+        option: the option that the message tells to change, where it names one; the command line adds its flag.
+    """
+
+    def __init__(self, message: str = "", *, option: str | None = None) -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class InputError(KptalkError):

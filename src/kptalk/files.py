@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 
 from kptalk.errors import InputError, KptalkError, OutputError, WeightsError
 
-MOTION_SUFFIX, VIDEO_SUFFIX = ".safetensors", ".mp4"
+MOTION_SUFFIX, VIDEO_SUFFIX, PLOT_SUFFIX = ".safetensors", ".mp4", ".png"
 
 
 def explain(error: BaseException) -> str:
@@ -184,7 +184,7 @@ def check_writable(path: str | PathLike[str], suffix: str, overwrite: bool = Fal
             seen = "is not a folder" if path.parent.exists() else "does not exist"
             raise OutputError(f"cannot write {path}: {path.parent} {seen}; create the folder, or write elsewhere")
         if (path.exists() or path.is_symlink()) and not overwrite:
-            raise OutputError(f"{path} exists already: allow overwriting, or give another name")
+            raise OutputError(f"{path} exists already: give another name, or allow overwriting", option="overwrite")
         if path.exists() and not path.is_file():
             raise OutputError(f"{path} is not a regular file: give another name")
         # Raises also where a name cannot be, or the longer partial one is too long.

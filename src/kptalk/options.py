@@ -25,10 +25,18 @@ NO_MOTION = ("auto", "still")
 
 
 def option(
-    default: Any, help: str, *, bounds: tuple[float, float] | None = None, choices: tuple[str, ...] | None = None
+    default: Any,
+    help: str,
+    *,
+    bounds: tuple[float, float] | None = None,
+    choices: tuple[str, ...] | None = None,
+    group: str = "Motion",
 ) -> Any:
-    """A field of the dataclasses below: its default, its help text, and what values it takes beside the default."""
-    return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices})
+    """A field of the dataclasses below: its default, its help text, what values it takes beside the default.
+
+    ``group`` is where the command line's help shows it.
+    """
+    return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices, "group": group})
 
 
 class _Validated:
@@ -111,12 +119,19 @@ class RetargetOptions(_Validated):
 class _Picture(_Validated):
     """What the video shows."""
 
-    size: int | None = option(None, "Longest side in pixels: photo's own up to 1280; crop 512.", bounds=(64, 4096))
-    framing: str = option(
-        "full", "'full': the whole photo; 'crop': the square around the face.", choices=("full", "crop")
+    size: int | None = option(
+        None, "Longest side in pixels: photo's own up to 1280; crop 512.", bounds=(64, 4096), group="Picture"
     )
-    stitch: bool | None = option(None, "kdtalker: keep the shoulders in place; yes where full.")
-    rotate: str = option("auto", "Turned photos: 'auto': upright; 'no': refused.", choices=("auto", "no"))
+    framing: str = option(
+        "full",
+        "'full': the whole photo; 'crop': the square around the face.",
+        choices=("full", "crop"),
+        group="Picture",
+    )
+    stitch: bool | None = option(None, "kdtalker: keep the shoulders in place; yes where full.", group="Picture")
+    rotate: str = option(
+        "auto", "Turned photos: 'auto': upright; 'no': refused.", choices=("auto", "no"), group="Picture"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -133,7 +148,9 @@ class Options(_Picture):
     """
 
     seed: int = option(0, "Fixes head motion and blinks: same seed and speech, same bytes.", bounds=(0, 2**63 - 1))
-    fps: Fraction = option(Fraction(25), "Frames per second, such as 25, 29.97 or 30000/1001.", bounds=FPS_RANGE)
+    fps: Fraction = option(
+        Fraction(25), "Frames per second, such as 25, 29.97 or 30000/1001.", bounds=FPS_RANGE, group="Picture"
+    )
     steps: int | None = option(None, "Denoising steps; the model knows a good number.", bounds=(1, 1000))
     control: Control = field(default_factory=Control)
 
@@ -177,7 +194,9 @@ class ReenactOptions(_Picture):
     """How a portrait is driven by another motion; ``fps`` None keeps the driver's frame rate."""
 
     retarget: RetargetOptions = field(default_factory=RetargetOptions)
-    fps: Fraction | None = option(None, "Frames per second, such as 25 or 29.97; the driver's own.", bounds=FPS_RANGE)
+    fps: Fraction | None = option(
+        None, "Frames per second, such as 25 or 29.97; the driver's own.", bounds=FPS_RANGE, group="Picture"
+    )
 
 
 def parse_fps(value: str | float | Fraction) -> Fraction:

@@ -6,7 +6,7 @@ import torch
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from kptalk.cli import app
+from kptalk.cli.app import app
 from kptalk.errors import DatasetError
 from kptalk.networks.sync import N_LIPS, SyncConfig, SyncModel
 from kptalk.train import sync

@@ -1,13 +1,12 @@
 """``kptalk animate``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kptalk.cli import console, options
+from kptalk.cli.video import VideoCommand
 from kptalk.options import Control, Options, parse_fps
 
 if TYPE_CHECKING:
@@ -15,21 +14,15 @@ if TYPE_CHECKING:
     from kptalk.pipeline import Pipeline
 
 
+@options.spread
 def animate(
     portrait: options.Portrait,
     speech: Annotated[
         Path, typer.Argument(metavar="SPEECH", help="The recording: any sound file, or a video with sound.")
     ],
-    output: options.Video,
-    model: options.Model = "embedded",
+    command: VideoCommand,
     steps: options.Steps = None,
     seed: options.Seed = 0,
-    fps: options.Fps = "25",
-    size: options.Size = None,
-    framing: options.Framing = "full",
-    stitch: options.Stitch = None,
-    face: options.FaceNumber = None,
-    rotate: options.Rotate = "auto",
     pose: options.Pose = "auto",
     pose_scale: options.PoseScale = 1.0,
     yaw: options.Yaw = 0.0,
@@ -38,15 +31,14 @@ def animate(
     mouth_scale: options.MouthScale = 1.0,
     expression_scale: options.ExpressionScale = 1.0,
     blinks: options.Blinks = "auto",
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    save_motion: options.SaveMotion = None,
-    overwrite: options.Overwrite = False,
-    quiet: options.Quiet = False,
+    size: options.Size = None,
+    framing: options.Framing = "full",
+    stitch: options.Stitch = None,
+    fps: options.Fps = "25",
+    face: options.FaceNumber = None,
+    rotate: options.Rotate = "auto",
 ) -> None:
     """Make a talking video from one photo and one recording."""
-    command = console.Command(output, model, device, precision, overwrite, quiet, save_motion)
-    command.check()
     control = Control(
         pose=pose,
         pose_scale=pose_scale,
@@ -59,12 +51,19 @@ def animate(
     )
     picture = {"size": size, "framing": framing, "stitch": stitch, "rotate": rotate}
     how = Options(seed=seed, fps=parse_fps(fps), steps=steps, control=control).changed(**picture)
+    command.check(portrait, speech=speech, video=control.pose_file)
 
-    def make(pipeline: Pipeline, on_progress: console.OnProgress) -> Animation:
+    def make(pipeline: "Pipeline", stages: console.Stages) -> "Animation":
         from kptalk.media.audio import Speech
 
-        sound, path = Speech.open(speech), control.pose_file
-        driver = control.pose if path is None else pipeline.read_pose(path, sound.duration_hint, on_progress)
-        return pipeline.animate(portrait, sound, face=face, options=how.changed(pose=driver))
+        with stages.of("speech"):
+            sound = Speech.open(speech)
+        driver = control.pose
+        if control.pose_file is not None:
+            stages("reading the pose", 0, None)
+            with stages.of("pose"):
+                driver = pipeline.read_pose(control.pose_file, sound.duration_hint, stages)
+        with stages.of("portrait"), stages.spinner("finding the face"):
+            return pipeline.animate(portrait, sound, face=face, options=how.changed(pose=driver))
 
     command.run(make)

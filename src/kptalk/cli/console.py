@@ -1,116 +1,153 @@
 """What the commands print, and where: results on stdout, progress and errors on stderr."""
 
-from __future__ import annotations
-
-import time
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
 
-from kptalk.files import MOTION_SUFFIX, VIDEO_SUFFIX, check_writable, kept_partial
+from kptalk.cli import process
+from kptalk.cli.options import flag_of
+from kptalk.errors import KptalkError, OptionError
 
 if TYPE_CHECKING:
-    from kptalk.job import Animation
     from kptalk.pipeline import Pipeline
 
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
-LOADING = "loading the model"
-OnProgress = Callable[[str, int, int | None], None]  # stage, done, in all if known
+
+class _Console(Console):
+    """A console of which a reader may want only the beginning."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
 
 # File names go through these, so nothing in square brackets or between colons may be taken for markup.
-errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+errors = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+output = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(kind: str, text: str) -> None:
-    """One line on stderr: ``kind`` is error, warning or stopped."""
+    """One line on stderr: ``kind`` is error or warning."""
     errors.print(f"kptalk: {kind}: {' '.join(text.split())}")
+
+
+def explain(error: KptalkError) -> str:
+    """The library's message, with flags in the place of its names of options."""
+    text = _with_flags(str(error))
+    if isinstance(error, OptionError):
+        text = re.sub(r"^[a-z_]+(?= is )", lambda name: flag_of(name[0]), text)
+    return f"{text} ({flag_of(error.option)})" if error.option else text
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """A warning as one such line, in the place of ``warnings.showwarning``."""
-    say("warning", str(message))
+    say("warning", _with_flags(str(message)))
+
+
+def _with_flags(text: str) -> str:
+    """``framing="crop"``, as Python has it, becomes ``--framing crop``."""
+    return re.sub(r'\b([a-z_]+)="([a-z]+)"', lambda found: f"{flag_of(found[1])} {found[2]}", text)
 
 
 @contextmanager
-def interruptible(video: Path) -> Iterator[None]:
-    """On Ctrl-C says what there is of a video, and ends the program."""
-    try:
+def loading() -> Iterator[None]:
+    """A spinner on a terminal while libraries are imported."""
+    if not errors.is_terminal:
         yield
-    except KeyboardInterrupt:
-        partial = kept_partial(video)
-        say("stopped", f"partial video kept in {partial}" if partial else "nothing was written")
-        raise typer.Exit(INTERRUPTED) from None
+        return
+    with errors.status("loading"):
+        yield
 
 
-def load_pipeline(model: str, device: str, precision: str, on_progress: OnProgress) -> Pipeline:
-    """Load a model, with as many threads of torch as suit a program that is alone in its process."""
-    on_progress(LOADING, 0, 1)
-    from kptalk.device import set_threads
-    from kptalk.pipeline import Pipeline
+class _Bar(BarColumn):
+    """A bar, for stages that count frames."""
 
-    set_threads()
-    pipeline = Pipeline.from_pretrained(model, device, precision)  # type: ignore[arg-type]  # it checks
-    on_progress(LOADING, 1, 1)
-    return pipeline
+    def render(self, task: Task) -> Any:
+        return super().render(task) if task.fields["counts"] else Text("")
 
 
-@dataclass(frozen=True)
-class Command:
-    """Arguments that all commands share that make a video."""
+class _Numbers(ProgressColumn):
+    """Frames, frames per second and the time left, as far as they are known; at the end the time it took."""
 
-    output: Path
-    model: str
-    device: str
-    precision: str
-    overwrite: bool
-    quiet: bool
-    save_motion: Path | None = None
+    max_refresh = 0.3
 
-    def run(self, make: Callable[[Pipeline, OnProgress], Animation]) -> None:
-        """Load the model, let ``make`` begin the video, write it, and print what took how long."""
-        started = time.perf_counter()
-        with interruptible(self.output), progress_bars(self.quiet) as on_progress:
-            pipeline = load_pipeline(self.model, self.device, self.precision, on_progress)
-            loaded = time.perf_counter() - started
-            animation = make(pipeline, on_progress)
-            animation.save(self.output, overwrite=self.overwrite, save_motion=self.save_motion, on_progress=on_progress)
-        if not self.quiet:
-            seconds = {"loading": loaded, **animation.seconds}
-            spent = ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items())
-            output.print(f"{self.output}  ({spent}; {time.perf_counter() - started:.1f} s in all)")
+    def render(self, task: Task) -> Text:
+        parts = []
+        if task.fields["counts"]:
+            known = task.total is not None
+            parts.append(f"{task.completed:.0f}/{task.total:.0f} frames" if known else f"{task.completed:.0f} frames")
+        if task.finished:
+            parts.append(f"{task.finished_time or 0:.1f} s")
+        elif task.speed:
+            parts.append(f"{task.speed:.0f} per second")
+            if (left := task.time_remaining) is not None:
+                parts.append(f"{left // 60:.0f}:{left % 60:02.0f} left")
+        return Text(", ".join(parts))
 
-    def check(self) -> None:
-        """Make sure that the outputs can be written, before any work is done."""
-        check_writable(self.output, VIDEO_SUFFIX, self.overwrite)
-        if self.save_motion:
-            check_writable(self.save_motion, MOTION_SUFFIX, self.overwrite)
+
+class Stages:
+    """A line on stderr for every stage, with a spinner, and with a bar where it counts frames.
+
+    Attributes:
+        seconds: how long those took that were entered with ``of``; they do not overlap.
+    """
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars, self._tasks = bars, dict[str, TaskID]()
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """A stage that counts frames has done some of them, of so many in all if that is known."""
+        task = self._task(stage, counts=True)
+        self._bars.update(task, completed=done, total=None if total is None else max(total, done))
+
+    @contextmanager
+    def spinner(self, text: str) -> Iterator[None]:
+        """A line for work that counts nothing."""
+        task = self._task(text)
+        yield
+        self._bars.update(task, completed=1, total=1)
+
+    @contextmanager
+    def of(self, stage: str, since: float | None = None) -> Iterator[None]:
+        """Take the time of a stage, from ``since`` if it has begun before."""
+        began = perf_counter() if since is None else since
+        yield
+        self.seconds[stage] = perf_counter() - began
+
+    def summary(self) -> str:
+        """The stages' times, which add up to that of the whole command."""
+        return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items() if seconds >= 0.05)
+
+    def _task(self, stage: str, counts: bool = False) -> TaskID:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=None, counts=counts)
+        return self._tasks[stage]
 
 
 @contextmanager
-def progress_bars(quiet: bool) -> Iterator[OnProgress]:
-    """A progress bar for every stage, on stderr; frames per second and the time left."""
+def progress_bars(quiet: bool) -> Iterator[Stages]:
+    """The stages on stderr, if that is a terminal."""
     columns = (
-        TextColumn("{task.description:>18}"),
-        BarColumn(),
-        TaskProgressColumn(show_speed=True),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description}", table_column=Column(min_width=18)),
+        _Bar(bar_width=24),
+        _Numbers(),
     )
     with Progress(*columns, console=errors, disable=quiet or not errors.is_terminal) as bars:
-        tasks = {}
+        yield Stages(bars)
 
-        def on_progress(stage: str, done: int, total: int | None) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, rate="")
-            speed = bars.tasks[tasks[stage]].speed
-            rate = f"{speed:.0f} frames/s" if speed and stage != LOADING else ""
-            bars.update(tasks[stage], completed=done, total=None if total is None else max(total, done), rate=rate)
 
-        yield on_progress
+def load_pipeline(model: str, device: str, precision: str, stages: Stages) -> "Pipeline":
+    """Load a model, with as many threads of torch as suit a program that is alone in its process."""
+    with stages.of("loading", since=process.began()), stages.spinner("loading the model"):
+        from kptalk.device import set_threads
+        from kptalk.pipeline import Pipeline
+
+        set_threads()
+        return Pipeline.from_pretrained(model, device, precision)  # type: ignore[arg-type]  # it checks

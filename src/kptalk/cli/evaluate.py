@@ -15,40 +15,48 @@ KDTALKER_WINDOW = 64  # frames, of other systems' videos too unless something el
 
 
 def evaluate(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the reports.")],
-    real: Annotated[Path | None, typer.Option(help="Folder of real videos.")] = None,
+    output: Annotated[Path, options.flag("Folder for the reports.", "--output", "-o")],
+    real: Annotated[Path | None, options.flag("Folder of real videos.", group="Evaluation")] = None,
     generated: Annotated[
-        list[Path] | None, typer.Option(help="Folder of generated videos, named as the real ones; may be repeated.")
+        list[Path] | None,
+        options.flag("Folder of generated videos, named as the real ones; may be repeated.", group="Evaluation"),
     ] = None,
     clips: Annotated[
-        Path | None, typer.Option(help="Folder of real videos: first generate from their first frames and sound.")
+        Path | None,
+        options.flag("Folder of real videos: first generate from their first frames and sound.", group="Evaluation"),
     ] = None,
     model: options.Model = "embedded",
     steps: options.Steps = None,
     seed: options.Seed = 0,
     seconds: Annotated[
-        float | None, typer.Option(help="Of every video's beginning; 0: all. With --clips 8, else all.")
+        float | None, options.flag("Of every video's beginning; 0: all. With --clips 8, else all.", group="Evaluation")
     ] = None,
     clip_list: Annotated[
-        Path | None, typer.Option(help="A report's clips.csv: the same clips of the same content, or an error.")
+        Path | None,
+        options.flag("A report's clips.csv: the same clips of the same content, or an error.", group="Evaluation"),
     ] = None,
-    window: Annotated[int, typer.Option(help="Frames between the window joins of given videos.")] = KDTALKER_WINDOW,
-    arcface: Annotated[Path | None, typer.Option(help="ONNX file of a face-recognition model, for CSIM.")] = None,
-    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps', to generate on.")] = "auto",
+    window: Annotated[
+        int, options.flag("Frames between the window joins of given videos.", group="Evaluation")
+    ] = KDTALKER_WINDOW,
+    arcface: Annotated[
+        Path | None, options.flag("ONNX file of a face-recognition model, for CSIM.", group="Evaluation")
+    ] = None,
+    device: options.Device = "auto",
     precision: options.Precision = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
+    overwrite: Annotated[bool, options.flag("Replace an existing report.", "--overwrite")] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Measure videos by the papers' metrics, real video beside every number."""
-    from kptalk.evaluate import clips as videos
-    from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos
-    from kptalk.evaluate.metrics.registry import open_metrics
-    from kptalk.evaluate.report.files import GENERATED, open_report, write_report
-    from kptalk.evaluate.report.table import notes, paired_table, table
-    from kptalk.evaluate.result import REAL
-    from kptalk.evaluate.run import evaluate as run
-    from kptalk.motion.generator import WindowGrid
-    from kptalk.options import Options
+    with console.loading():
+        from kptalk.evaluate import clips as videos
+        from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos
+        from kptalk.evaluate.metrics.registry import open_metrics
+        from kptalk.evaluate.report.files import GENERATED, open_report, write_report
+        from kptalk.evaluate.report.table import notes, paired_table, table
+        from kptalk.evaluate.result import REAL
+        from kptalk.evaluate.run import evaluate as run
+        from kptalk.motion.generator import WindowGrid
+        from kptalk.options import Options
 
     given = generated or []
     if clips is None and (real is None or not given):
@@ -99,15 +107,15 @@ def evaluate(
             console.output.print(part)
 
 
-@study.command("build")
+@study.command("build", cls=options.Grouped)
 def build(
     folders: Annotated[
         list[Path], typer.Argument(metavar="FOLDER FOLDER...", help="Videos of one method each; same name, same clip.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the page.")],
-    title: Annotated[str | None, typer.Option(help="Heading that participants see.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the names that hide the methods.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing study.")] = False,
+    output: Annotated[Path, options.flag("Folder for the page.", "--output", "-o")],
+    title: Annotated[str | None, options.flag("Heading that participants see.", group="Evaluation")] = None,
+    seed: Annotated[int, options.flag("Of the names that hide the methods.", group="Evaluation")] = 0,
+    overwrite: Annotated[bool, options.flag("Replace an existing study.", "--overwrite")] = False,
 ) -> None:
     """Make the page of a study; it needs no server."""
     from kptalk.evaluate.study.build import TITLE, build_study
@@ -119,7 +127,7 @@ def build(
     console.output.print(f"keep {made.key}: it says which video is whose")
 
 
-@study.command("tally")
+@study.command("tally", cls=options.Grouped)
 def tally(
     key: Annotated[Path, typer.Argument(metavar="KEY", help="The key file beside the page.")],
     votes: Annotated[list[Path], typer.Argument(metavar="VOTES...", help="The files that participants saved.")],

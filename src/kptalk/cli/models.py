@@ -6,11 +6,17 @@ import typer
 from rich.table import Table
 
 from kptalk.cli import console
+from kptalk.cli.options import MODELS, completing
 
 
 def models(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="Show the files of this one: a name, or a model folder.")
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="Show the files of this one: a name, or a model folder.",
+            autocompletion=completing(MODELS),
+        ),
     ] = None,
 ) -> None:
     """List the models with size and licence, or the files of one."""

@@ -1,48 +1,79 @@
-"""Arguments and options of several commands; their help comes from ``kptalk.options``."""
+"""Arguments and options of several commands; their help and groups come from ``kptalk.options``."""
 
-from __future__ import annotations
-
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from kptalk.errors import OptionError
-from kptalk.options import Control, Options, ReenactOptions, RetargetOptions, help_of, parse_fps
+from kptalk.options import Control, Options, ReenactOptions, RetargetOptions, parse_fps
 
 
-def option(options: type, name: str, *flags: str) -> Any:
-    """The command line's form of an option: same name, same help."""
-    return typer.Option(*flags, help=help_of(options, name))
+def flag_of(name: str) -> str:
+    """An option's name as the command line has it."""
+    return f"--{name.replace('_', '-')}"
 
+
+def completing(words: Iterable[str]) -> Callable[[str], list[str]] | None:
+    """What the shell offers: those words that begin as what is typed; where none does, bash offers files."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete if words else None
+
+
+def option(options: type, name: str, *flags: str, words: Iterable[str] = ()) -> Any:
+    """The command line's form of an option: same name, same help, same group; ``words`` are values to complete."""
+    known: dict[str, Field[Any]] = {each.name: each for each in fields(options)}
+    about = known[name].metadata
+    complete = completing(about["choices"] or words)
+    return typer.Option(*flags, help=about["help"], rich_help_panel=about["group"], autocompletion=complete)
+
+
+def flag(help: str, *flags: str, group: str = "Output", words: Iterable[str] = (), metavar: str | None = None) -> Any:
+    """An option that only the command line has."""
+    return typer.Option(*flags, help=help, rich_help_panel=group, autocompletion=completing(words), metavar=metavar)
+
+
+GROUPS = ("Output", "Evaluation", "Training", "Motion", "Picture", "Model", "Other")  # of options
+# Named here too, for the shell's completion is not to wait for torch; a test compares them.
+MODELS, DEVICES = ("embedded", "official"), ("auto", "cpu", "cuda", "mps")
 
 Portrait = Annotated[Path, typer.Argument(metavar="PORTRAIT", help="The photo: any image file.")]
-Video = Annotated[Path, typer.Option("--output", "-o", metavar="OUT.mp4", help="The video to write.")]
-Model = Annotated[str, typer.Option(help="'embedded', 'official', or a model folder.")]
+Video = Annotated[Path, flag("The video to write.", "--output", "-o", metavar="OUT.mp4")]
+Model = Annotated[str, flag("'embedded', 'official', or a model folder.", group="Model", words=MODELS)]
 Size = Annotated[int | None, option(Options, "size")]
 Framing = Annotated[str, option(Options, "framing")]
 Stitch = Annotated[bool | None, option(Options, "stitch", "--stitch/--no-stitch")]
 Rotate = Annotated[str, option(Options, "rotate")]
-FaceNumber = Annotated[int | None, typer.Option("--face", help="Which of several faces, 1 is the leftmost.")]
+FaceNumber = Annotated[int | None, flag("Which of several faces, 1 is the leftmost.", "--face", group="Picture")]
 Seed = Annotated[int, option(Options, "seed")]
 Steps = Annotated[int | None, option(Options, "steps")]
 Fps = Annotated[str, option(Options, "fps")]
 OtherFps = Annotated[str | None, option(ReenactOptions, "fps", "--fps")]
 Mode = Annotated[str, option(RetargetOptions, "mode")]
 Region = Annotated[str, option(RetargetOptions, "region")]
-Pose = Annotated[str, option(Control, "pose")]
+Pose = Annotated[str, option(Control, "pose", words=("auto", "still"))]
 PoseScale = Annotated[float, option(Control, "pose_scale")]
 Yaw = Annotated[float, option(Control, "yaw")]
 Pitch = Annotated[float, option(Control, "pitch")]
 Roll = Annotated[float, option(Control, "roll")]
 MouthScale = Annotated[float, option(Control, "mouth_scale")]
 ExpressionScale = Annotated[float, option(Control, "expression_scale")]
-Blinks = Annotated[str, typer.Option(help="'auto', 'off', or blinks per minute.")]
-Precision = Annotated[str, typer.Option(help="kdtalker: 'auto', or 'float32' where auto takes bfloat16.")]
-SaveMotion = Annotated[Path | None, typer.Option(help="Also write the motion, a .safetensors file.")]
-Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'mps'.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")]
+Blinks = Annotated[str, flag("'auto', 'off', or blinks per minute.", group="Motion", words=("auto", "off"))]
+Precision = Annotated[
+    str, flag("kdtalker: 'auto', or 'float32' where auto takes bfloat16.", group="Model", words=("auto", "float32"))
+]
+SaveMotion = Annotated[Path | None, flag("Also write the motion, a .safetensors file.")]
+Device = Annotated[str, flag("'auto', 'cpu', 'cuda' or 'mps'.", group="Model", words=DEVICES)]
+Overwrite = Annotated[bool, flag("Replace existing outputs.", "--overwrite")]
+Quiet = Annotated[bool, flag("Print nothing but warnings and errors.", "--quiet", group="Other")]
 
 
 def parse_blinks(text: str) -> float | None:
@@ -59,10 +90,64 @@ def parse_blinks(text: str) -> float | None:
         raise OptionError(f"blinks is {text!r}: give auto, off or blinks per minute") from None
 
 
-def reenact_options(
-    mode: str, region: str, fps: str | None, size: int | None, framing: str, stitch: bool | None, rotate: str
-) -> ReenactOptions:
-    """The options that ``reenact`` and ``motion render`` share."""
-    rate = None if fps is None else parse_fps(fps)
-    retarget = RetargetOptions(mode, region)
-    return ReenactOptions(size=size, framing=framing, stitch=stitch, rotate=rotate, retarget=retarget, fps=rate)
+@dataclass(frozen=True)
+class Driving:
+    """What ``reenact`` and ``motion render`` share."""
+
+    speech: Annotated[
+        Path | None, flag("The sound, in the place of the driver's own; cut or filled up to the video's length.")
+    ] = None
+    mode: Mode = "relative"
+    region: Region = "all"
+    fps: OtherFps = None
+    size: Size = None
+    framing: Framing = "full"
+    stitch: Stitch = None
+    face: FaceNumber = None
+    rotate: Rotate = "auto"
+
+    def parsed(self) -> ReenactOptions:
+        """The library's form of these."""
+        rate = None if self.fps is None else parse_fps(self.fps)
+        retarget = RetargetOptions(self.mode, self.region)
+        picture = {"size": self.size, "framing": self.framing, "stitch": self.stitch, "rotate": self.rotate}
+        return ReenactOptions(**picture, retarget=retarget, fps=rate)  # type: ignore[arg-type]
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command have the fields of its dataclass parameters as options of its own: several commands share them."""
+    kinds: dict[str, Any] = {}
+    parameters = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if is_dataclass(parameter.annotation):
+            kinds[parameter.name] = parameter.annotation
+            hints = get_type_hints(parameter.annotation, include_extras=True)
+            for each in fields(parameter.annotation):
+                default = inspect.Parameter.empty if each.default is MISSING else each.default
+                own = parameter.replace(name=each.name, default=default, annotation=hints[each.name])
+                parameters.append(own.replace(kind=parameter.KEYWORD_ONLY))
+        else:
+            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+
+    @wraps(command)
+    def flat(**values: Any) -> None:
+        for name, kind in kinds.items():
+            values[name] = kind(**{each.name: values.pop(each.name) for each in fields(kind)})
+        command(**values)
+
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what the parser reads
+    flat.__annotations__ = {each.name: each.annotation for each in parameters}
+    return flat
+
+
+class Grouped(TyperCommand):
+    """A command whose help shows the groups of options in one order, and ``--help`` in the last."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        found = super().get_help_option(ctx)
+        if found is not None:
+            found.rich_help_panel = GROUPS[-1]
+        return found
+
+    def get_params(self, ctx: Any) -> Any:
+        return sorted(super().get_params(ctx), key=lambda each: GROUPS.index(each.rich_help_panel or GROUPS[0]))

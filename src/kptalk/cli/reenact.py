@@ -5,30 +5,18 @@ from typing import Annotated
 
 import typer
 
-from kptalk.cli import console, options
+from kptalk.cli import options
+from kptalk.cli.video import VideoCommand, drive
 
 
+@options.spread
 def reenact(
     portrait: options.Portrait,
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The driver: a video of a person; its sound is kept.")],
-    output: options.Video,
-    mode: options.Mode = "relative",
-    region: options.Region = "all",
-    model: options.Model = "embedded",
-    fps: options.OtherFps = None,
-    size: options.Size = None,
-    framing: options.Framing = "full",
-    stitch: options.Stitch = None,
-    face: options.FaceNumber = None,
-    rotate: options.Rotate = "auto",
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    save_motion: options.SaveMotion = None,
-    overwrite: options.Overwrite = False,
-    quiet: options.Quiet = False,
+    command: VideoCommand,
+    driving: options.Driving,
 ) -> None:
     """Let a portrait move as the person in a video does."""
-    command = console.Command(output, model, device, precision, overwrite, quiet, save_motion)
-    command.check()
-    how = options.reenact_options(mode, region, fps, size, framing, stitch, rotate)
-    command.run(lambda pipeline, _: pipeline.reenact(portrait, video, face=face, options=how))
+    how = driving.parsed()
+    command.check(portrait, speech=driving.speech, video=video)
+    drive(command, driving, how, portrait, video)

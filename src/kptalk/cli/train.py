@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from kptalk.cli import options as flags
-from kptalk.cli.console import BAD_INPUT, output
+from kptalk.cli import options
+from kptalk.cli.console import loading, output
+from kptalk.cli.process import BAD_INPUT
 from kptalk.train import NAMES
 
 
@@ -14,13 +15,15 @@ def prepare(
     videos: Annotated[
         list[Path], typer.Argument(metavar="VIDEOS...", help="Videos of one talking person each, or folders of them.")
     ],
-    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the training shards.")],
+    folder: Annotated[Path, options.flag("Folder for the training shards.", "--output", "-o")],
     people: Annotated[
-        Path | None, typer.Option(help="CSV with the columns file and identity; without it every video is a person.")
+        Path | None,
+        options.flag("CSV with the columns file and identity; without it every video is a person.", group="Training"),
     ] = None,
 ) -> None:
     """Make training shards of videos; every video that is left out is named with the reason."""
-    from kptalk.train.prepare import prepare_videos
+    with loading():
+        from kptalk.train.prepare import prepare_videos
 
     kept = 0
     for path, reason in prepare_videos(videos, folder, people):
@@ -33,17 +36,27 @@ def prepare(
 
 
 def train(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(NAMES)}.")],
-    data: Annotated[Path, typer.Option(help="Folder that 'kptalk prepare' filled, or file of packed clips.")],
-    folder: Annotated[Path, typer.Option("--output", "-o", help="Model folder: weights, logs and checkpoints.")],
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps; each recipe has its own default.")] = None,
-    seed: Annotated[int, typer.Option(help="Fixes the batches and the initial weights.")] = 0,
-    minutes: Annotated[float, typer.Option(help="Stop after this long; the same command resumes. 0: no limit.")] = 0,
-    device: flags.Device = "auto",
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help=f"One of {', '.join(NAMES)}.", autocompletion=options.completing(NAMES)),
+    ],
+    data: Annotated[
+        Path, options.flag("Folder that 'kptalk prepare' filled, or file of packed clips.", group="Training")
+    ],
+    folder: Annotated[Path, options.flag("Model folder: weights, logs and checkpoints.", "--output", "-o")],
+    steps: Annotated[
+        int | None, options.flag("Optimiser steps; each recipe has its own default.", group="Training")
+    ] = None,
+    seed: Annotated[int, options.flag("Fixes the batches and the initial weights.", group="Training")] = 0,
+    minutes: Annotated[
+        float, options.flag("Stop after this long; the same command resumes. 0: no limit.", group="Training")
+    ] = 0,
+    device: options.Device = "auto",
 ) -> None:
     """Train a network on shards; after an interruption, the same command resumes."""
-    from kptalk.device import set_threads
-    from kptalk.train.recipes import train_network
+    with loading():
+        from kptalk.device import set_threads
+        from kptalk.train.recipes import train_network
 
     set_threads()
 

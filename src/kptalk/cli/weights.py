@@ -8,22 +8,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kptalk.cli.console import FAILED, errors, output, say
+from kptalk.cli import options
+from kptalk.cli.console import errors, output, say
+from kptalk.cli.process import FAILED
 from kptalk.errors import WeightsError
 
 if TYPE_CHECKING:
     from kptalk.weights.official import Outcome
 
 NAMES_HELP = "Names that 'kptalk models official' shows, or the sets 'official' and 'evaluate'."
-Names = Annotated[list[str] | None, typer.Argument(metavar="NAMES...", help=NAMES_HELP)]
+
+
+def _offered(incomplete: str) -> list[str]:
+    from kptalk.weights.registry import ENTRIES
+
+    return [name for name in ("official", "evaluate", *ENTRIES) if name.startswith(incomplete)]
+
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAMES...", help=NAMES_HELP, autocompletion=_offered)]
 app = typer.Typer(no_args_is_help=True, help="The official weights: pull, convert, verify.")
 
 
-@app.command()
+@app.command(cls=options.Grouped)
 def pull(
     names: Names = None,
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="I have read the licences and accept them; needed once.")
+        bool, options.flag("I have read the licences and accept them; needed once.", "--accept-licence", group="Other")
     ] = False,
 ) -> None:
     """Download, check and convert; without names the set 'official'. HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE count."""
@@ -40,7 +50,7 @@ def pull(
     _report(official.pull(names or ["official"], accept_licence))
 
 
-@app.command()
+@app.command(cls=options.Grouped)
 def convert(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="An official file, or a folder that holds some.")],
 ) -> None:
@@ -50,7 +60,7 @@ def convert(
     _report(official.convert(path))
 
 
-@app.command()
+@app.command(cls=options.Grouped)
 def verify(names: Names = None) -> None:
     """Compare SHA-256 digests with the lock file and load every file strictly; without names all that are here."""
     from kptalk.weights import official

@@ -13,7 +13,6 @@ from kptalk.motion.liveportrait.regions import EYES, LIPS
 from kptalk.motion.liveportrait.space import LivePortraitSpace
 from kptalk.types import Array, Motion
 
-PLOT_SUFFIX = ".png"
 WIDTH, ROW = 10.0, 1.9  # inches of the picture, and of each of its rows
 DPI = 110
 COLOURS = ("#0072b2", "#d55e00", "#009e73")  # of Okabe and Ito: told apart by colour-blind readers too

@@ -35,7 +35,8 @@ def open_report(folder: Path, overwrite: bool) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not overwrite and any((folder / name).exists() for name in (*REPORTS, JOURNAL, GENERATED)):
-            raise OutputError(f"{folder} holds a report already: allow overwriting, or give another folder")
+            message = f"{folder} holds a report already: give another folder, or allow overwriting"
+            raise OutputError(message, option="overwrite")
         journal.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to folder {folder}: {explain(error)}") from error

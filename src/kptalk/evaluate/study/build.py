@@ -98,7 +98,8 @@ def _check_output(output: Path, key: Path, overwrite: bool) -> None:
         raise OutputError(f"cannot make {output}: {output.parent} is not a folder; create it, or write elsewhere")
     present = [path for path in (output, key) if path.exists() or path.is_symlink()]
     if present and not overwrite:
-        raise OutputError(f"{present[0]} exists already: allow overwriting, or give another name")
+        message = f"{present[0]} exists already: give another name, or allow overwriting"
+        raise OutputError(message, option="overwrite")
     if output in present and not _is_study(output):
         raise OutputError(f"{output} is not a study made by kptalk, so it is not overwritten: give another name")
     if key.is_dir():

@@ -12,6 +12,7 @@ from PIL import Image
 from recordings import tone, write_clip, write_sound
 from skimage import data
 
+from kptalk.cli.process import Stopped
 from kptalk.media.clip import probe, read_frames
 from kptalk.types import Motion
 
@@ -201,7 +202,7 @@ def test_frames_without_a_face_are_a_warning(commands, inputs, tmp_path):
 @pytest.mark.parametrize("command", ["reenact", "extract", "render"])
 def test_ctrl_c_before_anything_was_made(commands, tmp_path, monkeypatch, command):
     def stop(*_):
-        raise KeyboardInterrupt
+        raise Stopped
 
     monkeypatch.setattr("kptalk.motion.facemesh.space.FaceMeshSpace.load", stop)
     assert commands[command]() == (130, "", "kptalk: stopped: nothing was written\n")

@@ -1,6 +1,7 @@
 """The command line: bad input is one line and exit code 2, odd input works, and what is cut short is named."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from PIL import Image
 from recordings import tone, write_clip, write_sound
 from skimage import data
 
+from kptalk.cli.process import Stopped
 from kptalk.files import partial_path
 from kptalk.media.clip import probe
 from kptalk.types import Motion
@@ -86,7 +88,7 @@ def silent_video(path):
 BAD_SOUNDS = {
     "corrupt": ("speech.wav", noise, ["speech.wav", "not a recording"]),
     "absent": ("speech.mp3", lambda path: None, ["speech.mp3", "No such file"]),
-    "a photo": ("speech.wav", lambda path: Image.new("RGB", (64, 64)).save(path, "PNG"), ["speech.wav", "no sound"]),
+    "a photo": ("speech.wav", lambda path: Image.new("RGB", (64, 64)).save(path, "PNG"), ["speech.wav", "swapped"]),
     "video without sound": ("clip.mp4", silent_video, ["clip.mp4", "no sound"]),
     "less than a frame": ("speech.wav", lambda path: write_sound(path, hum(0.02), RATE), ["less than one frame"]),
 }
@@ -139,7 +141,7 @@ BAD_FLAGS = [
 
 @pytest.mark.parametrize(("flag", "value"), BAD_FLAGS)
 def test_a_flag_without_sense(animate, tmp_path, flag, value):
-    assert refused(animate(flag, value), flag.strip("-").replace("-", "_"))
+    assert refused(animate(flag, value), flag.strip("-"))
     assert not list(tmp_path.iterdir())
 
 
@@ -263,6 +265,8 @@ def test_an_odd_recording_works(animate, tmp_path, kind):
     assert (status, err) == (0, said if kind == "silence" else "")
     assert out.startswith(f"{tmp_path / 'out.mp4'}  (loading")
     assert out.count("\n") == 1
+    parts, whole = out.split(" with motion ")[0], re.search(r"([\d.]+) s in all", out)
+    assert sum(map(float, re.findall(r"([\d.]+) s", parts))) == pytest.approx(float(whole[1]), abs=0.3)
     clip = probe(tmp_path / "out.mp4")
     assert clip.has_audio
     assert clip.size == (512, 512)
@@ -347,7 +351,7 @@ def test_ctrl_c_names_a_playable_file(inputs, minute, tmp_path):
 
 def test_ctrl_c_before_the_first_frame(animate, tmp_path, monkeypatch):
     def stop(*_):
-        raise KeyboardInterrupt
+        raise Stopped
 
     monkeypatch.setattr("kptalk.pipeline.Pipeline.from_pretrained", stop)
     assert animate() == (130, "", "kptalk: stopped: nothing was written\n")
