@@ -21,8 +21,8 @@ AHEAD = 10  # steps, 1 s, measured beyond those given out: the gain is right bef
 BLOCK = 4  # steps whose power is averaged before gating
 SILENCE = -70.0  # LUFS, below which a block counts for nothing
 RELATIVE_GATE = 10.0  # LU below the mean, likewise
-STEADY = 1.3  # dB, spread of the blocks' loudness; of speech one clip in a hundred stays below, of rooms all
-FEW = 10  # blocks, 1.3 s, too few to tell
+STEADY = 2.1  # dB, spread of the steps' loudness: of speech one clip in a hundred stays below, of rooms nearly all
+FEW = 13  # steps, too few to tell
 STEADY_NOISE = -45.0  # LUFS, below which steady sound is taken for the noise of a room
 _LOUDEST, _BINS_PER_LU = 20.0, 10
 _BINS = int((_LOUDEST - SILENCE) * _BINS_PER_LU)
@@ -34,9 +34,9 @@ Floats64 = NDArray[np.float64]
 class LoudnessState:
     """Where a stream stands.
 
-    ``waiting`` (n,) are the samples not yet given out, of which ``measured`` steps are in ``counts`` and ``powers``:
-    number and power of all blocks so far, by loudness; ``steps`` (m,) are the powers of the last steps, at most
-    ``BLOCK``. ``gain`` is the last one; None before the first.
+    ``waiting`` (n,) are the samples not yet given out, of which ``measured`` steps have been measured: ``counts`` and
+    ``powers`` are number and power of all blocks so far by loudness, ``step_counts`` the number of all steps. ``steps``
+    (m,) are the powers of the last steps, at most ``BLOCK``. ``gain`` is the last one; None before the first.
     """
 
     waiting: Array
@@ -44,12 +44,15 @@ class LoudnessState:
     steps: Floats64
     counts: Floats64
     powers: Floats64
+    step_counts: Floats64
     gain: float | None
 
 
 def start() -> LoudnessState:
     """State before any sound."""
-    return LoudnessState(np.zeros(0, np.float32), 0, np.zeros(0), np.zeros(_BINS), np.zeros(_BINS), None)
+    return LoudnessState(
+        np.zeros(0, np.float32), 0, np.zeros(0), np.zeros(_BINS), np.zeros(_BINS), np.zeros(_BINS), None
+    )
 
 
 def step(chunk: Array, target: float | None, state: LoudnessState) -> tuple[Array, LoudnessState]:
@@ -80,7 +83,7 @@ def finish(target: float | None, state: LoudnessState) -> tuple[Array, LoudnessS
 
 
 def loudness(state: LoudnessState) -> tuple[float, float]:
-    """Integrated loudness in LUFS of the sound measured so far, and the spread of its blocks in dB.
+    """Integrated loudness in LUFS of the sound measured so far, and the spread of its steps in dB.
 
     (-inf, 0) where all of it is silence.
     """
@@ -88,17 +91,15 @@ def loudness(state: LoudnessState) -> tuple[float, float]:
         return -np.inf, 0.0
     mean = _lufs(state.powers.sum() / state.counts.sum())
     loud = slice(max(0, _bin(mean - RELATIVE_GATE)), None)
-    counts, levels = state.counts[loud], np.arange(_BINS)[loud] / _BINS_PER_LU
-    total = counts.sum()
-    centre = counts @ levels / total
-    spread = np.sqrt(counts @ np.square(levels - centre) / total)
-    return _lufs(state.powers[loud].sum() / total), float(spread)
+    steps = np.repeat(np.arange(_BINS)[loud], state.step_counts[loud].astype(int)) / _BINS_PER_LU
+    spread = float(steps.std()) if len(steps) else 0.0
+    return _lufs(state.powers[loud].sum() / state.counts[loud].sum()), spread
 
 
 def may_be_speech(state: LoudnessState) -> bool:
     """Whether there has been more than silence and the noise of a room."""
     level, spread = loudness(state)
-    return level > SILENCE and (spread > STEADY or level > STEADY_NOISE or state.counts.sum() < FEW)
+    return level > SILENCE and (spread > STEADY or level > STEADY_NOISE or state.step_counts.sum() < FEW)
 
 
 def _gain(target: float | None, state: LoudnessState) -> float:
@@ -111,7 +112,10 @@ def _gain(target: float | None, state: LoudnessState) -> float:
 def _measure(samples: Array, state: LoudnessState) -> LoudnessState:
     """Add the sound of one step."""
     steps = np.concatenate([state.steps, [_power(samples)]])[-BLOCK:]
-    state = replace(state, steps=steps, measured=state.measured + 1)
+    step_counts = state.step_counts.copy()
+    if (level := _lufs(steps[-1])) >= SILENCE:
+        step_counts[_bin(level)] += 1
+    state = replace(state, steps=steps, step_counts=step_counts, measured=state.measured + 1)
     return _count(float(steps.mean()), state) if len(steps) == BLOCK else state
 
 
