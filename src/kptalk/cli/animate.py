@@ -57,8 +57,8 @@ def animate(
         expression_scale=expression_scale,
         blinks=options.parse_blinks(blinks),
     )
-    picture = {"size": size, "framing": framing, "stitch": stitch, "rotate": rotate}
-    how = Options(seed=seed, fps=parse_fps(fps), steps=steps, control=control).changed(**picture)
+    how = Options(seed=seed, fps=parse_fps(fps), steps=steps, control=control)
+    how = how.changed(size=size, framing=framing, stitch=stitch, rotate=rotate)
 
     def make(pipeline: Pipeline, on_progress: console.OnProgress) -> Animation:
         from kptalk.media.audio import Speech
