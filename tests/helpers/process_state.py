@@ -46,7 +46,7 @@ def state() -> dict[str, object]:
         ],
         "showwarning": warnings.showwarning,
         "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
-        "environment": dict(os.environ),
+        **{f"variable {name}": value for name, value in os.environ.items()},
         "folder": os.getcwd(),
         "umask": mask,
         "locale": locale.setlocale(locale.LC_ALL),
@@ -62,7 +62,8 @@ def state() -> dict[str, object]:
 def changed(before: dict[str, object]) -> list[str]:
     """What is not as before, one line each."""
     now = state()
-    return [f"{name}: {before[name]} -> {now[name]}" for name in before if before[name] != now[name]]
+    names = sorted(set(before) | set(now))
+    return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
 
 
 if __name__ == "__main__":
