@@ -35,7 +35,8 @@ OPTIONS_HEAD = """# Options
 
 Written by `make docs` from `kptalk/options.py`. `animate` and `stream` take the fields of `Options` and `Control` as
 keywords, `kptalk.animate("face.jpg", "speech.m4a", seed=7, pose="still")`, or as `options=Options(...)`; `reenact`
-takes `options=ReenactOptions(...)`. A value out of bounds raises `OptionError`.
+takes those of `ReenactOptions` and `RetargetOptions`. Numbers may be text. A value out of bounds or of another type
+raises `OptionError`.
 """
 ERRORS_HEAD = """# Messages
 

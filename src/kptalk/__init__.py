@@ -7,10 +7,17 @@ From Python::
     kptalk.animate("face.jpg", "speech.wav").save("out.mp4")
 
     pipeline = kptalk.Pipeline.from_pretrained("embedded")      # keep the model loaded
-    for frame in pipeline.stream("face.jpg", "speech.wav"):     # (H, W, 3) uint8 RGB
+    for frame in pipeline.animate("face.jpg", "speech.wav"):    # (H, W, 3) uint8 RGB
         ...
+
+What it does is logged under the name ``kptalk``; nothing is printed.
 """
 
+<<<<<<< HEAD
+=======
+import logging as _logging
+import typing as _typing
+>>>>>>> api
 from importlib import import_module as _import_module
 
 from kptalk import errors
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
     from kptalk.job import Animation
     from kptalk.media.audio import Speech
     from kptalk.options import Control, Options, ReenactOptions, RetargetOptions
-    from kptalk.pipeline import Pipeline, animate
+    from kptalk.pipeline import Pipeline, PortraitLike, SpeechLike, animate
     from kptalk.types import Motion, Portrait
 
 del TYPE_CHECKING
@@ -33,20 +40,24 @@ __all__ = [
     "Options",
     "Pipeline",
     "Portrait",
+    "PortraitLike",
     "ReenactOptions",
     "RetargetOptions",
     "Speech",
+    "SpeechLike",
     "__version__",
     "animate",
     "errors",
 ]
+
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 # Loaded when first used: ``kptalk --help`` need not wait for torch, and the program can explain what cannot be loaded.
 _MODULES = {
     "kptalk.job": ("Animation",),
     "kptalk.media.audio": ("Speech",),
     "kptalk.options": ("Control", "Options", "ReenactOptions", "RetargetOptions"),
-    "kptalk.pipeline": ("Pipeline", "animate"),
+    "kptalk.pipeline": ("Pipeline", "PortraitLike", "SpeechLike", "animate"),
     "kptalk.types": ("Motion", "Portrait"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -12,7 +12,8 @@
     │   ├── MotionError           a motion file is unreadable or of another motion space
     │   └── DatasetError          training clips or shards cannot be used
     ├── WeightsError              weights are missing, damaged or of another architecture
-    └── MissingExtra              an optional dependency is not installed
+    ├── MissingExtra              an optional dependency is not installed
+    └── Cancelled                 ``Animation.cancel`` was called
 
 Only ``kptalk.cli`` turns these into text and an exit code. Each message is one line that says what was seen and what
 to do about it.
@@ -77,3 +78,7 @@ class WeightsError(KptalkError):
 
 class MissingExtra(KptalkError):
     """An optional dependency is not installed; the message holds the ``pip install`` line."""
+
+
+class Cancelled(KptalkError):
+    """``Animation.cancel`` was called, here or in another thread."""

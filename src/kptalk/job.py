@@ -1,5 +1,7 @@
 """One video in the making: motion is drawn, put into the photo, and encoded, all as a stream."""
 
+import io
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -10,14 +12,18 @@ from fractions import Fraction
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from threading import Event
+from typing import NoReturn, TypeVar, overload
 
 from kptalk.ahead import read_ahead
+from kptalk.errors import Cancelled
 from kptalk.face.framing import Framing
 from kptalk.files import MOTION_SUFFIX, check_writable
+from kptalk.media import html
 from kptalk.media.audio import Speech
 from kptalk.media.encoder import VideoWriter
-from kptalk.media.sink import FileSink
+from kptalk.media.sink import BytesWriter, FileSink, Sink
+from kptalk.media.stream import StreamSink
 from kptalk.methods.base import Method, Session
 from kptalk.types import Image, Motion
 
@@ -26,8 +32,11 @@ BATCH_BYTES = 40_000_000  # in them, at most: 8 frames of 1280 x 1280
 QUEUE_DEPTH = 4  # drawn batches that may wait for the encoder
 MOTION_AHEAD = 3  # pieces of motion, mostly of a second or two, that may wait to be drawn
 STAGES = ("motion", "drawing", "encoding")
+SHOWN_SECONDS = 10  # of video that a notebook draws unasked
+SHOWN_PATIENCE = 60.0  # seconds that it may take
 Progress = Callable[[str, int, int | None], None]  # stage, frames done, frames in all if known
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,20 @@ class RenderJob:
 
 
 class Animation:
-    """One video of a portrait, made while it is read or saved."""
+    """One video of a portrait, made while it is read or saved; nothing is drawn before.
+
+    It can be iterated (single frames, (H, W, 3) uint8 RGB), read in pieces (``frames``, ``motion``) and saved, as often
+    as one likes: every reading makes the video anew from its start, with the same result. A notebook shows it as a
+    player. It holds a loaded model, so it can be neither copied nor pickled.
+
+    Attributes:
+        size: width and height of the frames in pixels.
+        fps: frames per second, exact.
+        sound: the sound that a saved video has, or None.
+        expected: how many frames there will be, as the recording promises, or None; only reading tells for certain.
+        framing: what the video shows of the photo.
+        seconds: that each stage took so far, of all readings.
+    """
 
     def __init__(self, method: Method, framing: Framing, job: RenderJob) -> None:
         self.framing, self._job = framing, job
@@ -60,12 +82,41 @@ class Animation:
         self._session = method.session(framing)
         self.seconds = {"portrait": time.perf_counter() - started, **dict.fromkeys(STAGES, 0.0)}
         self.size = framing.photo.shape[1], framing.photo.shape[0]
-        self.fps = job.fps
+        self.fps, self.sound, self.expected = job.fps, job.sound, job.expected
         self._waited = 0.0  # seconds that drawing waited for motion
+        self._cancelled = Event()
+        self._saved: Path | None = None
+        self._shown: str | None = None
+        logger.info("portrait prepared in %.2f s: %r", self.seconds["portrait"], self)
+
+    def __iter__(self) -> Iterator[Image]:
+        """Single frames, (H, W, 3) uint8 RGB, each as soon as it is drawn."""
+        with closing(self.frames()) as pieces:
+            for frames in pieces:
+                yield from frames
+
+    def __repr__(self) -> str:
+        length = "" if self.expected is None else f", {self.expected} frames, {float(self.expected / self.fps):.2f} s"
+        state = ", cancelled" if self._cancelled.is_set() else f", saved as {self._saved}" if self._saved else ""
+        sound = "with sound" if self.sound else "silent"
+        return f"<Animation {self.size[0]}x{self.size[1]}, {float(self.fps):.5g} fps{length}, {sound}{state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an Animation cannot be copied or pickled: keep its Pipeline and options, or save the video")
+
+    def cancel(self) -> None:
+        """End all work on this video: readings and ``save`` raise ``Cancelled`` after the few frames at hand.
+
+        May be called from any thread, at any time and more than once; readings that begin later raise it too. What is
+        finished stays.
+        """
+        self._cancelled.set()
 
     def motion(self) -> Iterator[Motion]:
         """The motion of the video, in pieces."""
-        yield from self._job.motion(self._session)
+        pieces = self._job.motion(self._session)
+        while (piece := self._unless_cancelled(partial(next, pieces, None))) is not None:
+            yield piece
 
     def frames(
         self, on_progress: Progress | None = None, kept: list[Motion] | None = None
@@ -75,49 +126,89 @@ class Animation:
         Args:
             on_progress: called after every piece.
             kept: where given, the motion is collected there.
+
+        Raises:
+            Cancelled: ``cancel`` was called.
+            AudioError: the speech is shorter than one frame.
+            FaceNotFound: the driving video shows no face.
         """
         report = on_progress or (lambda *_: None)
         batch_size = max(1, min(BATCH_SIZE, BATCH_BYTES // self.framing.photo.nbytes))
-        drawn = 0
+        drawn, started = 0, time.perf_counter()
         with closing(self._pieces(report, kept)) as pieces:
             batches = self._session.render(pieces, batch_size, self._job.seed)
-            while (frames := self._drawn(batches)) is not None:
+            while (frames := self._unless_cancelled(partial(self._drawn, batches))) is not None:
                 drawn += len(frames)
                 if len(frames):
                     yield frames
                     report("drawing", drawn, self._job.expected)
+        seconds = time.perf_counter() - started
+        logger.info("%d frames in %.2f s, %.1f frames/s", drawn, seconds, drawn / seconds)
 
+    @overload
     def save(
         self,
-        path: str | PathLike[str],
+        target: str | PathLike[str],
         *,
         overwrite: bool = False,
         save_motion: str | PathLike[str] | None = None,
         on_progress: Progress | None = None,
-    ) -> Path:
-        """Make the video and write it, H.264 and the recording's own sound, to an .mp4 file.
+    ) -> Path: ...
 
-        Motion, drawing and encoding run side by side. While at work the video has a temporary name in the same folder.
+    @overload
+    def save(
+        self,
+        target: BytesWriter,
+        *,
+        overwrite: bool = False,
+        save_motion: str | PathLike[str] | None = None,
+        on_progress: Progress | None = None,
+    ) -> None: ...
+
+    def save(
+        self,
+        target: str | PathLike[str] | BytesWriter,
+        *,
+        overwrite: bool = False,
+        save_motion: str | PathLike[str] | None = None,
+        on_progress: Progress | None = None,
+    ) -> Path | None:
+        """Make the video and write it, H.264 and the recording's own sound, to an .mp4 file or into an open file.
+
+        Motion, drawing and encoding run side by side. While at work a file has a temporary name in the same folder,
+        under which it stays after an error, and is gone after ``cancel``. An open file gets a fragmented MP4 while it
+        is encoded, which browsers play at once; it need not be able to seek, is left open, and keeps what it got.
 
         Args:
-            path: the file, ending in .mp4.
+            target: a path ending in .mp4, or what takes bytes by ``write``: a file opened in binary mode, a pipe, a
+                ``BytesIO``, an object of your own.
             overwrite: whether existing files are replaced.
             save_motion: also write the motion there, to a .safetensors file.
-            on_progress: called with the frames done, stage by stage.
+            on_progress: called with the stage, the frames done, and the frames in all, or None where unknown.
+
+        Returns:
+            The path; None for an open file.
 
         Raises:
             OutputError: the video or the motion cannot be written there.
             AudioError: the speech is shorter than one frame.
             FaceNotFound: the driving video shows no face.
+            Cancelled: ``cancel`` was called.
         """
-        sink = FileSink(path, overwrite)
+        path, sink = _sink(target, overwrite)
         if save_motion:
             check_writable(save_motion, MOTION_SUFFIX, overwrite)
-        job, report = self._job, on_progress or (lambda *_: None)
         kept: list[Motion] | None = [] if save_motion else None
-        encoded = 0
+        self._encode_all(sink, kept, on_progress or (lambda *_: None))
+        if save_motion and kept:
+            Motion.concatenate(kept).save(save_motion)
+        self._saved = path or self._saved
+        return path
+
+    def _encode_all(self, sink: Sink, kept: list[Motion] | None, report: Progress) -> None:
+        job, encoded = self._job, 0
         with (
-            closing(self.frames(on_progress, kept)) as pieces,
+            closing(self.frames(report, kept)) as pieces,
             ThreadPoolExecutor(1) as thread,
             VideoWriter(sink, job.fps, self.size, job.sound, job.tags) as writer,
         ):
@@ -130,12 +221,37 @@ class Animation:
                     queue.append((len(frames), thread.submit(self._encode, writer, frames)))
                 if not more or len(queue) > QUEUE_DEPTH:
                     count, done = queue.popleft()
-                    done.result()
+                    self._unless_cancelled(done.result)
                     encoded += count
                     report("encoding", encoded, encoded if not queue and not more else job.expected)
-        if save_motion and kept:
-            Motion.concatenate(kept).save(save_motion)
-        return Path(path)
+        spent = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in self.seconds.items())
+        logger.info("%s: %d frames written (%s)", sink.name, encoded, spent)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the saved video, or one of at most 10 seconds, drawn now in at most a minute.
+
+        Of any other it shows the line of ``repr`` and how to save it.
+        """
+        if self._saved is not None and self._saved.is_file():
+            return html.saved_video(self._saved, self.size, repr(self))
+        short = self.expected is not None and self.expected <= SHOWN_SECONDS * self.fps
+        if self._shown is None and short and not self._cancelled.is_set():
+            self._shown = self._drawn_for_show()
+        return self._shown or html.message(f"{self!r}: not drawn yet, animation.save('talk.mp4') does it")
+
+    def _drawn_for_show(self) -> str | None:
+        """A player with the whole video; None if that takes too long."""
+        video, until = io.BytesIO(), time.monotonic() + SHOWN_PATIENCE
+
+        def in_time(*_: object) -> None:
+            if time.monotonic() > until:
+                raise TimeoutError
+
+        try:
+            self.save(video, on_progress=in_time)
+        except TimeoutError:
+            return None
+        return html.embedded_video(video.getvalue(), self.size, repr(self))
 
     def _pieces(self, report: Progress, kept: list[Motion] | None) -> Generator[Motion, None, None]:
         """The motion, made ahead of drawing, and reported."""
@@ -148,6 +264,7 @@ class Animation:
                 if piece is None:
                     return
                 known += len(piece)
+                logger.debug("motion of %d frames", known)
                 if kept is not None:
                     kept.append(piece)
                 report("motion", known, self._job.expected)
@@ -168,9 +285,27 @@ class Animation:
     def _encode(self, writer: VideoWriter, frames: Image) -> None:
         self._timed("encoding", partial(writer.write, frames))
 
+    def _unless_cancelled(self, work: Callable[[], T]) -> T:
+        """Its result; raises Cancelled where ``cancel`` was called before or meanwhile."""
+        self._stop_if_cancelled()
+        result = work()
+        self._stop_if_cancelled()
+        return result
+
+    def _stop_if_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled("the animation was cancelled")
+
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         started = time.perf_counter()
         try:
             return work()
         finally:
             self.seconds[stage] += time.perf_counter() - started
+
+
+def _sink(target: str | PathLike[str] | BytesWriter, overwrite: bool) -> tuple[Path | None, Sink]:
+    """The path, where it is one, and what takes the video."""
+    if isinstance(target, str | PathLike):
+        return Path(target), FileSink(target, overwrite)
+    return None, StreamSink(target)

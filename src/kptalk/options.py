@@ -1,29 +1,29 @@
 """The options of a video: every one documented, bounded and named here once.
 
-The command line's help, the table in README and the job format of batch and server come from these dataclasses.
+The command line's help, the table in README and the job format of batch and server come from these dataclasses; the
+typed dictionaries tell type checkers and editors what each option takes, which is more than the type it is kept in.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from fractions import Fraction
-from numbers import Real
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeGuard, Unpack
 
 from kptalk.errors import OptionError
-from kptalk.limits import MAX_DENOMINATOR, MAX_FPS, MIN_FPS
+from kptalk.validation import FPS_RANGE, Validated, option, shown
+from kptalk.validation import parse_fps as parse_fps  # beside the options, for who reads text
 
 if TYPE_CHECKING:  # the command line's help shall not wait for NumPy
     from kptalk.types import Motion
 
-FPS_RANGE = MIN_FPS, MAX_FPS
 NO_MOTION = ("auto", "still")
 
 
+<<<<<<< HEAD
 def option(
     default: Any,
     help: str,
@@ -37,32 +37,59 @@ def option(
     ``group`` is where the command line's help shows it.
     """
     return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices, "group": group})
+=======
+class ControlKeywords(TypedDict, total=False):
+    """What ``Control`` takes."""
+
+    pose: str | PathLike[str] | Motion
+    pose_scale: float | str
+    yaw: float | str
+    pitch: float | str
+    roll: float | str
+    mouth_scale: float | str
+    expression_scale: float | str
+    blinks: float | str | None
+    silence_gate: bool
+    ease_in_out: bool
+>>>>>>> api
 
 
-class _Validated:
-    """Checks every field against its metadata."""
+class RetargetKeywords(TypedDict, total=False):
+    """What ``RetargetOptions`` takes."""
 
-    def __post_init__(self) -> None:
-        for each in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            value, bounds, choices = getattr(self, each.name), each.metadata.get("bounds"), each.metadata.get("choices")
-            if value is None and each.default is None:
-                continue
-            if choices and value not in choices:
-                expected = f"{', '.join(choices[:-1])} or {choices[-1]}"
-                raise OptionError(f"{each.name} is {value!r}: give {expected}")
-            if bounds:
-                low, high = bounds
-                if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-                    raise OptionError(f"{each.name} is {value!r}: give a number from {low} to {high}")
-                whole = str(each.type).startswith("int")
-                if not low <= value <= high or (whole and value % 1):
-                    raise OptionError(f"{each.name} is {value}: give {low} to {high}")
-                if not isinstance(value, Fraction):  # NumPy's numbers are none for JSON
-                    object.__setattr__(self, each.name, (int if whole else float)(getattr(self, each.name)))
+    mode: str
+    region: str
 
 
-@dataclass(frozen=True)
-class Control(_Validated):
+class _PictureKeywords(TypedDict, total=False):
+    size: int | str | None
+    framing: str
+    stitch: bool | None
+    rotate: str
+
+
+class _SpeakingKeywords(_PictureKeywords, total=False):
+    seed: int | str
+    fps: Fraction | float | str
+    steps: int | str | None
+    control: Control
+
+
+class _DrivenKeywords(_PictureKeywords, total=False):
+    retarget: RetargetOptions
+    fps: Fraction | float | str | None
+
+
+class OptionKeywords(_SpeakingKeywords, ControlKeywords, total=False):
+    """What ``animate`` and ``stream`` take as keywords: the fields of ``Options`` and ``Control``."""
+
+
+class ReenactKeywords(_DrivenKeywords, RetargetKeywords, total=False):
+    """What ``reenact`` takes as keywords: the fields of ``ReenactOptions`` and ``RetargetOptions``."""
+
+
+@dataclass(frozen=True, repr=False)
+class Control(Validated):
     """What of the generated motion is changed; each option acts by itself.
 
     Attributes:
@@ -83,24 +110,28 @@ class Control(_Validated):
     silence_gate: bool = option(True, "Close the mouth where there is no speech.")
     ease_in_out: bool = option(True, "Start and end with the photo's own face.")
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **values: Unpack[ControlKeywords]) -> None: ...
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.pose, str | PathLike):
+        if is_motion(self.pose):
             if not len(self.pose):
                 raise OptionError("pose is a motion without frames")
-        elif fspath(self.pose) not in NO_MOTION and not Path(self.pose).suffix:
-            raise OptionError(f"pose is {self.pose!r}: give auto, still, a motion file or a video")
+        elif not isinstance(self.pose, str | PathLike) or not (self.pose in NO_MOTION or Path(self.pose).suffix):
+            raise OptionError(f"pose is {shown(self.pose)}: give auto, still, a motion file or a video")
 
     @property
     def pose_file(self) -> Path | None:
         """The file that the pose is taken from, where it is one."""
-        if not isinstance(self.pose, str | PathLike) or fspath(self.pose) in NO_MOTION:
-            return None
-        return Path(self.pose)
+        if isinstance(self.pose, str | PathLike) and self.pose not in NO_MOTION:
+            return Path(self.pose)
+        return None
 
 
-@dataclass(frozen=True)
-class RetargetOptions(_Validated):
+@dataclass(frozen=True, repr=False)
+class RetargetOptions(Validated):
     """What of a driver's motion a portrait takes over."""
 
     mode: str = option(
@@ -115,9 +146,9 @@ class RetargetOptions(_Validated):
     )
 
 
-@dataclass(frozen=True)
-class _Picture(_Validated):
-    """What the video shows."""
+@dataclass(frozen=True, repr=False)
+class _Picture(Validated):
+    """What the video shows; and how options travel, those of the inner dataclass in one row with the others."""
 
     size: int | None = option(
         None, "Longest side in pixels: photo's own up to 1280; crop 512.", bounds=(64, 4096), group="Picture"
@@ -133,18 +164,51 @@ class _Picture(_Validated):
         "auto", "Turned photos: 'auto': upright; 'no': refused.", choices=("auto", "no"), group="Picture"
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        fps = getattr(self, "fps", None)
-        if fps is not None:
-            object.__setattr__(self, "fps", Fraction(fps).limit_denominator(MAX_DENOMINATOR))
+    def to_dict(self) -> dict[str, Any]:
+        """The options that differ from their defaults, flat, as JSON values: a job of batch or server.
+
+        Raises:
+            OptionError: the pose is a motion in memory, which has no place in a job: save it and give its path.
+        """
+        return {**_changed(self), **_changed(self._inner)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            OptionError: an option is unknown, or its value makes no sense.
+        """
+        return cls()._with(dict(values))
+
+    @property
+    def _inner(self) -> Any:
+        """The inner dataclass, ``control`` or ``retarget``."""
+        return getattr(self, self._inner_name())
+
+    @classmethod
+    def _inner_name(cls) -> str:
+        return next(each.name for each in fields(cls) if each.default_factory is not MISSING)
+
+    def _with(self, values: dict[str, Any]) -> Self:
+        own, inner = ({each.name for each in fields(one)} for one in (self, self._inner))
+        if unknown := set(values) - own - inner:
+            raise OptionError(f"unknown options: {', '.join(sorted(map(str, unknown)))}")
+        changed = replace(self, **{name: value for name, value in values.items() if name in own})
+        if not (of_inner := {name: value for name, value in values.items() if name in inner}):
+            return changed
+        return replace(changed, **{self._inner_name(): replace(changed._inner, **of_inner)})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Options(_Picture):
     """How a portrait speaks.
 
     ``seed`` fixes the video to the byte on one machine; ``fps`` is kept as the nearest fraction that files can hold.
+    Numbers may be given as text, ``size="512"``, ``fps="30000/1001"``.
+
+    Raises:
+        OptionError: a value makes no sense; the message names the option and what it takes.
     """
 
     seed: int = option(0, "Fixes head motion and blinks: same seed and speech, same bytes.", bounds=(0, 2**63 - 1))
@@ -154,64 +218,43 @@ class Options(_Picture):
     steps: int | None = option(None, "Denoising steps; the model knows a good number.", bounds=(1, 1000))
     control: Control = field(default_factory=Control)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The options that differ from their defaults, flat, as JSON values: a job of batch or server.
+    if TYPE_CHECKING:
 
-        Raises:
-            OptionError: the pose is a motion in memory, which has no place in a job: save it and give its path.
-        """
-        if not isinstance(self.control.pose, str | PathLike):
-            raise OptionError("pose is a motion in memory: save it and give its path")
-        return {**_changed(self), **_changed(self.control)}
+        def __init__(self, **values: Unpack[_SpeakingKeywords]) -> None: ...
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Options:
-        """The inverse of ``to_dict``.
-
-        Raises:
-            OptionError: an option is unknown, or its value makes no sense.
-        """
-        return cls().changed(**values)
-
-    def changed(self, **values: Any) -> Options:
+    def changed(self, **values: Unpack[OptionKeywords]) -> Options:
         """A copy with other values of some options, by name; those of ``control`` too.
 
         Raises:
             OptionError: an option is unknown, or its value makes no sense.
         """
-        own, control = ({each.name for each in fields(kind)} for kind in (Options, Control))
-        if unknown := set(values) - own - control:
-            raise OptionError(f"unknown options: {', '.join(sorted(unknown))}")
-        if "fps" in values:
-            values["fps"] = parse_fps(values["fps"])
-        inner = {name: values.pop(name) for name in control & set(values)}
-        changed = replace(self, **values)
-        return replace(changed, control=replace(changed.control, **inner)) if inner else changed
+        return self._with({**values})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReenactOptions(_Picture):
-    """How a portrait is driven by another motion; ``fps`` None keeps the driver's frame rate."""
+    """How a portrait is driven by another motion; ``fps`` None keeps the driver's frame rate.
+
+    Raises:
+        OptionError: a value makes no sense; the message names the option and what it takes.
+    """
 
     retarget: RetargetOptions = field(default_factory=RetargetOptions)
     fps: Fraction | None = option(
         None, "Frames per second, such as 25 or 29.97; the driver's own.", bounds=FPS_RANGE, group="Picture"
     )
 
+    if TYPE_CHECKING:
 
-def parse_fps(value: str | float | Fraction) -> Fraction:
-    """A frame rate as users write it: a number or text such as 25, 29.97 (which means 30000/1001) or 30000/1001.
+        def __init__(self, **values: Unpack[_DrivenKeywords]) -> None: ...
 
-    Raises:
-        OptionError: it is no number.
-    """
-    try:
-        rate = Fraction(value)
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-        raise OptionError(f"fps is {value!r}: give a number such as 25, 29.97 or 30000/1001") from None
-    broadcast = round(rate * Fraction(1001, 1000))
-    ntsc = Fraction(broadcast * 1000, 1001)
-    return ntsc if rate.denominator != 1 and abs(rate - ntsc) < Fraction(1, 100) else rate
+    def changed(self, **values: Unpack[ReenactKeywords]) -> ReenactOptions:
+        """A copy with other values of some options, by name; those of ``retarget`` too.
+
+        Raises:
+            OptionError: an option is unknown, or its value makes no sense.
+        """
+        return self._with({**values})
 
 
 def help_of(options: type, name: str) -> str:
@@ -224,6 +267,17 @@ def _changed(options: Any) -> dict[str, Any]:
     changed = {}
     for each in fields(options):
         value = getattr(options, each.name)
+        if is_motion(value):
+            raise OptionError(f"{each.name} is a motion in memory: save it and give its path")
         if each.default is not MISSING and value != each.default:
             changed[each.name] = value if isinstance(value, (int, float, str, type(None))) else str(value)
     return changed
+
+
+def is_motion(pose: object) -> TypeGuard[Motion]:
+    """Whether a pose is a motion in memory, and not a word or path."""
+    if isinstance(pose, str | PathLike):
+        return False
+    from kptalk.types import Motion
+
+    return isinstance(pose, Motion)

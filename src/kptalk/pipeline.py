@@ -13,6 +13,8 @@ length of the video.
 from __future__ import annotations
 
 import json
+import logging
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,11 +23,14 @@ from fractions import Fraction
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, BinaryIO, TypeVar, Unpack, get_args
+
+from numpy.typing import NDArray
+from PIL.Image import Image as PillowImage
 
 from kptalk.audio.windows import SpeechWindows
 from kptalk.device import pick_device
-from kptalk.errors import AudioError, MotionError, OptionError
+from kptalk.errors import AudioError, InputError, MotionError, OptionError
 from kptalk.face.find import find_portrait
 from kptalk.face.landmarks import FaceMesh
 from kptalk.files import MOTION_SUFFIX
@@ -39,13 +44,22 @@ from kptalk.methods.trial import hum, plain_portrait
 from kptalk.motion.filters.resample import resample
 from kptalk.motion.generator import FPS
 from kptalk.motion.video import VideoMotion
-from kptalk.options import Options, ReenactOptions
+from kptalk.options import OptionKeywords, Options, ReenactKeywords, ReenactOptions
 from kptalk.types import SAMPLE_RATE, Array, Image, Motion, Portrait
+from kptalk.validation import shown
 from kptalk.version import __version__
 from kptalk.weights.model import open_model
 
-PortraitLike = str | PathLike[str] | Image | Portrait
-SpeechLike = str | PathLike[str] | Speech
+PortraitLike = str | PathLike[str] | bytes | BinaryIO | PillowImage | NDArray[Any] | Portrait
+"""A photo: the path of an image file, its bytes, a file opened in binary mode, a Pillow image, an array (H, W) grey,
+(H, W, 3) RGB or (H, W, 4) RGBA, of uint8 or of floats from 0 to 1, or a ``Portrait`` that was found before."""
+
+SpeechLike = str | PathLike[str] | bytes | BinaryIO | tuple[NDArray[Any], int] | Speech
+"""A recording: the path of a sound or video file, its bytes, a file opened in binary mode, samples (N,) or (N, C) with
+their rate in Hz, or a ``Speech``."""
+
+OptionsT = TypeVar("OptionsT", Options, ReenactOptions)
+logger = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -53,6 +67,9 @@ class Pipeline:
 
     def __init__(self, method: Method, name: str, method_name: str) -> None:
         self.method, self.name, self.method_name = method, name, method_name
+
+    def __repr__(self) -> str:
+        return f"<Pipeline of model {self.name!r}: method {self.method_name}, renderer {self.method.renderer.name}>"
 
     @classmethod
     def from_pretrained(
@@ -74,8 +91,10 @@ class Pipeline:
         """
         if precision not in get_args(Precision):
             raise OptionError(f"precision is {precision!r}: give auto or float32")
-        folder = open_model(model)
-        return cls(loaders_of(folder).load(folder, pick_device(device), precision), folder.name, folder.method)
+        folder, chosen, started = open_model(model), pick_device(device), time.perf_counter()
+        pipeline = cls(loaders_of(folder).load(folder, chosen, precision), folder.name, folder.method)
+        logger.info("%r loaded from %s on %s in %.2f s", pipeline, folder.path, chosen, time.perf_counter() - started)
+        return pipeline
 
     def warm_up(self) -> None:
         """Do now what the first video would otherwise wait for: modules, networks and kernels that load at first use.
@@ -94,13 +113,14 @@ class Pipeline:
         *,
         face: int | None = None,
         options: Options | None = None,
-        **changes: Any,
+        **changes: Unpack[OptionKeywords],
     ) -> Animation:
         """Let a portrait speak.
 
         Args:
-            portrait: an image file, an (H, W, 3) uint8 RGB array, or a ``Portrait`` that was found before.
-            speech: a sound or video file, or a ``Speech``.
+            portrait: a photo: a path, bytes, an open file, a Pillow image, an array, or a ``Portrait``; see
+                ``PortraitLike``.
+            speech: a recording: a path, bytes, an open file, ``(samples, rate)``, or a ``Speech``; see ``SpeechLike``.
             face: which of several faces, 1 is the leftmost; None for the largest.
             options: how.
             changes: single options by name, over those of ``options``: ``seed=7, framing="crop", pose="still"``.
@@ -109,8 +129,8 @@ class Pipeline:
             ImageError, FaceError, AudioError, OptionError: what was given cannot be used.
             MotionError, InputError: the pose's file cannot be used.
         """
-        options = (options or Options()).changed(**changes)
-        sound = speech if isinstance(speech, Speech) else Speech.open(speech)
+        options = _given(options, Options).changed(**changes)
+        sound = _speech(speech)
         if (path := options.control.pose_file) is not None:
             pose = self.read_pose(path, sound.duration_hint)
             options = replace(options, control=replace(options.control, pose=pose))
@@ -134,6 +154,7 @@ class Pipeline:
         *,
         face: int | None = None,
         options: ReenactOptions | None = None,
+        **changes: Unpack[ReenactKeywords],
     ) -> Animation:
         """Let a portrait move as the person in a video does.
 
@@ -143,17 +164,20 @@ class Pipeline:
             speech: the sound; None for the driving video's own, if it has any.
             face: which of several faces of the portrait, 1 is the leftmost; None for the largest.
             options: how.
+            changes: single options by name, over those of ``options``: ``mode="absolute", region="lips"``.
 
         Raises:
             ImageError, FaceError, AudioError, OptionError, InputError: what was given cannot be used. That the video
                 shows no face is found out when the animation is read.
             MotionError: the motion is of another motion space, or one that no face makes.
         """
-        options = options or ReenactOptions()
+        options = _given(options, ReenactOptions).changed(**changes)
+        if not isinstance(driver, str | PathLike | Motion):
+            raise InputError(f"the driver is of type {type(driver).__name__}: give the path of a video, or a Motion")
         framing = self.method.framing(
             _portrait(portrait, face, options.rotate), options.framing, options.size, options.stitch
         )
-        sound = speech if speech is None or isinstance(speech, Speech) else Speech.open(speech)
+        sound = None if speech is None else _speech(speech)
         pieces: list[Motion] | VideoMotion
         if isinstance(driver, Motion):
             driver.require_space(self.method.space.id)
@@ -202,12 +226,10 @@ class Pipeline:
         *,
         face: int | None = None,
         options: Options | None = None,
-        **changes: Any,
+        **changes: Unpack[OptionKeywords],
     ) -> Iterator[Image]:
-        """Single video frames (H, W, 3) uint8 RGB as soon as they are drawn; arguments as ``animate``."""
-        with closing(self.animate(portrait, speech, face=face, options=options, **changes).frames()) as pieces:
-            for frames in pieces:
-                yield from frames
+        """Single video frames (H, W, 3) uint8 RGB as soon as they are drawn; arguments and errors as ``animate``."""
+        return iter(self.animate(portrait, speech, face=face, options=options, **changes))
 
     def _tags(self, origin: str, **facts: object) -> dict[str, str]:
         """What the file says of itself."""
@@ -225,7 +247,7 @@ def animate(
     *,
     face: int | None = None,
     options: Options | None = None,
-    **changes: Any,
+    **changes: Unpack[OptionKeywords],
 ) -> Animation:
     """Let a portrait speak, with the embedded model: ``kptalk.animate("face.jpg", "speech.wav").save("out.mp4")``.
 
@@ -278,4 +300,24 @@ def _chunks(speech: Speech, fps: Fraction) -> Iterator[Array]:
 
 
 def _portrait(portrait: PortraitLike, face: int | None, rotate: str) -> Portrait:
-    return portrait if isinstance(portrait, Portrait) else find_portrait(read_image(portrait), face, rotate)
+    if isinstance(portrait, Portrait):
+        return portrait
+    if face is not None and (isinstance(face, bool) or not isinstance(face, int)):
+        raise OptionError(f"face is {shown(face)}: give a whole number, 1 is the leftmost")
+    found = find_portrait(read_image(portrait), face, rotate)
+    logger.info("face found: %r", found)
+    return found
+
+
+def _speech(speech: SpeechLike) -> Speech:
+    if isinstance(speech, tuple):
+        if len(speech) != 2:
+            raise AudioError(f"the speech is a tuple of {len(speech)}: give (samples, rate)")
+        return Speech.from_samples(*speech)
+    return speech if isinstance(speech, Speech) else Speech.open(speech)
+
+
+def _given(options: OptionsT | None, kind: type[OptionsT]) -> OptionsT:
+    if not isinstance(options, kind | None):
+        raise OptionError(f"options is {shown(options)}: give {kind.__name__}, or single options by name")
+    return kind() if options is None else options

@@ -36,7 +36,7 @@ BOUNDS = {
 LARGEST = 1e6  # of any motion's numbers, also where options have amplified it: none of what follows overflows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Face:
     """One detected face, in pixels of the picture it was found in.
 
@@ -53,16 +53,24 @@ class Face:
         low, high = self.landmarks[:, :2].min(0), self.landmarks[:, :2].max(0)
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
+    def __repr__(self) -> str:
+        x0, y0, x1, y1 = self.box
+        return f"<Face {x1 - x0:.0f}x{y1 - y0:.0f} at ({x0:.0f}, {y0:.0f})>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Portrait:
     """A photo and the face in it that is to talk: ``image`` (H, W, 3) uint8 RGB, ``face`` in that image's pixels."""
 
     image: Image
     face: Face
 
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        return f"<Portrait {width}x{height}, {repr(self.face)[1:-1].lower()}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Motion:
     """T frames of motion in one motion space; immutable.
 
@@ -106,6 +114,21 @@ class Motion:
 
     def __len__(self) -> int:
         return len(self.scale)
+
+    def __repr__(self) -> str:
+        seconds = len(self) / self.fps
+        return (
+            f"<Motion of space {self.space!r}: {len(self)} frames, {float(self.fps):.5g} fps, {float(seconds):.2f} s>"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all numbers are the same."""
+        if not isinstance(other, Motion):
+            return NotImplemented
+        same = (self.fps, self.space) == (other.fps, other.space)
+        return same and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in FIELDS)
+
+    __hash__ = None  # type: ignore[assignment]  # as of all that is compared by arrays
 
     def __getitem__(self, frames: slice) -> Motion:
         """Some of the frames, as Motion."""

@@ -55,7 +55,8 @@ def _read(network_class: type[Network]) -> Network:
         tensors = load(content)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot read weights {WEIGHTS}: {explain(error)}; install kptalk anew") from error
-    network = network_class()
+    with torch.random.fork_rng(devices=[]):  # the initial weights, soon replaced, are drawn
+        network = network_class()
     own = {name.removeprefix(prefix): value.float() for name, value in tensors.items() if name.startswith(prefix)}
     network.load_state_dict(own)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

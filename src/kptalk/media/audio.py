@@ -54,6 +54,10 @@ class Speech:
         self.layout = "mono" if _is_unnamed(layout) or av.AudioLayout(layout).nb_channels == 1 else "stereo"
         self.channels: int = av.AudioLayout(self.layout).nb_channels
 
+    def __repr__(self) -> str:
+        length = "" if self.duration_hint is None else f", {float(self.duration_hint):.2f} s"
+        return f"<Speech {self.name!r}{length}, {self.rate} Hz, {self.layout}>"
+
     @classmethod
     def open(cls, recording: str | PathLike[str] | bytes | IO[bytes]) -> Speech:
         """Open a sound file, or the sound of a video file.

@@ -12,7 +12,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import Colorspace, VideoReformatter
 
-from kptalk.errors import OptionError, OutputError
+from kptalk.errors import Cancelled, OptionError, OutputError
 from kptalk.files import explain
 from kptalk.media.audio import Speech
 from kptalk.media.sink import Sink
@@ -27,9 +27,9 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
     """A context manager that encodes frames and the sound of a speech into a sink.
 
     Pictures are H.264 (BT.709 colours); the sound is the speech's own, cut to the length of the pictures, see
-    ``add_sound``. After an exception the sink keeps the video so far, provided that it holds a frame. Equal inputs
-    give equal bytes. Memory does not grow with the length. Frames may be written from another thread than the one that
-    leaves the context.
+    ``add_sound``. After an exception other than ``Cancelled`` the sink keeps the video so far, provided that it holds a
+    frame. Equal inputs give equal bytes. Memory does not grow with the length. Frames may be written from another
+    thread than the one that leaves the context.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
                 if kind is None:
                     raise  # otherwise the error that brought us here says more
             finally:
-                if self._frames == 0:
+                if self._frames == 0 or (kind is not None and issubclass(kind, Cancelled)):
                     self._sink.discard()
                 else:
                     self._sink.release()

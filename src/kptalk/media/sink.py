@@ -17,6 +17,12 @@ COMMON_TAGS = frozenset({"title", "artist", "album", "comment", "description", "
 FRAGMENTED = "frag_keyframe+delay_moov+default_base_moof"
 
 
+class BytesWriter(Protocol):
+    """What bytes can be written to: a file opened in binary mode, a pipe, a socket's file, an object of one's own."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
 class Sink(Protocol):
     """Takes one video; ``VideoWriter`` encodes into the container that ``open`` returns, and closes it."""
 
@@ -36,7 +42,7 @@ class Sink(Protocol):
         """The container holds a frame and is closed, after ``finish`` or an error; no more will be called."""
 
     def discard(self) -> None:
-        """The container holds no frame and is closed."""
+        """The container holds no frame, or what is no longer wanted, and is closed."""
 
 
 class FileSink:
@@ -101,7 +107,7 @@ def _copy_packets(source: Any, target: Any) -> int:
     return pictures
 
 
-def create_mp4(file: Path | FileIO, flags: str, metadata: Mapping[str, str]) -> Any:
+def create_mp4(file: Path | BytesWriter, flags: str, metadata: Mapping[str, str]) -> Any:
     """A PyAV container to write to: ``FRAGMENTED``, or with FFmpeg's other ``movflags``."""
     flags += "" if COMMON_TAGS.issuperset(metadata) else "+use_metadata_tags"
     # Without "bitexact" the file would name the FFmpeg build; packets are flushed so that a killed run leaves them.

@@ -132,7 +132,7 @@ class Denoiser(nn.Module):
         dim, time = config.dim, config.time_dim
         self.time_mlp = nn.Sequential(SinusoidalEmbedding(dim), nn.Linear(dim, time), nn.SiLU(), nn.Linear(time, time))
         self.positional_encoding = nn.Module()  # the checkpoint holds it, no forward pass reads it
-        self.positional_encoding.register_buffer("freq_bands", 2.0 ** torch.linspace(1, 9, 10))
+        self.positional_encoding.register_buffer("freq_bands", 2.0 ** torch.linspace(1, 9, 10, device="cpu"))
         self.input_projection = nn.Linear(config.token_dim, config.dim)
         self.time_rel_pos_bias = RelativePositionBias(config.heads, config.references + config.window)
         rotary = RotaryEmbedding(config.rotary_dim)

@@ -30,7 +30,9 @@ class RotaryEmbedding(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.freqs = nn.Parameter(10_000 ** (-torch.arange(0, dim, 2, dtype=torch.float32) / dim), requires_grad=False)
+        # Also while networks are built on "meta", where these operations would load the whole of torch's compiler.
+        steps = torch.arange(0, dim, 2, dtype=torch.float32, device="cpu")
+        self.freqs = nn.Parameter(10_000 ** (-steps / dim), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, heads, N, head_dim) -> the same shape; positions are 0 .. N - 1."""

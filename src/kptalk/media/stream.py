@@ -1,0 +1,66 @@
+"""A video that is written into an open file, pipe or socket while it is encoded."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from kptalk.errors import OutputError
+from kptalk.media.sink import FRAGMENTED, BytesWriter, create_mp4
+
+
+class StreamSink:
+    """A fragmented MP4, one fragment a second, written front to back: the file is never asked to seek.
+
+    Whatever has been written stays there after an error. The file is left open.
+    """
+
+    partial = None
+
+    def __init__(self, file: BytesWriter) -> None:
+        """Check that the file takes bytes; none are written yet.
+
+        Raises:
+            OutputError: it is closed, opened for reading or as text, or no file at all.
+        """
+        name = getattr(file, "name", None)
+        self.name = name if isinstance(name, str) else "the video"
+        self._file = file
+        if isinstance(file, io.TextIOBase) or not callable(getattr(file, "write", None)):
+            kind = type(file).__name__
+            raise OutputError(f"cannot write a video to a {kind}: give a path, or a file opened in binary mode")
+        if getattr(file, "closed", False) is True:
+            raise OutputError(f"cannot write {self.name}: the file is closed")
+        if isinstance(file, io.IOBase) and not file.writable():
+            raise OutputError(f"cannot write {self.name}: the file is open for reading only")
+
+    def open(self, metadata: Mapping[str, str]) -> Any:
+        return create_mp4(_WholeWrites(self._file, self.name), FRAGMENTED, metadata)
+
+    def finish(self, frames: int) -> None:
+        if isinstance(self._file, io.IOBase):
+            self._file.flush()
+
+    def release(self) -> None:
+        pass
+
+    def discard(self) -> None:
+        pass
+
+
+class _WholeWrites:
+    """Has ``write`` and nothing else, so that FFmpeg never seeks; a raw file may take less than it was given."""
+
+    def __init__(self, file: BytesWriter, name: str) -> None:
+        self._file, self._name = file, name
+
+    def write(self, data: bytes) -> int:
+        rest = bytes(data)
+        while rest:
+            try:
+                taken = self._file.write(rest)
+            except ValueError as error:  # closed meanwhile
+                raise OutputError(f"cannot write {self._name}: {error}") from error
+            if taken is None and isinstance(self._file, io.RawIOBase):
+                raise BlockingIOError("the file takes no more bytes now: give one that waits")
+            rest = rest[taken:] if isinstance(self._file, io.RawIOBase) and isinstance(taken, int) else b""
+        return len(data)
