@@ -13,11 +13,6 @@ From Python::
 What it does is logged under the name ``kptalk``; nothing is printed.
 """
 
-<<<<<<< HEAD
-=======
-import logging as _logging
-import typing as _typing
->>>>>>> api
 from importlib import import_module as _import_module
 
 from kptalk import errors
@@ -49,8 +44,6 @@ __all__ = [
     "animate",
     "errors",
 ]
-
-_logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 # Loaded when first used: ``kptalk --help`` need not wait for torch, and the program can explain what cannot be loaded.
 _MODULES = {

@@ -37,6 +37,7 @@ SHOWN_PATIENCE = 60.0  # seconds that it may take
 Progress = Callable[[str, int, int | None], None]  # stage, frames done, frames in all if known
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
+logging.getLogger("kptalk").addHandler(logging.NullHandler())  # nothing is printed unless the program asks for it
 
 
 @dataclass(frozen=True)

@@ -23,21 +23,6 @@ if TYPE_CHECKING:  # the command line's help shall not wait for NumPy
 NO_MOTION = ("auto", "still")
 
 
-<<<<<<< HEAD
-def option(
-    default: Any,
-    help: str,
-    *,
-    bounds: tuple[float, float] | None = None,
-    choices: tuple[str, ...] | None = None,
-    group: str = "Motion",
-) -> Any:
-    """A field of the dataclasses below: its default, its help text, what values it takes beside the default.
-
-    ``group`` is where the command line's help shows it.
-    """
-    return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices, "group": group})
-=======
 class ControlKeywords(TypedDict, total=False):
     """What ``Control`` takes."""
 
@@ -51,7 +36,6 @@ class ControlKeywords(TypedDict, total=False):
     blinks: float | str | None
     silence_gate: bool
     ease_in_out: bool
->>>>>>> api
 
 
 class RetargetKeywords(TypedDict, total=False):

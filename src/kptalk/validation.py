@@ -16,10 +16,18 @@ LONGEST_SHOWN = 80  # characters of a wrong value in a message
 
 
 def option(
-    default: Any, help: str, *, bounds: tuple[float, float] | None = None, choices: tuple[str, ...] | None = None
+    default: Any,
+    help: str,
+    *,
+    bounds: tuple[float, float] | None = None,
+    choices: tuple[str, ...] | None = None,
+    group: str = "Motion",
 ) -> Any:
-    """A field of the dataclasses below: its default, its help text, and what values it takes beside the default."""
-    return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices})
+    """A field of a dataclass of options: its default, its help text, what values it takes beside the default.
+
+    ``group`` is where the command line's help shows it.
+    """
+    return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices, "group": group})
 
 
 class Validated:

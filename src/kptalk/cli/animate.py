@@ -49,14 +49,9 @@ def animate(
         expression_scale=expression_scale,
         blinks=options.parse_blinks(blinks),
     )
-<<<<<<< HEAD
-    picture = {"size": size, "framing": framing, "stitch": stitch, "rotate": rotate}
-    how = Options(seed=seed, fps=parse_fps(fps), steps=steps, control=control).changed(**picture)
-    command.check(portrait, speech=speech, video=control.pose_file)
-=======
     how = Options(seed=seed, fps=parse_fps(fps), steps=steps, control=control)
     how = how.changed(size=size, framing=framing, stitch=stitch, rotate=rotate)
->>>>>>> api
+    command.check(portrait, speech=speech, video=control.pose_file)
 
     def make(pipeline: "Pipeline", stages: console.Stages) -> "Animation":
         from kptalk.media.audio import Speech
