@@ -14,6 +14,7 @@ from kptalk.errors import WeightsError
 from kptalk.files import explain
 from kptalk.networks.face_detector import FullRangeDetector, ShortRangeDetector
 from kptalk.networks.face_landmarks import FaceLandmarkNetwork
+from kptalk.networks.no_init import NoInit
 from kptalk.networks.selfie import SelfieSegmentation
 
 WEIGHTS = Path(__file__).with_name("networks.safetensors")  # made by training/convert_mediapipe.py; see NOTICE
@@ -55,7 +56,7 @@ def _read(network_class: type[Network]) -> Network:
         tensors = load(content)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot read weights {WEIGHTS}: {explain(error)}; install kptalk anew") from error
-    with torch.random.fork_rng(devices=[]):  # the initial weights, soon replaced, are drawn
+    with NoInit():
         network = network_class()
     own = {name.removeprefix(prefix): value.float() for name, value in tensors.items() if name.startswith(prefix)}
     network.load_state_dict(own)

@@ -7,7 +7,7 @@ The header's metadata: ``architecture`` (class name), ``config`` (its dataclass 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.resources import files
@@ -19,10 +19,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from kptalk.errors import WeightsError
 from kptalk.files import atomic_write, explain
+from kptalk.networks.no_init import NoInit
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -162,26 +162,11 @@ def _build(path: str | Path, header: dict[str, str], model_class: type[Model], c
         config = config_class(**{name: _tupled(value) for name, value in fields.items()})
         if any(np.max(value) > LARGEST_SIZE for value in fields.values() if not isinstance(value, str)):
             raise ValueError(f"a size is above {LARGEST_SIZE}")
-        with _NoRandomWeights():
+        with NoInit():
             return model_class(config)
     except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"weights {path} have an invalid {model_class.__name__} config: {reason}") from error
-
-
-class _NoRandomWeights(TorchFunctionMode):
-    """Networks are built without the random numbers that a file replaces, which take as long as reading it.
-
-    In this thread only; the generator of the whole process is not touched either.
-    """
-
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Any, arguments: Any = (), named: Any = None
-    ) -> Any:
-        named = named or {}
-        if getattr(function, "__module__", None) == "torch.nn.init":
-            return arguments[0] if arguments else named["tensor"]
-        return function(*arguments, **named)
 
 
 def _tupled(value: Any) -> Any:
