@@ -1,6 +1,6 @@
 """What the video does when nobody speaks, and what a seed fixes; measured by FaceMesh on the pictures.
 
-    python benchmarks/behaviour.py [--weights DIR]
+    python benchmarks/behaviour.py [--model MODEL]
 
 10 s of digital silence: spread of the lip opening in face heights (below 0.01), blinks (1 to 6), spread and mean speed
 of the head. Then one recording with the same seed twice (equal bytes) and with another (another motion).
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,9 @@ def main() -> None:
         photo = portrait(folder)
         silence = Speech.from_samples(np.zeros(160_000, np.float32), 16_000)
         animation = pipeline.animate(photo, silence)
-        motion = Motion.concatenate(list(animation.motion()))
-        meshes = track(frame for piece in animation.frames() for frame in piece)
+        with warnings.catch_warnings(action="ignore"):  # that there is no sound
+            motion = Motion.concatenate(list(animation.motion()))
+            meshes = track(frame for piece in animation.frames() for frame in piece)
         seen = meshes[np.isfinite(meshes[:, 0, 0])]
         height = np.linalg.norm(seen[:, 10] - seen[:, 152], axis=-1).mean()
         settled = slice(10, -10)  # the photo's own smile is eased out of and into

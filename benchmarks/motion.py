@@ -1,6 +1,6 @@
 """How well speech moves the face, on people that training never saw: every number that the motion is measured by.
 
-    python benchmarks/motion.py [--weights DIR] [--clips DIR] [--data SHARDS] [--no-videos] [--no-tables]
+    python benchmarks/motion.py [--model MODEL] [--clips DIR] [--data SHARDS] [--no-videos] [--no-tables]
 
 Videos: each clip's first frame is the portrait, its own sound is spoken, FaceMesh reads the drawn pictures. Beside it
 stand the real video, another clip's sound, a mouth that stays as in the photo, and (with ``--data``, the training

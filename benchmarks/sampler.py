@@ -1,6 +1,6 @@
 """Chooses the sampling numbers on people held out of training: steps, noise of expression and pose, mouth gain.
 
-    python benchmarks/sampler.py --data SHARDS --weights DIR
+    python benchmarks/sampler.py --data SHARDS --model MODEL
 
 For every setting: correlation of the lip opening with the real one, its spread against the real one, and the spread of
 yaw, pitch and roll against the real ones. Measured on the motion, not on pictures, and never on the val clips.

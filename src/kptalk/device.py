@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import cv2
 import torch
 
 from kptalk.errors import OptionError
@@ -51,6 +50,8 @@ def set_threads() -> int:
     if "OMP_NUM_THREADS" not in os.environ:
         cores = usable_cores()
         torch.set_num_threads(1 if cores <= 2 else min(4, cores // 2))
+    import cv2  # training from packed clips does without it
+
     cv2.setNumThreads(torch.get_num_threads())
     return torch.get_num_threads()
 

@@ -263,7 +263,7 @@ def test_an_odd_recording_works(animate, tmp_path, kind):
     status, out, err = animate(speech=tmp_path / name)
     said = "kptalk: warning: no sound at all in the recording: the mouth stays shut\n"
     assert (status, err) == (0, said if kind == "silence" else "")
-    assert out.startswith(f"{tmp_path / 'out.mp4'}  (loading")
+    assert out.startswith(f"{tmp_path / 'out.mp4'}  (")
     assert out.count("\n") == 1
     parts, whole = out.split(" with motion ")[0], re.search(r"([\d.]+) s in all", out)
     assert sum(map(float, re.findall(r"([\d.]+) s", parts))) == pytest.approx(float(whole[1]), abs=0.3)

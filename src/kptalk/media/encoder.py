@@ -22,6 +22,8 @@ from kptalk.types import Image
 # Converted by us, since the encoder itself would use BT.601; starting more threads costs more than they bring.
 AS_BT709: Any = {"format": "yuv420p", "dst_colorspace": Colorspace.ITU709, "threads": 1}
 
+SMALL = 256  # pixels
+
 
 class VideoWriter(AbstractContextManager["VideoWriter"]):
     """A context manager that encodes frames and the sound of a speech into a sink.
@@ -126,6 +128,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
     def _open(self) -> None:
         self._container = self._sink.open(self._metadata)
         options = {"preset": "veryfast", "crf": "18"}
+        if min(self._size) < SMALL:  # there x264's look at macroblocks ahead differs from run to run
+            options["x264-params"] = "mbtree=0"
         self._pictures = self._container.add_stream("libx264", rate=self._fps, options=options)
         self._pictures.width, self._pictures.height = (side + side % 2 for side in self._size)
         self._pictures.pix_fmt = "yuv420p"
