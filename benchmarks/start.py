@@ -44,10 +44,16 @@ class Spent(NamedTuple):
     cpu: float
 
 
+def python_of(checkout: Path) -> str:
+    """The checkout's own Python, as ``make`` sets it up there, else the one that runs this."""
+    own = checkout / ".venv/bin/python"
+    return str(own) if own.exists() else sys.executable
+
+
 def command(checkout: Path, *arguments: str | Path) -> Spent:
     """A run of ``kptalk`` in a process of its own."""
     started = time.perf_counter()
-    line = [sys.executable, "-m", "kptalk", *map(str, arguments)]
+    line = [python_of(checkout), "-m", "kptalk", *map(str, arguments)]
     child = subprocess.Popen(line, env=environment(checkout), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     if status:
@@ -57,7 +63,7 @@ def command(checkout: Path, *arguments: str | Path) -> Spent:
 
 def first_frame(checkout: Path, *arguments: str | Path) -> Spent:
     """From ``Pipeline.stream`` to its first frame, models loaded and warm, portrait found."""
-    line = [sys.executable, "-c", FIRST_FRAME, *map(str, arguments)]
+    line = [python_of(checkout), "-c", FIRST_FRAME, *map(str, arguments)]
     run = subprocess.run(line, env=environment(checkout), capture_output=True, text=True, check=True)
     return Spent(*map(float, run.stdout.split()))
 

@@ -137,7 +137,7 @@ class Animation:
         batch_size = max(1, min(BATCH_SIZE, BATCH_BYTES // self.framing.photo.nbytes))
         drawn, started = 0, time.perf_counter()
         with closing(self._pieces(report, kept)) as pieces:
-            batches = self._session.render(pieces, batch_size, self._job.seed)
+            batches = self._session.render(_first_alone(pieces), batch_size, self._job.seed)
             while (frames := self._unless_cancelled(partial(self._drawn, batches))) is not None:
                 drawn += len(frames)
                 if len(frames):
@@ -303,6 +303,16 @@ class Animation:
             return work()
         finally:
             self.seconds[stage] += time.perf_counter() - started
+
+
+def _first_alone(pieces: Iterator[Motion]) -> Iterator[Motion]:
+    """The same motion, its first frame in a piece of its own, so that this is drawn before anything else."""
+    for piece in pieces:
+        if len(piece):
+            yield piece[:1]
+            yield piece[1:]
+            break
+    yield from pieces
 
 
 def _sink(target: str | PathLike[str] | BytesWriter, overwrite: bool) -> tuple[Path | None, Sink]:

@@ -7,9 +7,9 @@ shears, the shoulders and the picture's edge stand still; everything is continuo
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import Delaunay
 
 from kptalk.face.framing import Edge
 from kptalk.face.geometry import smoothstep
@@ -91,13 +91,25 @@ def build_mesh(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edg
     jaw = share * ((1 - smoothstep(beside / JAW_REACH)) * still)[:, None]
 
     points, numbers = np.concatenate([oval, outer]), np.concatenate([OVAL, 478 + np.arange(len(outer))])
-    triangles = Delaunay(points).simplices
+    triangles = _delaunay(points)
     inside = _polar(points[triangles].mean(1), centre, oval)[1] < 1
     around = numbers[triangles[~(inside & (triangles < len(oval)).all(1))]]
     source = np.concatenate([landmarks, np.column_stack([outer, z])]).astype(np.float32)
-    triangles = np.concatenate([TRIANGLES, around]).astype(np.int32)
+    triangles = np.concatenate([TRIANGLES, around.astype(np.int32)])
     flatter = flatter.astype(np.float32)
     return Mesh(source, rigid.astype(np.float32), flatter, jaw.astype(np.float32), triangles)
+
+
+def _delaunay(points: Floats) -> NDArray[np.int32]:
+    """Delaunay's triangles (M, 3) over all points (N, 2), which differ from each other."""
+    middle, reach = points.mean(0), 50 * int(np.ptp(points, 0).max() + 1)  # OpenCV's own three corners lie beyond it
+    subdivision = cv2.Subdiv2D((*(middle - reach / 2).astype(int).tolist(), reach, reach))
+    rounded = points.astype(np.float32)
+    subdivision.insert(rounded)
+    number = {tuple(point): k for k, point in enumerate(rounded.tolist())}
+    corners = np.reshape(subdivision.getTriangleList(), (-1, 3, 2)).tolist()
+    triangles = [[number.get(tuple(corner), -1) for corner in triangle] for triangle in corners]
+    return np.array([triangle for triangle in triangles if -1 not in triangle], np.int32)
 
 
 def _flatter(landmarks: Array, factor: Array) -> Array:
