@@ -35,7 +35,8 @@ from kptalk.networks.sync import SEARCH, SyncConfig, SyncModel
 from kptalk.train.data import load_shards
 from kptalk.train.sync import sync_clips
 from kptalk.train.sync_ridge import RidgeFit, ridge_curve
-from kptalk.weights.store import embedded_path, load_model
+from kptalk.weights.header import embedded_path
+from kptalk.weights.store import load_model
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
 SHORTEST = 100  # frames

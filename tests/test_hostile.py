@@ -22,7 +22,8 @@ from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.options import Control, RetargetOptions
 from kptalk.render.mesh.renderer import MeshRenderer
 from kptalk.types import BOUNDS, FIELDS, LARGEST, Motion
-from kptalk.weights.store import embedded_path, load_model
+from kptalk.weights.header import embedded_path
+from kptalk.weights.store import load_model
 
 SIDE = 64
 TRIAL = sorted((TESTS / "data").glob("motion_huge_*.safetensors"))

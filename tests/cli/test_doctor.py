@@ -43,7 +43,7 @@ def test_missing_weights_are_reported_and_nothing_is_drawn(monkeypatch):
 
 
 def test_missing_weights_are_found_in_the_package(monkeypatch, tmp_path):
-    monkeypatch.setattr("kptalk.weights.store.files", lambda _: tmp_path)
+    monkeypatch.setattr("kptalk.weights.header.files", lambda _: tmp_path)
     assert not findings()["embedded weights"].ok
 
 

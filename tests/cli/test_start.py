@@ -68,6 +68,13 @@ def test_bad_input_is_refused_before_anything_heavy_is_imported(run, line):
     assert BAD[line] in error
 
 
+def test_a_model_that_is_not_there_is_named_at_once(run):
+    code, words = run(*ANIMATE.split(), "--model", "no")
+    error, imported = words.splitlines()
+    assert (code, imported) == (1, "")
+    assert "no model.json in no" in error
+
+
 def test_the_flag_that_allows_overwriting_is_named(run):
     assert "(--overwrite)" in run(*["animate", "face.png", "speech.wav", "-o", "taken.mp4"])[1]
 

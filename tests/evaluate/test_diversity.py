@@ -26,7 +26,8 @@ from kptalk.files import sha256
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.motion.generator import WindowGrid
 from kptalk.networks.hopenet import Hopenet, HopenetConfig, degrees
-from kptalk.weights.store import embedded_path, save_model
+from kptalk.weights.header import embedded_path
+from kptalk.weights.store import save_model
 
 TEMPLATE = FaceMeshSpace.load(embedded_path("facemesh")).template
 TEMPLATE_SHA256 = "31a5314823c8e045a2b3511dd01d4a790117cc39604a602b602842814b2d0cdf"

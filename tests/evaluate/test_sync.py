@@ -13,7 +13,8 @@ from kptalk.evaluate.metrics.sync import SyncMetric, av_offset
 from kptalk.evaluate.sampling import read_audio, sample_frames
 from kptalk.face.measures import lip_shape
 from kptalk.networks.sync import SyncConfig, SyncModel
-from kptalk.weights.store import embedded_path, load_model
+from kptalk.weights.header import embedded_path
+from kptalk.weights.store import load_model
 
 # Own offset within a frame. The first person here was never trained on, the second was; the others never.
 CLIPS = ("grid_flbbc_1", "grid_s2_1")

@@ -10,7 +10,7 @@ from kptalk.face.measures import gaze, lid_opening, lip_opening, lip_shape
 from kptalk.face.topology import IRISES, STABLE_POINTS
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.networks.sync import N_LIPS, N_POINTS
-from kptalk.weights.store import embedded_path
+from kptalk.weights.header import embedded_path
 
 
 @pytest.fixture(scope="module")

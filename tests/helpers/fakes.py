@@ -13,7 +13,7 @@ from kptalk.motion.facemesh.generator import FaceMeshGenerator, SamplerConfig
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace
 from kptalk.pipeline import Pipeline
 from kptalk.types import FIELDS, Face, Motion, Portrait
-from kptalk.weights.store import embedded_path
+from kptalk.weights.header import embedded_path
 
 SHAPES = {"scale": (1,), "rotation": (3,), "translation": (3,), "expression": (21, 3)}
 PRIOR = np.full(80, -1.5, np.float32)

@@ -14,8 +14,9 @@ from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.options import Options
 from kptalk.types import Motion
+from kptalk.weights.header import embedded_path
 from kptalk.weights.model import facemesh_card, open_model, write_model_json
-from kptalk.weights.store import embedded_path, save_model
+from kptalk.weights.store import save_model
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:

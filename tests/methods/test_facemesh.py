@@ -8,8 +8,9 @@ from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.pipeline import Pipeline
 from kptalk.types import Motion
+from kptalk.weights.header import embedded_path
 from kptalk.weights.model import facemesh_card, write_model_json
-from kptalk.weights.store import embedded_path, save_model
+from kptalk.weights.store import save_model
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from kptalk.pipeline import Pipeline
 from kptalk.train import NAMES
 from kptalk.train.recipes import RECIPES, train_network
 from kptalk.types import Motion
-from kptalk.weights.store import embedded_path
+from kptalk.weights.header import embedded_path
 
 
 def space_only(folder):

@@ -18,9 +18,10 @@ from kptalk.errors import WeightsError
 from kptalk.files import sha256
 from kptalk.networks.spade import fold_spectral_norm
 from kptalk.weights.convert import Network, Numbers, install, read_checkpoint
+from kptalk.weights.header import read_header
 from kptalk.weights.lock import read_lock
 from kptalk.weights.registry import ENTRIES, PINS, Entry, Hub, converted_path
-from kptalk.weights.store import load_model, read_header
+from kptalk.weights.store import load_model
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from official_set import stitching_file, unpin
 from kptalk.errors import WeightsError
 from kptalk.methods import METHODS, loaders_of
 from kptalk.weights import official
+from kptalk.weights.header import embedded_folder
 from kptalk.weights.model import MODEL_JSON, NAMES, facemesh_card, open_model, speech_mel_mean, write_model_json
-from kptalk.weights.store import embedded_folder, save_tensors
+from kptalk.weights.store import save_tensors
 
 
 @pytest.fixture

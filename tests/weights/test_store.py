@@ -12,7 +12,8 @@ from torch import nn
 from kptalk.errors import WeightsError
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
-from kptalk.weights.store import embedded_path, load_model, read_header, save_model
+from kptalk.weights.header import embedded_path, read_header
+from kptalk.weights.store import load_model, save_model
 
 COMPACT = DenoiserConfig(dim=32, depth=2, heads=2, head_dim=16, time_dim=16, audio_dim=8, rotary_dim=8, window=10)
 

@@ -1,12 +1,12 @@
-"""The methods: a new one is a file here and an entry in ``METHODS``."""
+"""The methods: a new one is a file here, with ``load`` and ``load_reader``, and a name in ``METHODS``."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
 
 from kptalk.errors import WeightsError
-from kptalk.methods import facemesh, kdtalker
 from kptalk.methods.base import Method, Precision
 from kptalk.motion.generator import FPS, WINDOW
 from kptalk.motion.space import MotionReader
@@ -23,10 +23,7 @@ class Loaders(NamedTuple):
     load_reader: Callable[[ModelFolder, torch.device], MotionReader[Any]]
 
 
-METHODS = {
-    "facemesh": Loaders(facemesh.load, facemesh.load_reader),
-    "kdtalker": Loaders(kdtalker.load, kdtalker.load_reader),
-}
+METHODS = ("facemesh", "kdtalker")
 
 
 def loaders_of(model: ModelFolder) -> Loaders:
@@ -39,4 +36,5 @@ def loaders_of(model: ModelFolder) -> Loaders:
         raise WeightsError(f"{model.path} is for the method {model.method!r}; this version has {', '.join(METHODS)}")
     if model.card.fps != FPS or model.card.window != WINDOW:
         raise WeightsError(f"{model.path} is not for {FPS} fps and windows of {WINDOW} frames, as this version is")
-    return METHODS[model.method]
+    module = import_module(f"{__name__}.{model.method}")  # of the others nothing is loaded
+    return Loaders(module.load, module.load_reader)

@@ -16,8 +16,9 @@ from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.networks.lip_ensemble import LipEnsemble, LipEnsembleConfig
 from kptalk.render.mesh.renderer import MeshRenderer, PreparedMesh
 from kptalk.types import Portrait
+from kptalk.weights.header import read_header
 from kptalk.weights.model import ModelFolder, speech_mel_mean
-from kptalk.weights.store import load_model, read_header
+from kptalk.weights.store import load_model
 
 FaceMeshMethod = DiffusionMethod[FaceMeshSource, FaceMeshMemory, FaceMeshReaderState, PreparedMesh, PreparedMesh]
 

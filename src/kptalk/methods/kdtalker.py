@@ -24,8 +24,9 @@ from kptalk.networks.warping import WarpingNetwork, WarpingNetworkConfig
 from kptalk.render.liveportrait.networks import fast_networks
 from kptalk.render.liveportrait.renderer import LivePortraitRenderer, PreparedPortrait
 from kptalk.types import Array, Portrait
+from kptalk.weights.header import embedded_path
 from kptalk.weights.model import ModelFolder, speech_mel_mean
-from kptalk.weights.store import embedded_path, load_model
+from kptalk.weights.store import load_model
 
 GPU_BATCH = 8  # frames drawn together on a GPU
 KDTalkerMethod = DiffusionMethod[LivePortraitSource, Array, CropState, PreparedPortrait, PreparedPortrait]

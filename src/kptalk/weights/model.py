@@ -10,8 +10,8 @@ import numpy as np
 from kptalk.errors import WeightsError
 from kptalk.files import explain, write_bytes
 from kptalk.types import Array
+from kptalk.weights.header import embedded_folder, read_header
 from kptalk.weights.registry import ENTRIES, weights_folder
-from kptalk.weights.store import embedded_folder, read_header
 
 MODEL_JSON = "model.json"
 NAMES = ("embedded", "official")

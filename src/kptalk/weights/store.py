@@ -7,28 +7,25 @@ The header's metadata: ``architecture`` (class name), ``config`` (its dataclass 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kptalk.errors import WeightsError
 from kptalk.files import atomic_write, explain
 from kptalk.networks.no_init import NoInit
+from kptalk.weights.header import RENAMED, opened
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-# Names in the headers of files from before 0.1.0, and the names they have now.
-RENAMED = {"LipNet": "LipEnsemble", "speech_prior": "speech_mel_mean"}
 LARGEST_SIZE = 4096  # of any number in an architecture
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -83,7 +80,7 @@ def load_model(path: str | Path, model_class: type[Model], config_class: type[Da
         WeightsError: the file is absent or damaged, holds another architecture, other tensors than the class has, or
             numbers that are not finite.
     """
-    with _opened(path) as file:
+    with opened(path, "pt") as file:
         with torch.device("meta"):  # takes no memory, whatever the header says
             model = _build(path, header := file.metadata() or {}, model_class, config_class)
         expected = model.state_dict()
@@ -97,46 +94,6 @@ def load_model(path: str | Path, model_class: type[Model], config_class: type[Da
         model = _build(path, header, model_class, config_class)
         model.load_state_dict(tensors)
     return model.eval()
-
-
-def read_header(path: str | Path) -> dict[str, str]:
-    """The metadata of a weights file: ``architecture``, ``config`` and what was added when it was saved.
-
-    Raises:
-        WeightsError: the file is absent or damaged.
-    """
-    with _opened(path) as file:
-        return {RENAMED.get(key, key): value for key, value in (file.metadata() or {}).items()}
-
-
-def embedded_path(name: str) -> Path:
-    """Where the package keeps the embedded weights ``name``, for example ``motion``.
-
-    Raises:
-        WeightsError: there are none of that name; the message lists those there are.
-    """
-    folder = embedded_folder()
-    path = folder / f"{name}.safetensors"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors"))) or "none"
-        raise WeightsError(f"no embedded weights {name!r} in this installation; there are: {known}")
-    return path
-
-
-def embedded_folder() -> Path:
-    """The model folder inside the package."""
-    return Path(str(files("kptalk.weights"))) / "embedded"
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except FileNotFoundError as error:
-        raise WeightsError(f"weights {path} do not exist") from error
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"weights {path} are damaged or no safetensors file: {explain(error)}") from error
 
 
 def _stored(path: str | Path, name: str, value: Tensor, half: bool) -> Tensor:

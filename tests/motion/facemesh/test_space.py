@@ -17,7 +17,7 @@ from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER, LIPS_OUTER
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace, to_head_frame, turn
 from kptalk.train.facemesh import align_clip, mirrored
 from kptalk.types import Face, Motion, Portrait
-from kptalk.weights.store import embedded_path
+from kptalk.weights.header import embedded_path
 
 CLOSED = ["grid_flrwp_1@0", "grid_msbia_1@0", "grid_s2_1@0", "liveportrait_s9"]
 OPEN = ["astronaut", "grid_flbbc_1@44", "grid_mlbax_1@0", "sadtalker_happy1"]

@@ -14,7 +14,7 @@ from kptalk.evaluate.metric import FPS, RATE, AudioPair, FrameSample, NetworkMet
 from kptalk.face.measures import lip_shape
 from kptalk.networks.sync import N_LIPS, SEARCH, SyncConfig, SyncModel, lag_correlations
 from kptalk.types import Array
-from kptalk.weights.store import embedded_path
+from kptalk.weights.header import embedded_path
 
 MIN_FRAMES = 50  # frames with a face: two seconds; of less, a lag cannot be told
 STILL = 1e-4  # largest correlation of lips or a sound that do not move
