@@ -48,6 +48,7 @@ def evaluate(
 ) -> None:
     """Measure videos by the papers' metrics, real video beside every number."""
     with console.loading():
+        from kptalk.device import set_threads
         from kptalk.evaluate import clips as videos
         from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos
         from kptalk.evaluate.metrics.registry import open_metrics
@@ -67,6 +68,7 @@ def evaluate(
         raise OptionError(f"seconds is {seconds:g}: give 0 for all, or more")
     if window < 2:
         raise OptionError(f"window is {window}: give 2 frames or more")
+    set_threads()
     truth = videos.find_clips(real or clips or Path())
     listed = videos.read_clip_list(clip_list) if clip_list else None
     if listed:

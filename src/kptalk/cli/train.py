@@ -23,8 +23,10 @@ def prepare(
 ) -> None:
     """Make training shards of videos; every video that is left out is named with the reason."""
     with loading():
+        from kptalk.device import set_threads
         from kptalk.train.prepare import prepare_videos
 
+    set_threads()
     kept = 0
     for path, reason in prepare_videos(videos, folder, people):
         kept += reason is None

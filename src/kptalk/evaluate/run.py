@@ -3,7 +3,7 @@
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from itertools import tee, zip_longest
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 
+from kptalk.ahead import read_ahead
 from kptalk.errors import DatasetError, InputError, OutputError
 from kptalk.evaluate.clips import VideoFolder, require_speech
 from kptalk.evaluate.metric import FPS, RATE, AudioPair, Metric, MetricSpec
@@ -25,6 +26,7 @@ from kptalk.job import Progress
 from kptalk.media.clip import probe
 
 LIBRARIES = ("kptalk", "numpy", "scipy", "torch", "av", "scikit-image", "librosa", "onnxruntime")
+FRAMES_AHEAD = 8  # that may wait for the metrics
 MUTE = Fraction(1, 10)  # seconds of pictures after the audio's end that are worth a note
 
 
@@ -118,19 +120,20 @@ def _measure(
         metric.reset()
     tracks = TrackRecorder()
     frames = faceless = 0
-    shown, truly = tee(sample_frames(real, seconds))
-    if generated != real:
-        shown = sample_frames(generated, seconds)
-    for frame, real_frame in zip_longest(shown, truly):
-        if frame is None or real_frame is None:
-            longer = "shorter" if frame is None else "longer"
-            notes.append(f"{longer} than the real video: the first {frames} frames were compared")
-            break
-        for metric in metrics:
-            metric.update(frame, real_frame)
-        tracks.update(frame)
-        frames += 1
-        faceless += frame.mesh is None
+    with ExitStack() as reading:  # finding landmarks takes as long as the metrics do
+        truly, shown = tee(reading.enter_context(closing(read_ahead(sample_frames(real, seconds), FRAMES_AHEAD))))
+        if generated != real:
+            shown = reading.enter_context(closing(read_ahead(sample_frames(generated, seconds), FRAMES_AHEAD)))
+        for frame, real_frame in zip_longest(shown, truly):
+            if frame is None or real_frame is None:
+                longer = "shorter" if frame is None else "longer"
+                notes.append(f"{longer} than the real video: the first {frames} frames were compared")
+                break
+            for metric in metrics:
+                metric.update(frame, real_frame)
+            tracks.update(frame)
+            frames += 1
+            faceless += frame.mesh is None
     own, real_audio = read_audio(generated, frames), read_audio(real, frames)
     if real_audio is None:
         raise InputError(f"no sample of the sound of {real} can be decoded")

@@ -1,6 +1,6 @@
 """Videos and their audio as the metrics get them: 25 frames per second with landmarks, 16 kHz mono."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from kptalk.media.container import decode, open_stream
 from kptalk.types import Array
 
 
-def sample_frames(path: Path, seconds: float | None) -> Iterator[FrameSample]:
+def sample_frames(path: Path, seconds: float | None) -> Generator[FrameSample, None, None]:
     """A video's frames at 25 fps with the landmarks of its largest face, one after the other.
 
     Args:

@@ -2,10 +2,12 @@
 
 import csv
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from kptalk.device import side_by_side
 from kptalk.errors import DatasetError, InputError
 from kptalk.face.find import SMALLEST
 from kptalk.face.landmarks import FaceMesh
@@ -23,7 +25,7 @@ JUMP = 0.35  # of the face's width between two frames: a cut, or another person
 def prepare_videos(
     videos: Sequence[Path], folder: Path, people: Path | None = None
 ) -> Iterator[tuple[Path, str | None]]:
-    """Write a shard for every usable video into ``folder``; existing shards are kept.
+    """Write a shard for every usable video into ``folder``, several at a time; existing shards are kept.
 
     Args:
         videos: files, or folders of them.
@@ -31,7 +33,7 @@ def prepare_videos(
         people: CSV with the columns ``file`` and ``identity``; the file's name decides, folders are ignored.
 
     Yields:
-        each video and why it was left out, or None if it was taken.
+        each video in order, and why it was left out, or None if it was taken.
 
     Raises:
         DatasetError: there are no videos, or the CSV cannot be read.
@@ -46,21 +48,24 @@ def prepare_videos(
         places, endings = ", ".join(map(str, videos)), ", ".join(sorted(VIDEO_SUFFIXES))
         raise DatasetError(f"no videos in {places}: give files or folders of {endings}")
     make_folder(folder)
-    taken: set[str] = set()
-    for file in files:
+    first = {file.stem: number for number, file in reversed(list(enumerate(files)))}
+
+    def prepare(number: int, file: Path) -> str | None:
         shard = folder / f"{file.stem}.safetensors"
-        reason = None
-        if file.stem in taken:
-            reason = f"another video is named {file.stem} too: rename one"
-        elif not shard.exists():
+        if first[file.stem] != number:
+            return f"another video is named {file.stem} too: rename one"
+        if not shard.exists():
             try:
-                tracked = Shard(*track(file), names.get(file.name, file.stem))
+                save_shard(Shard(*track(file), names.get(file.name, file.stem)), shard)
             except InputError as error:
-                reason = str(error)
-            else:
-                save_shard(tracked, shard)
-        taken.add(file.stem)
-        yield file, reason
+                return str(error)
+        return None
+
+    with ThreadPoolExecutor(side_by_side()) as pool:
+        try:
+            yield from zip(files, pool.map(prepare, range(len(files)), files), strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def track(file: Path) -> tuple[Array, Array]:
