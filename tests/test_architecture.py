@@ -34,7 +34,7 @@ MAY_USE = {stage: set(STAGES[:k]) for k, stage in enumerate(STAGES)} | {
 }
 MORE = {"evaluate/generate.py": {"pipeline"}}  # what a single file may use beyond its folder
 LONGEST_FILE = 340
-# Lines of the folders and of the files beside them. These numbers may only ever be lowered.
+# Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
     "media": 1234,
     "face": 1193,
