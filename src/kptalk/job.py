@@ -25,6 +25,7 @@ from kptalk.media.encoder import VideoWriter
 from kptalk.media.sink import BytesWriter, FileSink, Sink
 from kptalk.media.stream import StreamSink
 from kptalk.methods.base import Method, Session
+from kptalk.options import Options, ReenactOptions
 from kptalk.types import Image, Motion
 
 BATCH_SIZE = 8  # frames drawn together, fewer of large ones; bounds memory
@@ -50,6 +51,7 @@ class RenderJob:
         sound: of the video, or None.
         expected: how many frames there will be, as far as one can know.
         tags: what the file says of itself.
+        options: of the video; those that a renderer draws by are looked at here.
         seed: of a renderer that draws at random.
     """
 
@@ -58,6 +60,7 @@ class RenderJob:
     sound: Speech | None
     expected: int | None
     tags: dict[str, str]
+    options: Options | ReenactOptions
     seed: int = 0
 
 
@@ -80,7 +83,7 @@ class Animation:
     def __init__(self, method: Method, framing: Framing, job: RenderJob) -> None:
         self.framing, self._job = framing, job
         started = time.perf_counter()
-        self._session = method.session(framing)
+        self._session = method.session(framing, job.options)
         self.seconds = {"portrait": time.perf_counter() - started, **dict.fromkeys(STAGES, 0.0)}
         self.size = framing.photo.shape[1], framing.photo.shape[0]
         self.fps, self.sound, self.expected = job.fps, job.sound, job.expected

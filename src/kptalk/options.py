@@ -50,6 +50,8 @@ class _PictureKeywords(TypedDict, total=False):
     framing: str
     stitch: bool | None
     rotate: str
+    draw_steps: int | str | None
+    guidance: float | str | None
 
 
 class _SpeakingKeywords(_PictureKeywords, total=False):
@@ -146,6 +148,12 @@ class _Picture(Validated):
     stitch: bool | None = option(None, "kdtalker: keep the shoulders in place; yes where full.", group="Picture")
     rotate: str = option(
         "auto", "Turned photos: 'auto': upright; 'no': refused.", choices=("auto", "no"), group="Picture"
+    )
+    draw_steps: int | None = option(
+        None, "landmark: denoising steps of a frame; the model knows a good number.", bounds=(1, 1000), group="Picture"
+    )
+    guidance: float | None = option(
+        None, "landmark: weight of the landmarks in a frame; 1 is none extra.", bounds=(0, 10), group="Picture"
     )
 
     def to_dict(self) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class Pipeline:
         def motion(session: Session) -> Iterator[Motion]:
             return session.generate(SpeechWindows(_chunks(sound, fps), FPS), options)
 
-        return Animation(self.method, framing, RenderJob(motion, fps, sound, expected, tags, options.seed))
+        return Animation(self.method, framing, RenderJob(motion, fps, sound, expected, tags, options, options.seed))
 
     def reenact(
         self,
@@ -193,7 +193,7 @@ class Pipeline:
         def motion(session: Session) -> Iterator[Motion]:
             return session.retarget(pieces, options.retarget)
 
-        return Animation(self.method, framing, RenderJob(motion, fps, sound, expected or None, tags))
+        return Animation(self.method, framing, RenderJob(motion, fps, sound, expected or None, tags, options))
 
     def read_pose(
         self, path: str | PathLike[str], seconds: Fraction | None = None, on_progress: Progress | None = None

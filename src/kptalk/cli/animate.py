@@ -37,6 +37,8 @@ def animate(
     fps: options.Fps = "25",
     face: options.FaceNumber = None,
     rotate: options.Rotate = "auto",
+    draw_steps: options.DrawSteps = None,
+    guidance: options.Guidance = None,
 ) -> None:
     """Make a talking video from one photo and one recording."""
     control = Control(
@@ -51,6 +53,7 @@ def animate(
     )
     how = Options(seed=seed, fps=parse_fps(fps), steps=steps, control=control)
     how = how.changed(size=size, framing=framing, stitch=stitch, rotate=rotate)
+    how = how.changed(draw_steps=draw_steps, guidance=guidance)
     command.check(portrait, speech=speech, video=control.pose_file)
 
     def make(pipeline: "Pipeline", stages: console.Stages) -> "Animation":

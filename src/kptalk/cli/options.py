@@ -52,6 +52,8 @@ Size = Annotated[int | None, option(Options, "size")]
 Framing = Annotated[str, option(Options, "framing")]
 Stitch = Annotated[bool | None, option(Options, "stitch", "--stitch/--no-stitch")]
 Rotate = Annotated[str, option(Options, "rotate")]
+DrawSteps = Annotated[int | None, option(Options, "draw_steps")]
+Guidance = Annotated[float | None, option(Options, "guidance")]
 FaceNumber = Annotated[int | None, flag("Which of several faces, 1 is the leftmost.", "--face", group="Picture")]
 Seed = Annotated[int, option(Options, "seed")]
 Steps = Annotated[int | None, option(Options, "steps")]
@@ -105,13 +107,16 @@ class Driving:
     stitch: Stitch = None
     face: FaceNumber = None
     rotate: Rotate = "auto"
+    draw_steps: DrawSteps = None
+    guidance: Guidance = None
 
     def parsed(self) -> ReenactOptions:
         """The library's form of these."""
         rate = None if self.fps is None else parse_fps(self.fps)
         retarget = RetargetOptions(self.mode, self.region)
-        picture = {"size": self.size, "framing": self.framing, "stitch": self.stitch, "rotate": self.rotate}
-        return ReenactOptions(**picture, retarget=retarget, fps=rate)  # type: ignore[arg-type]
+        names = ("size", "framing", "stitch", "rotate", "draw_steps", "guidance")
+        picture = {name: getattr(self, name) for name in names}
+        return ReenactOptions(**picture, retarget=retarget, fps=rate)
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

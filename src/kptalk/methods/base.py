@@ -7,7 +7,7 @@ the loop have explicit state, so memory does not grow with the length of the spe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from os import PathLike
 from typing import Generic, Protocol
@@ -21,7 +21,7 @@ from kptalk.motion.generator import MemoryT, WindowGenerator, WindowGrid
 from kptalk.motion.retarget import retarget
 from kptalk.motion.space import MotionReader, MotionSpace, ReaderStateT, SourceT
 from kptalk.motion.video import VideoMotion
-from kptalk.options import Options, RetargetOptions
+from kptalk.options import Options, ReenactOptions, RetargetOptions
 from kptalk.render.renderer import DrawStateT, PreparedT, Renderer
 from kptalk.render.renderer import Precision as Precision
 from kptalk.types import Image, Motion, Portrait
@@ -55,8 +55,8 @@ class Method(Protocol):
     @property
     def framing(self) -> Callable[[Portrait, str, int | None, bool | None], Framing]: ...
 
-    def session(self, framing: Framing) -> Session:
-        """Prepare the portrait of a framing."""
+    def session(self, framing: Framing, options: Options | ReenactOptions | None = None) -> Session:
+        """Prepare the portrait of a framing; raises OptionError where its renderer has no use for an option."""
 
     def video(self, path: str | PathLike[str], fps: Fraction | None = None) -> VideoMotion:
         """The motion of the person in a video; raises InputError where it cannot be read."""
@@ -119,8 +119,13 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
         motion, resample_state = resample.step(motion, resample_state)
         yield Motion.concatenate([motion, resample.finish(resample_state, speech.frame_count(options.fps))])
 
-    def session(self, framing: Framing) -> DiffusionSession[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]:
-        return DiffusionSession(self, framing)
+    def session(
+        self, framing: Framing, options: Options | ReenactOptions | None = None
+    ) -> DiffusionSession[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]:
+        if options is None:
+            return DiffusionSession(self, framing)
+        renderer = self.renderer.with_drawing(options.draw_steps, options.guidance)
+        return DiffusionSession(replace(self, renderer=renderer), framing)
 
     def video(self, path: str | PathLike[str], fps: Fraction | None = None) -> VideoMotion:
         return VideoMotion(self.reader, path, fps)

@@ -9,8 +9,9 @@ States are values: the same state and chunk give the same frames, and threads ma
 """
 
 from collections.abc import Collection
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
+from kptalk.errors import OptionError
 from kptalk.face.framing import Edge
 from kptalk.types import Image, Motion, Portrait, SourceMotion
 
@@ -28,7 +29,14 @@ class Renderer(Protocol[SourceT_co, PreparedT, DrawStateT]):
 
     @property
     def name(self) -> str:
-        """``mesh`` or ``liveportrait``."""
+        """``mesh``, ``liveportrait`` or ``latent``."""
+
+    def with_drawing(self, steps: int | None, guidance: float | None) -> Self:
+        """The same with other numbers of its diffusion, see ``Options``; None keeps what suits the model.
+
+        Raises:
+            OptionError: its frames are not drawn by diffusion, and a number is given.
+        """
 
     def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> PreparedT:
         """Read a portrait; ``free`` names the edges at which the picture may move, as nothing is beyond them.
@@ -52,3 +60,10 @@ class Renderer(Protocol[SourceT_co, PreparedT, DrawStateT]):
 
     def finish(self, state: DrawStateT) -> Image:
         """The frames (T, H, W, 3) uint8 RGB that are left, often none."""
+
+
+def refuse_drawing(renderer: str, steps: int | None, guidance: float | None) -> None:
+    """Raises OptionError where numbers of a diffusion are given to a renderer that has none."""
+    for name, value in (("draw_steps", steps), ("guidance", guidance)):
+        if value is not None:
+            raise OptionError(f"{name} belongs to the model landmark: the renderer {renderer} does not denoise frames")

@@ -33,11 +33,16 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Shard:
-    """One tracked video: ``landmarks`` (T, 478, 3) pixels, ``sound`` (N,) float32 at 16 kHz, whose face it is."""
+    """One tracked video: ``landmarks`` (T, 478, 3) pixels, ``sound`` (N,) float32 at 16 kHz, whose face it is.
+
+    ``video`` is the file, and ``first`` the frame of it, at 25 fps, that the landmarks begin with.
+    """
 
     landmarks: Array
     sound: Array
     identity: str
+    video: Path = Path()
+    first: int = 0
 
     def mel(self) -> tuple[Array, int]:
         """Mel frames (M, 80) of the sound, and how many video frames they last at most."""
@@ -88,7 +93,8 @@ def save_shard(shard: Shard, path: Path) -> None:
         "landmarks": shard.landmarks,
         "sound": np.round(shard.sound * 32767).astype(np.int16),
     }
-    write_bytes(path, save(tensors, {"kptalk": "shard", "fps": str(FPS), "identity": shard.identity}))
+    header = {"kptalk": "shard", "fps": str(FPS), "identity": shard.identity}
+    write_bytes(path, save(tensors, header | {"video": str(shard.video), "first": str(shard.first)}))
 
 
 def load_shards(folder: Path) -> list[Shard]:
@@ -102,12 +108,14 @@ def load_shards(folder: Path) -> list[Shard]:
         try:
             with safe_open(path, framework="numpy") as file:
                 landmarks, sound = file.get_tensor("landmarks"), file.get_tensor("sound")
-                identity = (file.metadata() or {})["identity"]
-        except (OSError, SafetensorError, KeyError) as error:
+                header = file.metadata() or {}
+                identity = header["identity"]
+                video, first = Path(header.get("video", "")), int(header.get("first", 0))
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise DatasetError(f"cannot read shard {path}: {explain(error)}") from error
         if landmarks.shape[1:] != (478, 3):
             raise DatasetError(f"shard {path} has landmarks of shape {landmarks.shape}, expected (T, 478, 3)")
-        shards.append(Shard(landmarks, sound.astype(np.float32) / 32767, identity))
+        shards.append(Shard(landmarks, sound.astype(np.float32) / 32767, identity, video, first))
     if not shards:
         raise DatasetError(f"no shards in {folder}: make them with 'kptalk prepare VIDEOS -o {folder}'")
     return shards

@@ -56,7 +56,9 @@ def prepare_videos(
             return f"another video is named {file.stem} too: rename one"
         if not shard.exists():
             try:
-                save_shard(Shard(*track(file), names.get(file.name, file.stem)), shard)
+                landmarks, sound, begin = track(file)
+                identity = names.get(file.name, file.stem)
+                save_shard(Shard(landmarks, sound, identity, file.absolute(), begin), shard)
             except InputError as error:
                 return str(error)
         return None
@@ -68,8 +70,8 @@ def prepare_videos(
             pool.shutdown(cancel_futures=True)
 
 
-def track(file: Path) -> tuple[Array, Array]:
-    """Landmarks (T, 478, 3) and sound (N,) of one video, both from its first frame with a face.
+def track(file: Path) -> tuple[Array, Array, int]:
+    """Landmarks (T, 478, 3) and sound (N,) of one video, both from its first frame with a face, and its number.
 
     Raises:
         InputError: the video cannot be used; the message says why.
@@ -93,7 +95,7 @@ def track(file: Path) -> tuple[Array, Array]:
         raise DatasetError(f"{len(sound) / SAMPLE_RATE:.1f} s of sound for {frames / float(FPS):.1f} s of pictures")
     if np.abs(sound).max() < 1e-3:
         raise DatasetError("the sound is silent")
-    return landmarks, sound[round(seen[0] * SAMPLE_RATE / FPS) :]
+    return landmarks, sound[round(seen[0] * SAMPLE_RATE / FPS) :], seen[0]
 
 
 def _identities(path: Path) -> dict[str, str]:

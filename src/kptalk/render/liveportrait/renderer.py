@@ -4,6 +4,8 @@ Once a photo: appearance volume, source keypoints x_s, and what closes its lids.
 which stitching corrects so that the square's edges stay; they warp the volume, and the decoder makes pixels of it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,6 +20,7 @@ from kptalk.motion.liveportrait.space import LivePortraitSource, LivePortraitSpa
 from kptalk.networks.appearance import AppearanceExtractor
 from kptalk.networks.stitching import StitchingNetwork, retarget, stitch
 from kptalk.render.liveportrait.networks import Decode, Warp
+from kptalk.render.renderer import refuse_drawing
 from kptalk.types import Array, Image, Motion, Portrait
 
 SIZE = 512  # pixels, side of a frame
@@ -56,6 +59,10 @@ class LivePortraitRenderer:
     def device(self) -> torch.device:
         """Of the networks."""
         return next(self.appearance.parameters()).device
+
+    def with_drawing(self, steps: int | None, guidance: float | None) -> LivePortraitRenderer:
+        refuse_drawing(self.name, steps, guidance)
+        return self
 
     @torch.inference_mode()
     def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> PreparedPortrait:

@@ -1,5 +1,7 @@
 """The mesh renderer: a photo warped by the face mesh, eyes and mouth drawn into it."""
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ from kptalk.render.mesh.plane import Box
 from kptalk.render.mesh.pose import RigidMotion, clamp_pose, rigid_motion
 from kptalk.render.mesh.raster import Rasterizer
 from kptalk.render.mesh.topology import build_mesh
+from kptalk.render.renderer import refuse_drawing
 from kptalk.types import Array, Image, Motion, Portrait
 
 OCCLUSION_JUMP = 4.0  # pixels of the photo between neighbours of the frame: more than a stretch
@@ -46,6 +49,10 @@ class MeshRenderer:
 
     name = "mesh"
     space: FaceMeshSpace
+
+    def with_drawing(self, steps: int | None, guidance: float | None) -> MeshRenderer:
+        refuse_drawing(self.name, steps, guidance)
+        return self
 
     def prepare(self, portrait: Portrait, free: Collection[Edge] = ()) -> PreparedMesh:
         image, landmarks = portrait.image, portrait.face.landmarks

@@ -1,0 +1,72 @@
+"""The drawn square laid into the frame, at the frame's own resolution.
+
+Lips and lids are the denoiser's. Elsewhere in the face only its shading is taken, added to the warped photo, whose
+pores and hair are finer than the square's pixels. Beyond the face nothing changes.
+"""
+
+import cv2
+import numpy as np
+
+from kptalk.face.geometry import smoothstep
+from kptalk.types import Array, Image
+
+LIPS, EYES = 11, 5  # pixels of the square by which the lips' and the lids' maps are widened
+SOFT = 2.0  # pixels, of the edge of what is drawn
+SHADING = 4.0  # pixels, below which a difference is detail and not shading
+BORDER = 0.05, 0.07  # of the square's side: where drawing fades in from the edge
+
+
+def regions(maps: Image) -> tuple[Array, Array]:
+    """What is drawn, from landmark maps (S, S, 5): weights (S, S) of lips and lids, and of what is between the lips."""
+    kernel = [cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)) for size in (LIPS, EYES)]
+    drawn = np.maximum(cv2.dilate(maps[..., 1], kernel[0]), cv2.dilate(maps[..., 3], kernel[1]))
+    weight = cv2.GaussianBlur(drawn.astype(np.float32) / 255, (0, 0), SOFT)
+    inside = cv2.GaussianBlur(maps[..., 0].astype(np.float32) / 255, (0, 0), 0.8)
+    return weight, inside
+
+
+def lay_in(frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, face: Array) -> None:
+    """Lay a drawn square into a frame, in place.
+
+    Args:
+        frame: (H, W, 3) what the mesh renderer drew.
+        drawn: (S, S, 3) float32 the denoiser's square, 0 to 255.
+        own: (S, S, 3) the frame's own square.
+        affine: (2, 3) from the frame's pixels to the square's.
+        maps: (S, S, 5) landmark maps.
+        face: (n, 2) outline of the face in the square.
+    """
+    size = len(own)
+    weight, inside = regions(maps)
+    change = drawn - own
+    shading = cv2.GaussianBlur(change, (0, 0), SHADING)
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.rint(face).astype(np.int32)), 255)
+    around = cv2.GaussianBlur(cv2.erode(mask, np.ones((5, 5), np.uint8)).astype(np.float32) / 255, (0, 0), 3.0)
+    fade = _fade(size)
+    change = fade[..., None] * (weight[..., None] * change + ((1 - weight) * around)[..., None] * shading)
+    back = cv2.invertAffineTransform(affine)
+    corners = np.array([[0, 0], [size, 0], [size, size], [0, size]]) @ back[:, :2].T + back[:, 2]
+    low = np.maximum(np.floor(corners.min(0)).astype(int), 0)
+    high = np.minimum(np.ceil(corners.max(0)).astype(int), frame.shape[1::-1])
+    if (high <= low).any():
+        return
+    at = affine.astype(np.float64).copy()
+    at[:, 2] += at[:, :2] @ low
+    shape = tuple((high - low).tolist())
+
+    def grown(picture: Array) -> Array:
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(picture, at, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+
+    part = frame[low[1] : high[1], low[0] : high[0]]
+    between = np.clip(grown(inside * fade), 0, 1)[..., None]
+    around_lips = part + grown(change)
+    part[:] = np.clip(np.rint(around_lips + between * (grown(drawn) - around_lips)), 0, 255).astype(np.uint8)
+
+
+def _fade(size: int) -> Array:
+    """(S, S) from 0 at the square's edge to 1."""
+    line = (np.minimum(np.arange(size) + 0.5, size - np.arange(size) - 0.5) / size - BORDER[0] / 5) / BORDER[1]
+    fade = np.minimum(line[:, None], line[None])
+    return np.asarray(smoothstep(fade), np.float32)

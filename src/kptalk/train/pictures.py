@@ -1,0 +1,158 @@
+"""Pictures to train L2V on: squares of videos, beside what the mesh renderer makes of another frame of the same person.
+
+A picture set is a file per clip: sequences of neighbouring frames spread over the clip, each with one of a few
+reference frames, which stand for the portrait. Landmarks are smoothed as a reader's are.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from scipy.ndimage import gaussian_filter1d
+
+from kptalk.audio.windows import mel_windows
+from kptalk.errors import DatasetError, InputError
+from kptalk.face.framing import EDGES
+from kptalk.files import explain, write_bytes
+from kptalk.media.clip import read_frames
+from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.motion.generator import FPS
+from kptalk.render.latent.square import apply_map, cut_square, square_maps, square_middle
+from kptalk.render.mesh.pose import RigidMotion
+from kptalk.render.mesh.renderer import MeshRenderer, draw_vertices
+from kptalk.train.data import Shard
+from kptalk.types import Array, Face, Image, Portrait
+
+FRAMES = 4  # of a sequence
+FRAMES_PER_SEQUENCE = 10.0  # of the clip, on average
+SEQUENCES_PER_REFERENCE = 5
+SMOOTHING = 1.0, 1.5  # frames, of the landmarks and of the square
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Sequences of one clip; S sequences of ``FRAMES`` frames, R references, squares of P pixels.
+
+    Attributes:
+        real: (S, F, P, P, 3) uint8, the video.
+        warped: (S, F, P, P, 3) uint8, the reference as the mesh renderer draws it.
+        points: (S, F, 478, 2) float16, landmarks in pixels of the square.
+        mels: (S, F, 80, 16) float16, mel windows.
+        reference: (S,) int64, which of the references.
+        references: (R, P, P, 3) uint8.
+        reference_points: (R, 478, 2) float16.
+        identity: whose face it is.
+    """
+
+    real: Image
+    warped: Image
+    points: NDArray[np.float16]
+    mels: NDArray[np.float16]
+    reference: NDArray[np.int64]
+    references: Image
+    reference_points: NDArray[np.float16]
+    identity: str
+
+    def save(self, path: Path) -> None:
+        """Write the set; it appears when it is complete.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        tensors: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _TENSORS}
+        write_bytes(path, save(tensors, {"kptalk": "pictures", "identity": self.identity}))
+
+    @classmethod
+    def load(cls, path: Path) -> "PictureSet":
+        """Read a set.
+
+        Raises:
+            DatasetError: it cannot be read.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return cls(**{n: file.get_tensor(n) for n in _TENSORS}, identity=(file.metadata() or {})["identity"])
+        except (OSError, SafetensorError, KeyError) as error:
+            raise DatasetError(f"cannot read pictures {path}: {explain(error)}") from error
+
+
+_TENSORS = tuple(field.name for field in fields(PictureSet) if field.name != "identity")
+
+
+def make_pictures(shard: Shard, space: FaceMeshSpace, size: int, rng: np.random.Generator) -> PictureSet:
+    """Draw the pictures of one clip.
+
+    Raises:
+        DatasetError: the video is no longer there, or cannot be read.
+    """
+    try:
+        frames = list(read_frames(shard.video, FPS))[shard.first :][: len(shard.landmarks)]
+    except InputError as error:
+        raise DatasetError(f"no pictures of {shard.video.name}: {error}") from error
+    count = len(frames)
+    if count < 2 * FRAMES:
+        raise DatasetError(f"no pictures of {shard.video.name}: it has changed since it was prepared")
+    tracked = shard.landmarks[:count]
+    landmarks = gaussian_filter1d(tracked, SMOOTHING[0], axis=0, mode="nearest").astype(np.float32)
+    starts = _spread(count, rng)
+    chosen = (starts[:, None] + np.arange(FRAMES)).ravel()
+    affine = head_squares(space, tracked, size)
+    renderer = MeshRenderer(space)
+    references = np.sort(rng.choice(count, max(1, len(starts) // SEQUENCES_PER_REFERENCE), replace=False))
+    references[0] = 0  # as a clip is evaluated
+    reference = rng.integers(len(references), size=len(starts))
+    warped: list[Image] = [np.zeros(0, np.uint8)] * len(chosen)
+    for number, first in enumerate(references):
+        prepared = renderer.prepare(Portrait(np.ascontiguousarray(frames[first]), Face(tracked[first])), EDGES)
+        for position in np.flatnonzero(np.repeat(reference, FRAMES) == number):
+            at = chosen[position]
+            head = head_motion(space, tracked[first], landmarks[at])
+            warped[position] = cut_square(draw_vertices(prepared, landmarks[at], head), affine[at], size)
+    mel, _ = shard.mel()
+    points = np.stack([apply_map(*each) for each in zip(affine, landmarks, strict=True)]).astype(np.float16)
+
+    shape = len(starts), FRAMES
+    return PictureSet(
+        real=np.stack([cut_square(frames[at], affine[at], size) for at in chosen]).reshape(*shape, size, size, 3),
+        warped=np.stack(warped).reshape(*shape, size, size, 3),
+        points=points[chosen].reshape(*shape, -1, 2),
+        mels=mel_windows(mel, chosen, FPS).reshape(*shape, -1, 16).astype(np.float16),
+        reference=reference,
+        references=np.stack([cut_square(frames[at], affine[at], size) for at in references]),
+        reference_points=points[references],
+        identity=shard.identity,
+    )
+
+
+def head_squares(space: FaceMeshSpace, landmarks: Array, size: int) -> Array:
+    """The square of every frame (T, 2, 3), in a clip of meshes (T, 478, 3)."""
+    scale, rotation, translation = space.pose(landmarks)
+    meshes = (landmarks - translation[:, None]) / scale[:, None, None] @ np.swapaxes(rotation, -1, -2)
+    affine = square_maps(square_middle(space.neutral(meshes)), scale, rotation, translation, size)
+    return np.asarray(gaussian_filter1d(affine, SMOOTHING[1], axis=0, mode="nearest"))
+
+
+def head_motion(space: FaceMeshSpace, first: Array, now: Array) -> RigidMotion:
+    """How the head moves from one mesh (478, 3) of a person to another."""
+    scale, rotation, translation = space.pose(np.stack([first, now]))
+    matrix = rotation[0].T @ rotation[1] * (scale[1] / scale[0])
+    return RigidMotion(matrix.astype(np.float32), (translation[1] - translation[0] @ matrix).astype(np.float32))
+
+
+def _spread(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """First frames of sequences that do not overlap, spread over a clip."""
+    slots = max(2, round(count / FRAMES_PER_SEQUENCE))
+    edges = np.linspace(0, count - FRAMES, slots + 1).astype(int)
+    room = np.maximum(np.diff(edges) - FRAMES, 0)
+    return np.asarray(edges[:-1] + rng.integers(room + 1))
+
+
+def gaps(points: NDArray[np.floating[Any]]) -> Array:
+    """Gap between the lips over the mouth's width, of landmarks (..., 478, 2): (...)."""
+    p = np.asarray(points, np.float32)
+    between = np.linalg.norm(p[..., 13, :] - p[..., 14, :], axis=-1)
+    return np.asarray(between / np.linalg.norm(p[..., 78, :] - p[..., 308, :], axis=-1).clip(1e-3))
