@@ -180,7 +180,7 @@ class Pipeline:
         sound = None if speech is None else _speech(speech)
         pieces: list[Motion] | VideoMotion
         if isinstance(driver, Motion):
-            driver.require_space(self.method.space.id)
+            driver.require_space(self.method.space.id, self.method.space.keypoints)
             driver.require_bounds()
             whole = resample(driver, options.fps or driver.fps)
             pieces, fps, expected = [whole], whole.fps, len(whole)
@@ -214,7 +214,7 @@ class Pipeline:
             return self.method.video(path, FPS).read(seconds, report)
         motion = Motion.load(path)
         try:
-            motion.require_space(self.method.space.id)
+            motion.require_space(self.method.space.id, self.method.space.keypoints)
         except MotionError as error:
             raise MotionError(f"{path}: {error}") from None
         return motion

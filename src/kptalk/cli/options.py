@@ -43,11 +43,11 @@ def flag(help: str, *flags: str, group: str = "Output", words: Iterable[str] = (
 
 GROUPS = ("Output", "Evaluation", "Training", "Motion", "Picture", "Model", "Other")  # of options
 # Named here too, for the shell's completion is not to wait for torch; a test compares them.
-MODELS, DEVICES = ("embedded", "official"), ("auto", "cpu", "cuda", "mps")
+MODELS, DEVICES = ("embedded", "landmark", "official"), ("auto", "cpu", "cuda", "mps")
 
 Portrait = Annotated[Path, typer.Argument(metavar="PORTRAIT", help="The photo: any image file.")]
 Video = Annotated[Path, flag("The video to write.", "--output", "-o", metavar="OUT.mp4")]
-Model = Annotated[str, flag("'embedded', 'official', or a model folder.", group="Model", words=MODELS)]
+Model = Annotated[str, flag("'embedded', 'landmark', 'official', or a model folder.", group="Model", words=MODELS)]
 Size = Annotated[int | None, option(Options, "size")]
 Framing = Annotated[str, option(Options, "framing")]
 Stitch = Annotated[bool | None, option(Options, "stitch", "--stitch/--no-stitch")]

@@ -8,7 +8,7 @@ import typer
 from kptalk.cli import options
 from kptalk.cli.console import loading, output
 from kptalk.cli.process import BAD_INPUT
-from kptalk.train import NAMES
+from kptalk.train import NAMES, SIZES
 
 
 def prepare(
@@ -46,6 +46,9 @@ def train(
         Path, options.flag("Folder that 'kptalk prepare' filled, or file of packed clips.", group="Training")
     ],
     folder: Annotated[Path, options.flag("Model folder: weights, logs and checkpoints.", "--output", "-o")],
+    size: Annotated[
+        str, options.flag("Of the network, for a2l: 'smoke', 'embedded' or 'paper'.", group="Training", words=SIZES)
+    ] = "embedded",
     steps: Annotated[
         int | None, options.flag("Optimiser steps; each recipe has its own default.", group="Training")
     ] = None,
@@ -66,5 +69,7 @@ def train(
         numbers = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")
         output.print(f"{name} {done}/{total}  {numbers}")
 
-    path = train_network(name, data, folder, steps=steps, seed=seed, minutes=minutes, device=device, on_progress=show)
+    path = train_network(
+        name, data, folder, size=size, steps=steps, seed=seed, minutes=minutes, device=device, on_progress=show
+    )
     output.print(f"weights are in {path}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 OVAL = np.array(
     [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377]
@@ -37,3 +38,16 @@ STABLE_POINTS = np.concatenate([STABLE, _NOSE])
 STABLE_WEIGHTS = np.concatenate([np.ones(len(STABLE)), np.full(len(_NOSE), 0.5)])
 # (898, 3) int32: FaceMesh's 852 triangles, then strips that close the left eye, the right eye and the inner lips.
 TRIANGLES = np.load(Path(__file__).with_name("triangles.npy")).astype(np.int32)
+# iBUG's 68 points: jaw 0 to 16, brows to 26, nose to 35, eyes to 47, outer lips to 59, inner lips.
+IBUG68 = np.array(
+    [127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356]
+    + [70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 98, 97, 2, 326, 327]
+    + [33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380]
+    + [61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181]
+    + [78, 82, 13, 312, 308, 317, 14, 87]
+)
+
+
+def points68(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The iBUG points of FaceMesh's, (..., 478, 3) to (..., 68, 3)."""
+    return landmarks[..., IBUG68, :]

@@ -23,7 +23,7 @@ class Loaders(NamedTuple):
     load_reader: Callable[[ModelFolder, torch.device], MotionReader[Any]]
 
 
-METHODS = ("facemesh", "kdtalker")
+METHODS = ("facemesh", "kdtalker", "landmark")
 
 
 def loaders_of(model: ModelFolder) -> Loaders:

@@ -66,6 +66,9 @@ class Identified(Protocol):
     @property
     def id(self) -> str: ...
 
+    @property
+    def keypoints(self) -> int: ...
+
 
 class Named(Protocol):
     @property

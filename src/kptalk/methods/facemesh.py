@@ -29,7 +29,16 @@ def load(model: ModelFolder, device: torch.device, precision: Precision = "auto"
     Raises:
         WeightsError: files are missing or damaged.
     """
-    audio, motion, lips = model.file("audio"), model.file("motion"), model.optional_file("lips")
+    return method(load_generator(model, load_space(model), "motion", device))
+
+
+def load_generator(model: ModelFolder, space: FaceMeshSpace, name: str, device: torch.device) -> FaceMeshGenerator:
+    """The generator of a space; ``name`` is its denoiser's among the model's files.
+
+    Raises:
+        WeightsError: files are missing or damaged.
+    """
+    audio, motion, lips = model.file("audio"), model.file(name), model.optional_file("lips")
     encoder = load_model(audio, AudioEncoder, AudioEncoderConfig).to(device)
     denoiser = load_model(motion, Denoiser, DenoiserConfig).to(device)
     try:
@@ -37,8 +46,7 @@ def load(model: ModelFolder, device: torch.device, precision: Precision = "auto"
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{motion} lacks {error}: train it with this version") from error
     ensemble = load_model(lips, LipEnsemble, LipEnsembleConfig).to(device) if lips else None
-    space = load_space(model)
-    return method(FaceMeshGenerator(space, encoder, denoiser, speech_mel_mean(audio), config, ensemble))
+    return FaceMeshGenerator(space, encoder, denoiser, speech_mel_mean(audio), config, ensemble)
 
 
 def method(generator: FaceMeshGenerator) -> FaceMeshMethod:

@@ -9,6 +9,7 @@ from kptalk.errors import MissingExtra
 from kptalk.face.topology import LID_PAIRS
 from kptalk.files import write_bytes
 from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.motion.landmark.space import LandmarkSpace
 from kptalk.motion.liveportrait.regions import EYES, LIPS
 from kptalk.motion.liveportrait.space import LivePortraitSpace
 from kptalk.types import Array, Motion
@@ -54,14 +55,16 @@ def plot_motion(motion: Motion, space: FaceMeshSpace, path: str | PathLike[str])
 
 def tracks(motion: Motion, space: FaceMeshSpace) -> dict[str, dict[str, Array]]:
     """What is plotted: for each row its unit or name, and the curves (T,) by name."""
-    unit = "face units" if motion.space == space.id else "units"
+    known = motion.space in (space.id, LandmarkSpace.id)
+    unit = "face units" if known else "units"
     rows = {
         "degrees": dict(zip(("yaw", "pitch", "roll"), motion.rotation.T, strict=True)),
         f"place, {unit}": dict(zip(("x, right", "y, down", "z, away"), motion.translation.T, strict=True)),
         "size": {"scale": motion.scale[:, 0]},
     }
-    if motion.space == space.id:
+    if known:
         expression = space.to_head_frame(motion)
+        expression = space.encode(expression) if motion.space == LandmarkSpace.id else expression
         template = space.template
         usual = (template[LID_PAIRS[..., 1], 1] - template[LID_PAIRS[..., 0], 1]).mean(-1)
         lids = 1 + space.regions.lid_gap(expression) / usual

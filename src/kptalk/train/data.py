@@ -23,12 +23,16 @@ PACKED = ("tokens", "canonical", "mel")  # of a training clip, in a file
 
 @dataclass(frozen=True)
 class Inputs:
-    """Training ``data`` (a folder of shards, or a file of packed clips), and the ``folder`` of the model so far."""
+    """Training ``data`` (a folder of shards, or a file of packed clips), and the ``folder`` of the model so far.
+
+    ``size`` is that of the network, where its recipe has several.
+    """
 
     data: Path
     folder: Path
     seed: int
     device: str
+    size: str = "embedded"
 
 
 @dataclass(frozen=True)

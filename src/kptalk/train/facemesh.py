@@ -171,10 +171,10 @@ def training_clip(space: FaceMeshSpace, shard: Shard) -> TrainingClip:
     pose = relative_pose(aligned)
     if len(pose) > 9:
         pose = savgol.smooth_values(pose, FPS, "interp")  # the tracker's jitter: 0.03 to 0.2 degrees
-    whitened = expression.reshape(len(expression), -1) @ space.whiten
+    whitened = space.coefficients(expression) @ space.whiten
     tokens = np.concatenate([pose / space.pose_std, whitened], 1).astype(np.float32)
     mel, count = shard.mel()
-    canonical = space.canonical_token(aligned.neutral[space.vertices_of_control])
+    canonical = space.canonical_token(space.canonical(aligned.neutral))
     return TrainingClip(shard.identity, tokens[:count], canonical, mel)
 
 

@@ -21,9 +21,9 @@ BATCH = 16
 OPENING, WIDTH = 2.0, 1.0  # weights of one minus the correlation, beside the squared error
 
 
-def data(inputs: Inputs) -> ClipData:
-    """Clips, normalised as for the audio encoder that the lips work beside."""
-    return replace(load_clip_data(inputs), mel_mean=speech_mel_mean(inputs.folder / "audio.safetensors"))
+def data(inputs: Inputs, kind: type[FaceMeshSpace] = FaceMeshSpace) -> ClipData:
+    """Clips, normalised as for the audio encoder that the lips work beside; ``kind`` of motion space."""
+    return replace(load_clip_data(inputs, kind), mel_mean=speech_mel_mean(inputs.folder / "audio.safetensors"))
 
 
 def build(data: ClipData) -> LipEnsemble:

@@ -19,7 +19,7 @@ from kptalk.audio.windows import mel_windows
 from kptalk.errors import DatasetError
 from kptalk.motion.diffusion import noise_loss, sample
 from kptalk.motion.facemesh.generator import N_POSE, SamplerConfig
-from kptalk.motion.facemesh.space import N_TOKEN
+from kptalk.motion.facemesh.space import N_TOKEN, FaceMeshSpace
 from kptalk.motion.generator import FPS, WINDOW
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
@@ -34,6 +34,7 @@ from kptalk.weights.store import load_model, save_model
 
 LOOP = LoopConfig(steps=4000, learning_rate=6e-4, ema=0.999, score_every=250, tolerance=0.02)
 BATCH = 24
+CONFIG = DenoiserConfig(dim=256, depth=4, heads=4, head_dim=64, rotary_dim=32, prediction="v")
 VERSIONS = 8  # of every clip's sound: clean, and augmented
 POSE_WEIGHT = 0.03  # of each of the seven pose tokens; the 63 expression tokens share 1
 FEATURE_NOISE = 0.7  # how often noise is added to the features of a batch (finding 15 of the reference)
@@ -42,9 +43,9 @@ SCORE_STEPS = 4  # of the sampler
 SAMPLER = SamplerConfig(lip_scale=0.45, mouth_gain=3.2, pose_gain=(2.0, 3.4, 3.4, 2.2, 2.0, 2.0, 2.0))
 
 
-def data(inputs: Inputs) -> ClipData:
-    """Clips with their audio features; held out, those that are longer than a window."""
-    source = lips.data(inputs)
+def data(inputs: Inputs, kind: type[FaceMeshSpace] = FaceMeshSpace) -> ClipData:
+    """Clips with their audio features; held out, those that are longer than a window. ``kind`` of motion space."""
+    source = lips.data(inputs, kind)
     long = [clip for clip in source.held_out if len(clip) > WINDOW + 2]
     if not long:
         raise DatasetError("no clip of the people held out is longer than 66 frames: add longer clips of more people")
@@ -74,25 +75,32 @@ def _features(encoder: AudioEncoder, mel: Array, count: int, mel_mean: Array) ->
 
 def build(data: ClipData) -> Denoiser:
     """The denoiser of the embedded weights, untrained: the paper's, narrower and shallower."""
-    return Denoiser(DenoiserConfig(dim=256, depth=4, heads=4, head_dim=64, rotary_dim=32, prediction="v"))
+    return Denoiser(CONFIG)
 
 
-def loss(data: ClipData) -> Loss:
-    """Weighted squared error of the predicted noise on one batch of windows."""
-    shares = np.concatenate([np.full(N_POSE, POSE_WEIGHT), data.space.token_importance()])
+def loss(data: ClipData, importance: Array | None = None, batch: int | None = None) -> Loss:
+    """Weighted squared error of the predicted noise on one batch of windows.
+
+    Args:
+        data: the clips.
+        importance: of each expression token, (63,), sum 1; None for its share of the mesh's movement.
+        batch: windows in a batch; None for ``BATCH``.
+    """
+    expression = data.space.token_importance() if importance is None else importance
+    shares, count = np.concatenate([np.full(N_POSE, POSE_WEIGHT), expression]), batch or BATCH
     channels = torch.from_numpy((shares / shares.mean()).astype(np.float32))
     cumulative, mirror, sampler = alphas_cumprod(), mirror_tokens(data.space), PersonSampler(data.clips)
     spread = float(np.concatenate([clip.features[0].astype(np.float32) for clip in data.clips]).std())
 
     def batch_loss(model: nn.Module, rng: np.random.Generator) -> Tensor:
         device = next(model.parameters()).device
-        windows = [_cut(sampler.draw(rng), mirror, rng) for _ in range(BATCH)]
+        windows = [_cut(sampler.draw(rng), mirror, rng) for _ in range(count)]
         references, frames, audio = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*windows, strict=True))
         if rng.random() < FEATURE_NOISE:
             audio = audio + 0.3 * spread * torch.randn_like(audio)
         # The reference is a generated frame when windows are chained: not a perfect one.
         references[:, 1] += 0.1 * torch.randn_like(references[:, 1])
-        t = torch.from_numpy(rng.integers(0, N_STEPS, BATCH)).to(device)
+        t = torch.from_numpy(rng.integers(0, N_STEPS, count)).to(device)
         weight = channels.to(device) / cumulative.to(device)[t, None, None]
         with torch.autocast(device.type, torch.bfloat16):
             return noise_loss(model, references, frames, audio, t, torch.randn_like(frames), weight)

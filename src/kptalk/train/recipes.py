@@ -1,7 +1,7 @@
 """The table of recipes, and the way from training data to weights, which is the same for all of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -12,11 +12,11 @@ from kptalk.errors import OptionError, WeightsError
 from kptalk.files import make_folder
 from kptalk.networks.lip_ensemble import LipEnsemble
 from kptalk.networks.sync import SyncModel
-from kptalk.train import audio, facemesh, lips, motion, sync
+from kptalk.train import a2l, audio, facemesh, lips, motion, sync
 from kptalk.train.data import Inputs
 from kptalk.train.loop import LoopConfig, Loss, Progress, Score, fit
 from kptalk.train.sampler import load_clip_data
-from kptalk.weights.model import facemesh_card, write_model_json
+from kptalk.weights.model import MODEL_JSON, facemesh_card, landmark_card, write_model_json
 from kptalk.weights.store import save_model
 
 Data = TypeVar("Data")
@@ -36,6 +36,7 @@ class Recipe(Generic[Data, Model]):
     save: Callable[[Path, Model, Data], None]
     defaults: LoopConfig
     file: str = ""  # name of its own weights, if it is not the recipe's
+    sizes: dict[str, LoopConfig] = field(default_factory=dict)  # where there are several, how each is trained
 
 
 def save_network(path: Path, network: LipEnsemble | SyncModel, data: object) -> None:
@@ -49,9 +50,12 @@ _TABLE = (  # in the order in which a model is trained
     Recipe("audio", NEEDS[:1], load_clip_data, audio.build, audio.loss, audio.score, audio.save, audio.LOOP),
     Recipe("lips", NEEDS, lips.data, lips.build, lips.loss, lips.score, save_network, lips.LOOP),
     Recipe("motion", NEEDS, motion.data, motion.build, motion.loss, motion.score, motion.save, motion.LOOP),
+    Recipe("a2l", NEEDS, a2l.data, a2l.build, a2l.loss, motion.score, motion.save, motion.LOOP, sizes=a2l.LOOPS),
     # syncnet.safetensors is the official network
     Recipe("syncnet", (), sync.data, sync.build, sync.loss, sync.score, save_network, sync.LOOP, file="sync"),
 )
+# Whose weights make a folder a model of the method.
+CARDS = {"motion": facemesh_card, "a2l": landmark_card}
 RECIPES: dict[str, Recipe[Any, Any]] = {recipe.name: recipe for recipe in _TABLE}
 
 
@@ -60,6 +64,7 @@ def train_network(
     data: Path,
     folder: Path,
     *,
+    size: str = "embedded",
     steps: int | None = None,
     seed: int = 0,
     minutes: float = 0,
@@ -72,10 +77,12 @@ def train_network(
 
     Args:
         name: of a recipe: ``facemesh``, ``audio``, ``lips`` (without which the denoiser alone moves the mouth) and
-            ``motion``, in this order; or ``syncnet``, the measure of lip sync, which needs no other.
+            ``motion``, in this order; ``a2l`` in the place of ``motion`` for the method ``landmark``; or ``syncnet``,
+            the measure of lip sync, which needs no other.
         data: folder of shards; for ``audio``, ``lips`` and ``motion`` also the file of packed clips that ``facemesh``
             wrote, small enough to travel to another machine.
         folder: of the model; also holds a log and a checkpoint for every network.
+        size: of the network, of ``a2l``: ``smoke`` (to try that it runs), ``embedded`` or ``paper``.
         steps: optimiser steps; None for the recipe's own number.
         seed: of batches and initial weights.
         minutes: stop after this long; 0 for no limit.
@@ -86,7 +93,7 @@ def train_network(
         the weights file.
 
     Raises:
-        OptionError: no such recipe, or no steps.
+        OptionError: no such recipe or size, or no steps.
         DatasetError: the training data cannot be used.
         WeightsError: a network that it needs is missing, or a file of the model is damaged.
         OutputError: the folder or a file in it cannot be written.
@@ -96,21 +103,24 @@ def train_network(
     if steps is not None and steps < 1:
         raise OptionError(f"steps is {steps}: give 1 or more")
     recipe = RECIPES[name]
+    loops = recipe.sizes or {Inputs.size: recipe.defaults}
+    if size not in loops:
+        raise OptionError(f"{name} has no size {size!r}: give {', '.join(loops)}")
     file = recipe.file or name
     for need in recipe.needs:
         if not (folder / f"{need}.safetensors").is_file():
             raise WeightsError(f"{name} needs {need}.safetensors, which is not in {folder}: train {need} first")
-    inputs = Inputs(data, folder, seed, str(pick_device(device)))
+    inputs = Inputs(data, folder, seed, str(pick_device(device)), size)
     make_folder(folder)
     torch.manual_seed(seed)
     source = recipe.data(inputs)
     network = recipe.build(source)
     if recipe.loss and recipe.score:
-        config = replace(recipe.defaults, steps=steps or recipe.defaults.steps, seed=seed, minutes=minutes)
+        config = replace(loops[size], steps=steps or loops[size].steps, seed=seed, minutes=minutes)
         loss, score = recipe.loss(source), recipe.score(source)
         network = fit(network, loss, score, folder / f"{file}.log", config, on_progress, inputs.device)
     path = folder / f"{file}.safetensors"
     recipe.save(path, network, source)
-    if name in facemesh_card().files:
-        write_model_json(folder, facemesh_card())
+    if name in CARDS or not (folder / MODEL_JSON).exists():
+        write_model_json(folder, CARDS.get(name, facemesh_card)())
     return path

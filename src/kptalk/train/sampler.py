@@ -40,9 +40,14 @@ class ClipData:
         return np.concatenate(parts)
 
 
-def load_clip_data(inputs: Inputs) -> ClipData:
-    """Clips of shards or of a file of packed clips, split by person; ``mel_mean`` is of those to train on."""
-    space = FaceMeshSpace.load(inputs.folder / "facemesh.safetensors")
+def load_clip_data(inputs: Inputs, kind: type[FaceMeshSpace] = FaceMeshSpace) -> ClipData:
+    """Clips of shards or of a file of packed clips, split by person; ``mel_mean`` is of those to train on.
+
+    Args:
+        inputs: of the recipe.
+        kind: of motion space that the clips' tokens are of.
+    """
+    space = kind.load(inputs.folder / "facemesh.safetensors")
     packed = inputs.data.is_file()
     clips = load_clips(inputs.data) if packed else [training_clip(space, shard) for shard in load_shards(inputs.data)]
     chosen, held_out = split_people(clips)

@@ -14,7 +14,7 @@ from kptalk.weights.header import embedded_folder, read_header
 from kptalk.weights.registry import ENTRIES, weights_folder
 
 MODEL_JSON = "model.json"
-NAMES = ("embedded", "official")
+NAMES = ("embedded", "landmark", "official")
 N_MELS, LARGEST_LEVEL = 80, 10.0  # bands of a mel frame, and levels that none of them reaches
 
 
@@ -42,6 +42,12 @@ def facemesh_card(licence: str = "not stated") -> ModelCard:
     """What ``kptalk train`` makes."""
     names = ("facemesh", "audio", "lips", "motion")
     return ModelCard("facemesh", {name: f"{name}.safetensors" for name in names}, optional=("lips",), licence=licence)
+
+
+def landmark_card(licence: str = "not stated") -> ModelCard:
+    """What ``kptalk train a2l`` makes."""
+    files = {name: f"{name}.safetensors" for name in ("facemesh", "audio", "lips", "a2l", "l2v")}
+    return ModelCard("landmark", files, optional=("lips", "l2v"), licence=licence)
 
 
 @dataclass(frozen=True)
@@ -100,14 +106,15 @@ class ModelFolder:
 
 
 def open_model(name: str | PathLike[str]) -> ModelFolder:
-    """The model of a name, ``embedded`` or ``official``, or of a folder.
+    """The model of a name, ``embedded``, ``landmark`` or ``official``, or of a folder.
 
     Raises:
         WeightsError: there is no such folder, or its ``model.json`` is absent or damaged.
     """
     if str(name) == "official":
         return ModelFolder("official", weights_folder(), OFFICIAL)
-    path = embedded_folder() if str(name) == "embedded" else Path(name)
+    shipped = {"embedded": embedded_folder(), "landmark": embedded_folder() / "landmark"}
+    path = shipped.get(str(name), Path(name))
     try:
         content = json.loads((path / MODEL_JSON).read_text())
         card = ModelCard(**{**content, "optional": tuple(content.get("optional", ()))})

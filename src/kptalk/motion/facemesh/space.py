@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from safetensors import SafetensorError
@@ -133,7 +134,7 @@ class FaceMeshSpace:
         self.regions = FaceRegions(self.template, self.decoder, self.encoder, self.open_lips, self.blink)
 
     @classmethod
-    def load(cls, path: str | Path) -> FaceMeshSpace:
+    def load(cls, path: str | Path) -> Self:
         """Read the space from safetensors.
 
         Raises:
@@ -157,14 +158,25 @@ class FaceMeshSpace:
         return head_pose(meshes, self.template)
 
     def encode(self, displacement: Array) -> Array:
-        """Mesh displacements (T, 478, 3) in the head's frame to expression (T, 21, 3)."""
-        expression: Array = displacement.reshape(-1, len(self.encoder)) @ self.encoder
-        return expression.reshape(-1, N_KEYPOINTS, 3)
+        """Mesh displacements (T, 478, 3) in the head's frame to expression (T, K, 3)."""
+        return self.expression(displacement.reshape(-1, len(self.encoder)) @ self.encoder)
 
     def decode(self, expression: Array) -> Array:
-        """Expression (T, 21, 3) to mesh displacements (T, 478, 3) in the head's frame."""
-        displacement: Array = expression.reshape(-1, len(self.decoder)) @ self.decoder
+        """Expression (T, K, 3) to mesh displacements (T, 478, 3) in the head's frame."""
+        displacement: Array = self.coefficients(expression) @ self.decoder
         return displacement.reshape(len(expression), -1, 3)
+
+    def coefficients(self, expression: Array) -> Array:
+        """Expression (T, K, 3) to the displacements of the 21 control points, (T, 63)."""
+        return expression.reshape(len(expression), -1)
+
+    def expression(self, coefficients: Array) -> Array:
+        """The inverse: (T, 63) to (T, K, 3)."""
+        return coefficients.reshape(len(coefficients), -1, 3)
+
+    def canonical(self, neutral: Array) -> Array:
+        """Canonical keypoints (K, 3) of a neutral mesh (478, 3)."""
+        return neutral[self.vertices_of_control].astype(np.float32)
 
     def mouth_tokens(self, tokens: Array) -> Array:
         """What the mouth and jaw do in expression tokens (T, 63), as tokens."""
@@ -172,7 +184,7 @@ class FaceMeshSpace:
 
     def lip_tokens(self) -> Array:
         """Gap between the lips as a linear function of the expression tokens, (63,): tokens @ this, in face units."""
-        moved = self.decode(self.unwhiten.reshape(-1, N_KEYPOINTS, 3))
+        moved = (self.unwhiten @ self.decoder).reshape(len(self.unwhiten), -1, 3)
         gap: Array = np.ascontiguousarray(moved[:, 14, 1] - moved[:, 13, 1])
         return gap
 
@@ -192,8 +204,8 @@ class FaceMeshSpace:
         scale, rotation, translation = self.pose(landmarks[None])
         unit, origin = float(scale[0]), translation[0]
         mesh = (landmarks - origin) / unit @ rotation[0].T
-        expression = np.append((mesh - self.template).ravel(), 1) @ self.shape_to_expression
-        expression = expression.reshape(1, N_KEYPOINTS, 3).astype(np.float32)
+        coefficients = np.append((mesh - self.template).ravel(), 1) @ self.shape_to_expression
+        expression = self.expression(coefficients[None]).astype(np.float32)
         gain = self.gain(self._closed(mesh, self.gain(mesh), expression)[0])  # a smile or an open mouth is wider
         neutral, expression = self._closed(mesh, gain, expression)
         if not (np.abs(np.concatenate([neutral, expression[0]])) <= LARGEST_FACE).all():
@@ -206,14 +218,12 @@ class FaceMeshSpace:
             fps=Fraction(25),
             space=self.id,
         )
-        canonical = neutral[self.vertices_of_control].astype(np.float32)
-        return FaceMeshSource(
-            canonical=canonical, motion=motion, neutral=neutral, gain=gain, unit=unit, origin=origin.astype(np.float32)
-        )
+        canonical, origin = self.canonical(neutral), origin.astype(np.float32)
+        return FaceMeshSource(canonical, motion, neutral=neutral, gain=gain, unit=unit, origin=origin)
 
     def anatomy(self, source: FaceMeshSource) -> Anatomy:
         """See ``MotionSpace``: expressions count from the person's neutral face with closed lips."""
-        rest = np.zeros((N_KEYPOINTS, 3), np.float32)
+        rest = np.zeros((self.keypoints, 3), np.float32)
         return Anatomy(rest, blink=LIDS_SHUT * self._blink_of(source), gaze=self.gaze)
 
     def region(self, name: Region, change: Array) -> Array:
@@ -239,7 +249,7 @@ class FaceMeshSpace:
     def neutral(self, meshes: Floats) -> Array:
         """``neutral_mesh`` of one video, (T, 478, 3) to (478, 3), with lips closed that never close."""
         calmest = neutral_mesh(meshes)
-        return self._closed(calmest, self.gain(calmest), np.zeros((1, N_KEYPOINTS, 3), np.float32))[0]
+        return self._closed(calmest, self.gain(calmest), np.zeros((1, self.keypoints, 3), np.float32))[0]
 
     def vertices(self, source: FaceMeshSource, motion: Motion) -> Array:
         """Meshes (T, 478, 3) in pixels of the portrait for a motion (KDTalker eq. 1 and the decoder).
@@ -266,7 +276,7 @@ class FaceMeshSpace:
         """
         pose = np.concatenate([motion.scale - anchor.scale, motion.rotation - anchor.rotation, motion.translation], 1)
         pose[:, 4:] -= anchor.translation
-        expression = to_head_frame(motion).reshape(len(motion), -1) @ self.whiten
+        expression = self.coefficients(to_head_frame(motion)) @ self.whiten
         tokens: Array = np.concatenate([pose / self.pose_std, expression], 1).astype(np.float32)
         return tokens
 
@@ -274,7 +284,7 @@ class FaceMeshSpace:
         """The inverse of ``tokens``."""
         pose = tokens[:, :7] * self.pose_std
         rotation = pose[:, 1:4] + anchor.rotation
-        expression = (tokens[:, 7:] @ self.unwhiten).reshape(-1, N_KEYPOINTS, 3)
+        expression = self.expression(tokens[:, 7:] @ self.unwhiten)
         return Motion(
             scale=pose[:, :1] + anchor.scale,
             rotation=rotation,
@@ -285,13 +295,13 @@ class FaceMeshSpace:
         )
 
     def canonical_token(self, canonical: Array) -> Array:
-        """Canonical keypoints (21, 3) to the denoiser's first reference token (70,): seven zeros, the keypoints."""
+        """Canonical keypoints (K, 3) to the denoiser's first reference token (70,): seven zeros, the keypoints."""
         keypoints = (canonical.reshape(-1) - self.canonical_mean) / self.canonical_std
         token: Array = np.concatenate([np.zeros(7), keypoints]).astype(np.float32)
         return token
 
     def _blink_of(self, source: FaceMeshSource) -> Array:
-        """Expression (21, 3) that closes this face's lids: eyes differ in how far they are open and how they close."""
+        """Expression (K, 3) that closes this face's lids: eyes differ in how far they are open and how they close."""
         own = to_head_frame(source.motion)
         strengths = np.arange(1, STRONGEST_BLINK, 0.1, dtype=np.float32)
         faces = np.concatenate([own, own + strengths[:, None, None] * self.blink])
@@ -306,7 +316,7 @@ class FaceMeshSpace:
         return blink
 
     def _closed(self, mesh: Array, gain: Array, expression: Array) -> tuple[Array, Array]:
-        """The neutral mesh (478, 3) with closed lips under ``mesh``, and the expression (1, 21, 3) between the two.
+        """The neutral mesh (478, 3) with closed lips under ``mesh``, and the expression (1, K, 3) between the two.
 
         Starts from a guess of the expression.
         """

@@ -71,7 +71,7 @@ class MeshRenderer:
         return prepared
 
     def step(self, motion: Motion, state: PreparedMesh) -> tuple[Image, PreparedMesh]:
-        motion.require_space(self.space.id)
+        motion.require_space(self.space.id, self.space.keypoints)
         motion = clamp_pose(state.source, motion)
         frames = np.empty((len(motion), *state.portrait.image.shape), np.uint8)
         for i in range(len(motion)):

@@ -1,0 +1,87 @@
+"""Recipe of A2L, speech to landmark movements: the denoiser of ``motion.py`` in the motion space ``landmark``.
+
+What differs: the first reference token holds the portrait's own landmarks, all 478 of them; an error counts by how far
+it moves the landmarks, those of the lips above all; and there are three sizes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kptalk.errors import DatasetError
+from kptalk.face.topology import JAW, LIPS_INNER, LIPS_OUTER
+from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.motion.landmark.space import LandmarkSpace
+from kptalk.networks.denoiser import Denoiser, DenoiserConfig
+from kptalk.train import motion
+from kptalk.train.data import Inputs
+from kptalk.train.loop import LoopConfig, Loss
+from kptalk.train.sampler import ClipData
+from kptalk.types import Array
+
+AREAS = ((JAW, 2.0), (np.concatenate([LIPS_OUTER, LIPS_INNER]), 4.0))  # weights of landmarks; of the others 1
+
+
+@dataclass(frozen=True)
+class Size:
+    """One size of the network, and how it is trained."""
+
+    config: DenoiserConfig
+    batch: int
+    loop: LoopConfig
+
+
+SIZES = {
+    "smoke": Size(
+        DenoiserConfig(dim=32, depth=1, heads=2, head_dim=16, rotary_dim=8, prediction="v"),
+        batch=2,
+        loop=LoopConfig(steps=20, learning_rate=1e-3, warmup=5, score_every=10),
+    ),
+    "embedded": Size(motion.CONFIG, motion.BATCH, motion.LOOP),
+    "paper": Size(
+        DenoiserConfig(prediction="v"),
+        batch=64,
+        loop=LoopConfig(steps=200_000, learning_rate=1e-4, warmup=1000, ema=0.9999, score_every=2000),
+    ),
+}
+LOOPS = {name: size.loop for name, size in SIZES.items()}
+
+
+@dataclass(frozen=True)
+class LandmarkData(ClipData):
+    """Clips in the motion space ``landmark``, and the size of what is trained on them."""
+
+    size: Size
+
+
+def data(inputs: Inputs) -> LandmarkData:
+    """Clips with their audio features and each person's landmarks.
+
+    Raises:
+        DatasetError: the clips are packed, without landmarks.
+    """
+    if inputs.data.is_file():
+        raise DatasetError(f"{inputs.data} holds packed clips without landmarks: give the folder of shards")
+    found = motion.data(inputs, LandmarkSpace)
+    return LandmarkData(found.space, found.clips, found.held_out, found.mel_mean, SIZES[inputs.size])
+
+
+def build(data: LandmarkData) -> Denoiser:
+    """The denoiser, untrained."""
+    return Denoiser(data.size.config)
+
+
+def loss(data: LandmarkData) -> Loss:
+    """As the keypoint method's, with the landmarks weighted by area."""
+    return motion.loss(data, area_importance(data.space), data.size.batch)
+
+
+def area_importance(space: FaceMeshSpace) -> Array:
+    """How much each expression token moves the landmarks as ``AREAS`` counts them, (63,), sum 1."""
+    weights = np.ones(len(space.template))
+    for part, weight in AREAS:
+        weights[part] = weight
+    moved = (space.unwhiten @ space.decoder).reshape(len(space.unwhiten), -1, 3)
+    moved_by: Array = (weights[:, None] ** 2 * moved**2).sum((1, 2))
+    importance: Array = (moved_by / moved_by.sum()).astype(np.float32)
+    return importance
