@@ -48,7 +48,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class PictureData:
-    """Picture sets to train on and of people held out; whether the network gets ``landmarks`` and a ``warp``ed photo."""
+    """Picture sets to train on and of people held out; what the network gets of them."""
 
     sets: list[PictureSet]
     held_out: list[PictureSet]
