@@ -1,4 +1,4 @@
-"""What draws the faces: the interface of a denoiser, and the one that works on pixels."""
+"""What draws the faces: the interface of a denoiser, one that works on pixels, and one that works on latents."""
 
 from typing import NamedTuple, Protocol
 
@@ -7,7 +7,8 @@ from torch import Tensor
 
 from kptalk.networks.frame_unet import FrameUNet
 from kptalk.render.latent.conditions import conditions, without_mouth
-from kptalk.render.latent.sampler import sample_frames
+from kptalk.render.latent.latents import FrameAutoencoder, LatentUNet
+from kptalk.render.latent.sampler import ddim, sample_frames
 
 
 class Window(NamedTuple):
@@ -57,3 +58,32 @@ class PixelDenoiser:
         base = without_mouth(window.warped, window.maps[:, :, :1])
         condition = conditions(base, window.maps, window.reference, window.reference_maps)
         return sample_frames(self.network, condition, base, noise, steps, guidance)
+
+
+class LatentDenoiser:
+    """Denoises the latents of an autoencoder, beginning with those of the warped photo under noise."""
+
+    def __init__(self, network: LatentUNet, autoencoder: FrameAutoencoder) -> None:
+        self.network, self.autoencoder, self.size = network, autoencoder, network.config.size
+        side = self.size // network.config.factor
+        self.noise_shape = network.config.latents, side, side
+        self.device = next(network.parameters()).device
+
+    def draw(self, window: Window, noise: Tensor, steps: int, guidance: float) -> Tensor:
+        reference = self.autoencoder.encode(window.reference)
+        if self.network.config.warp:
+            base = torch.stack([self.autoencoder.encode(frame) for frame in window.warped.unbind(1)], 1)
+        else:
+            base = reference[:, None].expand(-1, window.warped.shape[1], -1, -1, -1)
+
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            out = self.network(x, t, base, window.maps, reference, window.reference_maps)
+            if guidance != 1:
+                nothing = torch.zeros_like(window.maps)
+                without = self.network(x, t, base, nothing, reference, window.reference_maps)
+                out = without + guidance * (out - without)
+            return self.network.clean(x, t, out)
+
+        latents = ddim(predict, base, noise, steps)
+        frames = [self.autoencoder.decode(frame) for frame in latents.unbind(1)]  # one at a time, to hold memory down
+        return torch.stack(frames, 1).clamp(-1, 1)
