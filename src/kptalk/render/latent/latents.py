@@ -107,6 +107,11 @@ class LatentUNetConfig:
         if self.size % (self.factor * TOKEN_SIDE) or self.size % (self.factor * 2 ** (len(self.widths) - 1)):
             raise ValueError(f"a side of {self.size} does not divide into latents, tokens and levels")
 
+    def fits(self, autoencoder: AutoencoderConfig) -> bool:
+        """Whether the autoencoder's latents are those of the network."""
+        made = autoencoder.size, autoencoder.latents, 2 ** (len(autoencoder.widths) - 1)
+        return made == (self.size, self.latents, self.factor)
+
 
 class LatentUNet(nn.Module):
     """Latents x_t of neighbouring frames with their condition to v or epsilon: ``UNet3DConditionModel``.
