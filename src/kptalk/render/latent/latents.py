@@ -170,10 +170,10 @@ class LatentUNet(nn.Module):
         signal, spread = signal_and_noise(alphas_cumprod().to(x.device), t, x.dim())
         return signal * x - spread * predicted if self.config.prediction == "v" else (x - spread * predicted) / signal
 
-    def target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the network should predict for clean latents under noise."""
-        signal, spread = signal_and_noise(alphas_cumprod().to(clean.device), t, clean.dim())
-        return signal * noise - spread * clean if self.config.prediction == "v" else noise.expand_as(clean)
+    def towards(self, clean: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """The prediction that stands for clean latents: the inverse of ``clean``."""
+        signal, spread = signal_and_noise(alphas_cumprod().to(x.device), t, x.dim())
+        return (signal * x - clean if self.config.prediction == "v" else x - signal * clean) / spread
 
 
 def _diffusers() -> Any:
