@@ -65,7 +65,7 @@ class PictureSet:
         Raises:
             OutputError: it cannot be written.
         """
-        tensors: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _TENSORS}
+        tensors: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
         write_bytes(path, save(tensors, {"kptalk": "pictures", "identity": self.identity}))
 
     @classmethod
