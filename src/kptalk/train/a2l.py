@@ -1,7 +1,7 @@
 """Recipe of A2L, speech to landmark movements: the denoiser of ``motion.py`` in the motion space ``landmark``.
 
 What differs: the first reference token holds the portrait's own landmarks, all 478 of them; an error counts by how far
-it moves the landmarks, those of the lips above all; and there are three configs.
+it moves the landmarks, those of the lips above all; and there are three sizes.
 """
 
 from dataclasses import dataclass
@@ -23,35 +23,35 @@ AREAS = ((JAW, 2.0), (np.concatenate([LIPS_OUTER, LIPS_INNER]), 4.0))  # weights
 
 
 @dataclass(frozen=True)
-class A2LConfig:
-    """A denoiser, and how it is trained."""
+class Size:
+    """One size of the network, and how it is trained."""
 
-    network: DenoiserConfig
+    config: DenoiserConfig
     batch: int
     loop: LoopConfig
 
 
-CONFIGS = {
-    "smoke": A2LConfig(
+SIZES = {
+    "smoke": Size(
         DenoiserConfig(dim=32, depth=1, heads=2, head_dim=16, rotary_dim=8, prediction="v"),
         batch=2,
         loop=LoopConfig(steps=20, learning_rate=1e-3, warmup=5, score_every=10),
     ),
-    "embedded": A2LConfig(motion.CONFIG, motion.BATCH, motion.LOOP),
-    "paper": A2LConfig(
+    "embedded": Size(motion.CONFIG, motion.BATCH, motion.LOOP),
+    "paper": Size(
         DenoiserConfig(prediction="v"),
         batch=64,
         loop=LoopConfig(steps=200_000, learning_rate=1e-4, warmup=1000, ema=0.9999, score_every=2000),
     ),
 }
-LOOPS = {name: config.loop for name, config in CONFIGS.items()}
+LOOPS = {name: size.loop for name, size in SIZES.items()}
 
 
 @dataclass(frozen=True)
 class LandmarkData(ClipData):
-    """Clips in the motion space ``landmark``, and the config of what is trained on them."""
+    """Clips in the motion space ``landmark``, and the size of what is trained on them."""
 
-    config: A2LConfig
+    size: Size
 
 
 def data(inputs: Inputs) -> LandmarkData:
@@ -63,17 +63,17 @@ def data(inputs: Inputs) -> LandmarkData:
     if inputs.data.is_file():
         raise DatasetError(f"{inputs.data} holds packed clips without landmarks: give the folder of shards")
     found = motion.data(inputs, LandmarkSpace)
-    return LandmarkData(found.space, found.clips, found.held_out, found.mel_mean, CONFIGS[inputs.config])
+    return LandmarkData(found.space, found.clips, found.held_out, found.mel_mean, SIZES[inputs.config])
 
 
 def build(data: LandmarkData) -> Denoiser:
     """The denoiser, untrained."""
-    return Denoiser(data.config.network)
+    return Denoiser(data.size.config)
 
 
 def loss(data: LandmarkData) -> Loss:
     """As the keypoint method's, with the landmarks weighted by area."""
-    return motion.loss(data, area_importance(data.space), data.config.batch)
+    return motion.loss(data, area_importance(data.space), data.size.batch)
 
 
 def area_importance(space: FaceMeshSpace) -> Array:

@@ -47,7 +47,7 @@ class L2VConfig:
 
 _SMOKE = LoopConfig(steps=20, learning_rate=1e-3, warmup=5, score_every=10)
 VAE = {
-    "smoke": VaeConfig(AutoencoderConfig(size=32, widths=(16, 16), blocks=1, groups=8), 4, _SMOKE, critic_from=10),
+    "smoke": VaeConfig(AutoencoderConfig(size=32, widths=(16, 16), blocks=1, groups=8), 4, _SMOKE, critic_from=5),
     "paper": VaeConfig(
         AutoencoderConfig(),
         batch=8,
@@ -57,7 +57,7 @@ VAE = {
     ),
 }
 L2V = {
-    "smoke": L2VConfig(FrameUNetConfig(size=32, widths=(8, 16)), 2, _SMOKE, critic_from=10),
+    "smoke": L2VConfig(FrameUNetConfig(size=32, widths=(8, 16)), 2, _SMOKE, critic_from=5),
     "latent-smoke": L2VConfig(
         LatentUNetConfig(size=32, factor=2, widths=(16, 32), blocks=1, head=8, tokens=16, groups=8), 2, _SMOKE
     ),
