@@ -1,6 +1,6 @@
 """The configs of the recipes ``vae`` and ``l2v``: how large the networks are, and how they are trained.
 
-What they cost is in docs/training.md.
+What they cost is in docs/l2v.md.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ VAE = {
     "smoke": VaeConfig(AutoencoderConfig(size=32, widths=(16, 16), blocks=1, groups=8), 4, _SMOKE, critic_from=5),
     "paper": VaeConfig(
         AutoencoderConfig(),
-        batch=8,
+        batch=4,
         loop=LoopConfig(steps=100_000, learning_rate=1e-4, warmup=1000, ema=0.999, score_every=1000),
         critic_from=50_000,
         every=SEQUENCE_EVERY[1],
@@ -69,8 +69,8 @@ L2V = {
     ),
     "paper": L2VConfig(
         LatentUNetConfig(),
-        batch=4,
-        loop=LoopConfig(steps=200_000, learning_rate=1e-4, warmup=1000, ema=0.9999, score_every=2000, tolerance=1.0),
+        batch=1,
+        loop=LoopConfig(steps=400_000, learning_rate=5e-5, warmup=1000, ema=0.9999, score_every=4000, tolerance=1.0),
         every=SEQUENCE_EVERY[1],
         steps=20,
         guidance=1.5,

@@ -34,7 +34,7 @@ class AutoencoderConfig:
 
     size: int = 512
     latents: int = 4
-    widths: tuple[int, ...] = (128, 256, 512, 512)
+    widths: tuple[int, ...] = (64, 128, 256, 256)
     blocks: int = 2
     groups: int = 32
 
