@@ -136,12 +136,22 @@ BAD_FLAGS = [
     ("--blinks", "often"),
     ("--device", "tpu"),
     ("--face", "2"),
+    ("--draw-steps", "0"),
+    ("--draw-steps", "2.5"),
+    ("--guidance", "11"),
+    ("--guidance", "nan"),
 ]
 
 
 @pytest.mark.parametrize(("flag", "value"), BAD_FLAGS)
 def test_a_flag_without_sense(animate, tmp_path, flag, value):
     assert refused(animate(flag, value), flag.strip("-"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("flag", "name"), [("--draw-steps", "draw_steps"), ("--guidance", "guidance")])
+def test_the_mesh_renderer_does_not_denoise(animate, tmp_path, flag, name):
+    assert refused(animate(flag, "2"), f"{name} belongs to the model landmark", "renderer mesh", f"({flag})")
     assert not list(tmp_path.iterdir())
 
 

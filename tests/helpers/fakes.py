@@ -12,6 +12,7 @@ from kptalk.methods import facemesh
 from kptalk.motion.facemesh.generator import FaceMeshGenerator, SamplerConfig
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace
 from kptalk.pipeline import Pipeline
+from kptalk.render.renderer import refuse_drawing
 from kptalk.types import FIELDS, Face, Motion, Portrait
 from kptalk.weights.header import embedded_path
 
@@ -52,6 +53,10 @@ class FakeRenderer:
     def __init__(self, space):
         self.space = space
         self.drawn = []
+
+    def with_drawing(self, steps, guidance):
+        refuse_drawing(self.name, steps, guidance)
+        return self
 
     def prepare(self, portrait, free: Collection[str] = ()):
         return FakeState(portrait, self.space.extract(portrait))

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from fakes import facemesh_space
 from media_shared import CLIPS, clip_landmarks
 
 from kptalk.media.audio import Speech
 from kptalk.train.data import Shard, save_shard
+from kptalk.train.pictures import make_pictures
+from kptalk.weights.header import embedded_path
 
 PEOPLE = {"grid_flbbc_1": "a", "grid_mlbax_1": "b", "grid_s4_1": "c", "grid_msbia_1": "d"}
 WINDOW = 80
@@ -32,3 +35,50 @@ def stored(shards, tmp_path):
     for number, shard in enumerate(shards):
         save_shard(shard, folder / f"{number}.safetensors")
     return folder
+
+
+@pytest.fixture(scope="session")
+def picture_shards():
+    """Two shards of 1.6 s, with their videos."""
+    found = []
+    for name in list(PEOPLE)[:2]:
+        path = CLIPS / f"{name}.mp4"
+        landmarks = clip_landmarks(path, 1.6)
+        sound = np.concatenate(list(Speech.open(path).chunks()))[: 640 * len(landmarks)]
+        found.append(Shard(landmarks, sound, PEOPLE[name], path))
+    return found
+
+
+@pytest.fixture
+def picture_folder(picture_shards, tmp_path):
+    """These in a folder."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for number, shard in enumerate(picture_shards):
+        save_shard(shard, folder / f"{number}.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(picture_shards):
+    """Their picture sets, of 32 pixels."""
+    return [make_pictures(shard, facemesh_space(), 32, np.random.default_rng(0)) for shard in picture_shards]
+
+
+@pytest.fixture
+def space_folder(tmp_path):
+    """A model folder with the embedded motion space alone."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "facemesh.safetensors").write_bytes(embedded_path("facemesh").read_bytes())
+    return folder
+
+
+@pytest.fixture
+def model_folder(space_folder, pictures):
+    """The same with the pictures."""
+    folder = space_folder / "pictures-32"
+    folder.mkdir()
+    for number, found in enumerate(pictures):
+        found.save(folder / f"{number}.safetensors")
+    return space_folder

@@ -8,7 +8,7 @@ import typer
 from kptalk.cli import options
 from kptalk.cli.console import loading, output
 from kptalk.cli.process import BAD_INPUT
-from kptalk.train import NAMES, SIZES
+from kptalk.train import CONFIGS, NAMES
 
 
 def prepare(
@@ -46,8 +46,9 @@ def train(
         Path, options.flag("Folder that 'kptalk prepare' filled, or file of packed clips.", group="Training")
     ],
     folder: Annotated[Path, options.flag("Model folder: weights, logs and checkpoints.", "--output", "-o")],
-    size: Annotated[
-        str, options.flag("Of the network, for a2l: 'smoke', 'embedded' or 'paper'.", group="Training", words=SIZES)
+    config: Annotated[
+        str,
+        options.flag("Of a2l, vae and l2v: 'smoke', 'embedded' or 'paper'.", group="Training", words=CONFIGS),
     ] = "embedded",
     steps: Annotated[
         int | None, options.flag("Optimiser steps; each recipe has its own default.", group="Training")
@@ -70,6 +71,6 @@ def train(
         output.print(f"{name} {done}/{total}  {numbers}")
 
     path = train_network(
-        name, data, folder, size=size, steps=steps, seed=seed, minutes=minutes, device=device, on_progress=show
+        name, data, folder, config=config, steps=steps, seed=seed, minutes=minutes, device=device, on_progress=show
     )
     output.print(f"weights are in {path}")

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from kptalk.networks.noise_schedule import N_STEPS
 
 GROUPS = 8  # of the normalisation
+LARGEST = 1024  # side of the frames, in pixels
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class FrameUNetConfig:
     widths: tuple[int, ...] = (40, 80, 144, 192)
     temporal: bool = True
     audio_dim: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size % (self.patch * 2 ** (len(self.widths) - 1)) or self.size > LARGEST:
+            raise ValueError(f"a side of {self.size} does not divide into levels, or is above {LARGEST}")
 
 
 class FrameUNet(nn.Module):

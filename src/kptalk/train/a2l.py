@@ -63,7 +63,7 @@ def data(inputs: Inputs) -> LandmarkData:
     if inputs.data.is_file():
         raise DatasetError(f"{inputs.data} holds packed clips without landmarks: give the folder of shards")
     found = motion.data(inputs, LandmarkSpace)
-    return LandmarkData(found.space, found.clips, found.held_out, found.mel_mean, SIZES[inputs.size])
+    return LandmarkData(found.space, found.clips, found.held_out, found.mel_mean, SIZES[inputs.config])
 
 
 def build(data: LandmarkData) -> Denoiser:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +25,14 @@ PACKED = ("tokens", "canonical", "mel")  # of a training clip, in a file
 class Inputs:
     """Training ``data`` (a folder of shards, or a file of packed clips), and the ``folder`` of the model so far.
 
-    ``size`` is that of the network, where its recipe has several.
+    ``config`` names one of the recipe's, where it has several.
     """
 
     data: Path
     folder: Path
     seed: int
     device: str
-    size: str = "embedded"
+    config: str = "embedded"
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,14 @@ class SyncClip:
 Clip = TypeVar("Clip", TrainingClip, SyncClip)
 
 
+class _OfPerson(Protocol):
+    @property
+    def identity(self) -> str: ...
+
+
+OfPerson = TypeVar("OfPerson", bound=_OfPerson)
+
+
 def save_shard(shard: Shard, path: Path) -> None:
     """Write a shard; it appears when it is complete.
 
@@ -107,22 +115,37 @@ def load_shards(folder: Path) -> list[Shard]:
     Raises:
         DatasetError: there are none, or one cannot be read.
     """
-    shards = []
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="numpy") as file:
-                landmarks, sound = file.get_tensor("landmarks"), file.get_tensor("sound")
-                header = file.metadata() or {}
-                identity = header["identity"]
-                video, first = Path(header.get("video", "")), int(header.get("first", 0))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise DatasetError(f"cannot read shard {path}: {explain(error)}") from error
-        if landmarks.shape[1:] != (478, 3):
-            raise DatasetError(f"shard {path} has landmarks of shape {landmarks.shape}, expected (T, 478, 3)")
-        shards.append(Shard(landmarks, sound.astype(np.float32) / 32767, identity, video, first))
-    if not shards:
+    return [load_shard(path) for path in shard_files(folder)]
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """The shards' files by name.
+
+    Raises:
+        DatasetError: there are none.
+    """
+    if not (paths := sorted(folder.glob("*.safetensors"))):
         raise DatasetError(f"no shards in {folder}: make them with 'kptalk prepare VIDEOS -o {folder}'")
-    return shards
+    return paths
+
+
+def load_shard(path: Path) -> Shard:
+    """Read one shard.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            landmarks, sound = file.get_tensor("landmarks"), file.get_tensor("sound")
+            header = file.metadata() or {}
+            identity = header["identity"]
+            video, first = Path(header.get("video", "")), int(header.get("first", 0))
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise DatasetError(f"cannot read shard {path}: {explain(error)}") from error
+    if landmarks.shape[1:] != (478, 3):
+        raise DatasetError(f"shard {path} has landmarks of shape {landmarks.shape}, expected (T, 478, 3)")
+    return Shard(landmarks, sound.astype(np.float32) / 32767, identity, video, first)
 
 
 def save_clips(clips: Sequence[TrainingClip], path: Path) -> None:
@@ -156,7 +179,7 @@ def load_clips(path: Path) -> list[TrainingClip]:
     return clips
 
 
-def split_people(clips: Sequence[Clip], share: float = 0.1, seed: int = 0) -> tuple[list[Clip], list[Clip]]:
+def split_people(clips: Sequence[OfPerson], share: float = 0.1, seed: int = 0) -> tuple[list[OfPerson], list[OfPerson]]:
     """Clips to train on and, of other people, clips to choose the weights by.
 
     Raises:

@@ -4,7 +4,9 @@ A picture set is a file per clip: sequences of neighbouring frames spread over t
 reference frames, which stand for the portrait. Landmarks are smoothed as a reader's are.
 """
 
-from dataclasses import dataclass, fields
+import json
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -63,53 +65,75 @@ class PictureSet:
         Raises:
             OutputError: it cannot be written.
         """
-        tensors: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _TENSORS}
+        tensors: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
         write_bytes(path, save(tensors, {"kptalk": "pictures", "identity": self.identity}))
 
     @classmethod
     def load(cls, path: Path) -> "PictureSet":
-        """Read a set.
+        """Open a set; its pictures stay on the disk until they are looked at.
 
         Raises:
             DatasetError: it cannot be read.
         """
         try:
-            with safe_open(path, framework="numpy") as file:
-                return cls(**{n: file.get_tensor(n) for n in _TENSORS}, identity=(file.metadata() or {})["identity"])
-        except (OSError, SafetensorError, KeyError) as error:
+            with safe_open(path, framework="numpy") as file:  # checks what the header says
+                identity = (file.metadata() or {})["identity"]
+            content = np.memmap(path, np.uint8, "r")
+            begin = 8 + int(content[:8].view(np.uint64)[0])
+            header = json.loads(content[8:begin].tobytes())
+            arrays = {}
+            for name, dtype in _TENSORS.items():
+                first, end = header[name]["data_offsets"]
+                arrays[name] = content[begin + first : begin + end].view(dtype).reshape(header[name]["shape"])
+            found = cls(**arrays, identity=identity)
+            if found.points.shape[:2] != found.real.shape[:2] or found.real.shape[1] != FRAMES:
+                raise ValueError("its parts do not fit each other")
+            return found
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise DatasetError(f"cannot read pictures {path}: {explain(error)}") from error
 
 
-_TENSORS = tuple(field.name for field in fields(PictureSet) if field.name != "identity")
+_TENSORS = {
+    "real": np.uint8,
+    "warped": np.uint8,
+    "points": np.float16,
+    "mels": np.float16,
+    "reference": np.int64,
+    "references": np.uint8,
+    "reference_points": np.float16,
+}
 
 
-def make_pictures(shard: Shard, space: FaceMeshSpace, size: int, rng: np.random.Generator) -> PictureSet:
+def make_pictures(
+    shard: Shard, space: FaceMeshSpace, size: int, rng: np.random.Generator, every: float = FRAMES_PER_SEQUENCE
+) -> PictureSet:
     """Draw the pictures of one clip.
+
+    Args:
+        shard: the clip, with the place of its video.
+        space: that its landmarks are read in.
+        size: side of the squares, in their own pixels.
+        rng: chooses sequences and references.
+        every: frames of the clip per sequence, on average.
 
     Raises:
         DatasetError: the video is no longer there, or cannot be read.
     """
-    try:
-        frames = list(read_frames(shard.video, FPS))[shard.first :][: len(shard.landmarks)]
-    except InputError as error:
-        raise DatasetError(f"no pictures of {shard.video.name}: {error}") from error
-    count = len(frames)
-    if count < 2 * FRAMES:
-        raise DatasetError(f"no pictures of {shard.video.name}: it has changed since it was prepared")
-    tracked = shard.landmarks[:count]
+    tracked, count = shard.landmarks, len(shard.landmarks)
     landmarks = gaussian_filter1d(tracked, SMOOTHING[0], axis=0, mode="nearest").astype(np.float32)
-    starts = _spread(count, rng)
+    starts = _spread(count, every, rng)
     chosen = (starts[:, None] + np.arange(FRAMES)).ravel()
     affine = head_squares(space, tracked, size)
-    renderer = MeshRenderer(space)
     references = np.sort(rng.choice(count, max(1, len(starts) // SEQUENCES_PER_REFERENCE), replace=False))
     references[0] = 0  # as a clip is evaluated
     reference = rng.integers(len(references), size=len(starts))
+    squares, photos = _cut_video(shard, affine, size, {*chosen.tolist()}, {*references.tolist()})
+    renderer = MeshRenderer(space)
     warped: list[Image] = [np.zeros(0, np.uint8)] * len(chosen)
-    for number, first in enumerate(references):
-        prepared = renderer.prepare(Portrait(np.ascontiguousarray(frames[first]), Face(tracked[first])), EDGES)
+    for number, first in enumerate(references.tolist()):
+        prepared = renderer.prepare(Portrait(photos[first], Face(tracked[first])), EDGES)
         for position in np.flatnonzero(np.repeat(reference, FRAMES) == number):
-            at = chosen[position]
+            at = int(chosen[position])
             head = head_motion(space, tracked[first], landmarks[at])
             warped[position] = cut_square(draw_vertices(prepared, landmarks[at], head), affine[at], size)
     mel, _ = shard.mel()
@@ -117,15 +141,33 @@ def make_pictures(shard: Shard, space: FaceMeshSpace, size: int, rng: np.random.
 
     shape = len(starts), FRAMES
     return PictureSet(
-        real=np.stack([cut_square(frames[at], affine[at], size) for at in chosen]).reshape(*shape, size, size, 3),
+        real=np.stack([squares[at] for at in chosen.tolist()]).reshape(*shape, size, size, 3),
         warped=np.stack(warped).reshape(*shape, size, size, 3),
         points=points[chosen].reshape(*shape, -1, 2),
         mels=mel_windows(mel, chosen, FPS).reshape(*shape, -1, 16).astype(np.float16),
         reference=reference,
-        references=np.stack([cut_square(frames[at], affine[at], size) for at in references]),
+        references=np.stack([squares[at] for at in references.tolist()]),
         reference_points=points[references],
         identity=shard.identity,
     )
+
+
+def _cut_video(
+    shard: Shard, affine: Array, size: int, chosen: set[int], references: set[int]
+) -> tuple[dict[int, Image], dict[int, Image]]:
+    """Squares of the chosen frames and references, and the references whole, by their number in the shard."""
+    squares, photos, count = {}, {}, len(affine)
+    try:
+        for number, frame in enumerate(islice(read_frames(shard.video, FPS), shard.first, shard.first + count)):
+            if number in chosen or number in references:
+                squares[number] = cut_square(frame, affine[number], size)
+            if number in references:
+                photos[number] = np.ascontiguousarray(frame)
+    except InputError as error:
+        raise DatasetError(f"no pictures of {shard.video.name}: {error}") from error
+    if {*squares} != chosen | references:
+        raise DatasetError(f"no pictures of {shard.video.name}: it has changed since it was prepared")
+    return squares, photos
 
 
 def head_squares(space: FaceMeshSpace, landmarks: Array, size: int) -> Array:
@@ -143,9 +185,9 @@ def head_motion(space: FaceMeshSpace, first: Array, now: Array) -> RigidMotion:
     return RigidMotion(matrix.astype(np.float32), (translation[1] - translation[0] @ matrix).astype(np.float32))
 
 
-def _spread(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _spread(count: int, every: float, rng: np.random.Generator) -> NDArray[np.int64]:
     """First frames of sequences that do not overlap, spread over a clip."""
-    slots = max(2, round(count / FRAMES_PER_SEQUENCE))
+    slots = max(2, round(count / every))
     edges = np.linspace(0, count - FRAMES, slots + 1).astype(int)
     room = np.maximum(np.diff(edges) - FRAMES, 0)
     return np.asarray(edges[:-1] + rng.integers(room + 1))

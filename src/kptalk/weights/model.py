@@ -46,8 +46,8 @@ def facemesh_card(licence: str = "not stated") -> ModelCard:
 
 def landmark_card(licence: str = "not stated") -> ModelCard:
     """What ``kptalk train a2l`` makes."""
-    files = {name: f"{name}.safetensors" for name in ("facemesh", "audio", "lips", "a2l", "l2v")}
-    return ModelCard("landmark", files, optional=("lips", "l2v"), licence=licence)
+    files = {name: f"{name}.safetensors" for name in ("facemesh", "audio", "lips", "a2l", "l2v", "vae")}
+    return ModelCard("landmark", files, optional=("lips", "l2v", "vae"), licence=licence)
 
 
 @dataclass(frozen=True)

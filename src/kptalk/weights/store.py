@@ -121,7 +121,7 @@ def _build(path: str | Path, header: dict[str, str], model_class: type[Model], c
             raise ValueError(f"a size is above {LARGEST_SIZE}")
         with NoInit():
             return model_class(config)
-    except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, AttributeError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"weights {path} have an invalid {model_class.__name__} config: {reason}") from error
 

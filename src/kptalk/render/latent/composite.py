@@ -10,18 +10,20 @@ import numpy as np
 from kptalk.face.geometry import smoothstep
 from kptalk.types import Array, Image
 
-LIPS, EYES = 11, 5  # pixels of the square by which the lips' and the lids' maps are widened
-SOFT = 2.0  # pixels, of the edge of what is drawn
-SHADING = 4.0  # pixels, below which a difference is detail and not shading
+SIDE = 128  # of the square that these numbers of pixels are for; of another they change with it
+LIPS, EYES = 11, 5  # by which the lips' and the lids' maps are widened
+SOFT, SOFT_INSIDE, SOFT_FACE = 2.0, 0.8, 3.0  # edges: of what is drawn, between the lips, of the face
+SHADING = 4.0  # below which a difference is detail and not shading
 BORDER = 0.05, 0.07  # of the square's side: where drawing fades in from the edge
 
 
 def regions(maps: Image) -> tuple[Array, Array]:
     """What is drawn, from landmark maps (S, S, 5): weights (S, S) of lips and lids, and of what is between the lips."""
-    kernel = [cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)) for size in (LIPS, EYES)]
+    share = len(maps) / SIDE
+    kernel = [cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_odd(width * share),) * 2) for width in (LIPS, EYES)]
     drawn = np.maximum(cv2.dilate(maps[..., 1], kernel[0]), cv2.dilate(maps[..., 3], kernel[1]))
-    weight = cv2.GaussianBlur(drawn.astype(np.float32) / 255, (0, 0), SOFT)
-    inside = cv2.GaussianBlur(maps[..., 0].astype(np.float32) / 255, (0, 0), 0.8)
+    weight = cv2.GaussianBlur(drawn.astype(np.float32) / 255, (0, 0), SOFT * share)
+    inside = cv2.GaussianBlur(maps[..., 0].astype(np.float32) / 255, (0, 0), SOFT_INSIDE * share)
     return weight, inside
 
 
@@ -36,13 +38,14 @@ def lay_in(frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, f
         maps: (S, S, 5) landmark maps.
         face: (n, 2) outline of the face in the square.
     """
-    size = len(own)
+    size, share = len(own), len(own) / SIDE
     weight, inside = regions(maps)
     change = drawn - own
-    shading = cv2.GaussianBlur(change, (0, 0), SHADING)
+    shading = cv2.GaussianBlur(change, (0, 0), SHADING * share)
     mask = np.zeros((size, size), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(np.rint(face).astype(np.int32)), 255)
-    around = cv2.GaussianBlur(cv2.erode(mask, np.ones((5, 5), np.uint8)).astype(np.float32) / 255, (0, 0), 3.0)
+    mask = cv2.erode(mask, np.ones((_odd(5 * share),) * 2, np.uint8))
+    around = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), SOFT_FACE * share)
     fade = _fade(size)
     change = fade[..., None] * (weight[..., None] * change + ((1 - weight) * around)[..., None] * shading)
     back = cv2.invertAffineTransform(affine)
@@ -63,6 +66,10 @@ def lay_in(frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, f
     between = np.clip(grown(inside * fade), 0, 1)[..., None]
     around_lips = part + grown(change)
     part[:] = np.clip(np.rint(around_lips + between * (grown(drawn) - around_lips)), 0, 255).astype(np.uint8)
+
+
+def _odd(width: float) -> int:
+    return 2 * int(width / 2) + 1
 
 
 def _fade(size: int) -> Array:

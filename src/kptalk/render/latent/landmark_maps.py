@@ -22,7 +22,7 @@ def landmark_maps(points: Array, size: int) -> Image:
     cv2.fillPoly(maps[0], [fixed[LIPS_INNER]], 255, cv2.LINE_AA, _BITS)
     cv2.fillPoly(maps[1], [fixed[LIPS_OUTER]], 255, cv2.LINE_AA, _BITS)
     for line, closed in LINES:
-        cv2.polylines(maps[2], [fixed[line]], closed, 255, 1, cv2.LINE_AA, _BITS)
+        cv2.polylines(maps[2], [fixed[line]], closed, 255, max(1, size // 128), cv2.LINE_AA, _BITS)
     for eye, iris in zip(EYES, IRISES, strict=True):
         cv2.fillPoly(maps[3], [fixed[eye]], 255, cv2.LINE_AA, _BITS)
         cv2.fillPoly(maps[4], [fixed[iris[1:]]], 255, cv2.LINE_AA, _BITS)

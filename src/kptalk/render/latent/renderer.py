@@ -19,11 +19,10 @@ from kptalk.face.framing import Edge
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.topology import OVAL
 from kptalk.motion.facemesh.space import FaceMeshSource
-from kptalk.networks.frame_unet import FrameUNet
 from kptalk.render.latent.composite import lay_in
-from kptalk.render.latent.conditions import as_tensor, conditions, without_mouth
+from kptalk.render.latent.conditions import as_tensor
+from kptalk.render.latent.denoiser import FrameDenoiser, Window
 from kptalk.render.latent.landmark_maps import landmark_maps
-from kptalk.render.latent.sampler import sample_frames
 from kptalk.render.latent.square import apply_map, cut_square, square_maps, square_middle
 from kptalk.render.mesh.pose import RigidMotion, clamp_pose, rigid_motion
 from kptalk.render.mesh.renderer import MeshRenderer, PreparedMesh, draw_vertices
@@ -54,7 +53,7 @@ class WarpedFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class LatentState:
-    """``waiting`` frames, of which the first ``past`` are drawn; the ``noise`` (1, 1, 3, S, S) of all frames."""
+    """``waiting`` frames, of which the first ``past`` are drawn; ``noise`` (1, 1, *noise_shape), that of all frames."""
 
     prepared: PreparedLatent
     noise: Tensor
@@ -64,23 +63,18 @@ class LatentState:
 
 @dataclass(frozen=True)
 class LatentRenderer:
-    """A ``Renderer`` around a mesh renderer and the network that draws its faces."""
+    """A ``Renderer`` around a mesh renderer and the denoiser that draws its faces."""
 
     name = "latent"
     mesh: MeshRenderer
-    network: FrameUNet
+    denoiser: FrameDenoiser
     steps: int = 2
     guidance: float = 1.0
 
     @property
     def size(self) -> int:
         """Side of the square, in its own pixels."""
-        return self.network.config.size
-
-    @property
-    def device(self) -> torch.device:
-        """Of the network."""
-        return next(self.network.parameters()).device
+        return self.denoiser.size
 
     def with_drawing(self, steps: int | None, guidance: float | None) -> LatentRenderer:
         return replace(self, steps=steps or self.steps, guidance=self.guidance if guidance is None else guidance)
@@ -91,15 +85,16 @@ class LatentRenderer:
         affine = self._square(mesh.source, mesh.source.motion, middle)[0]
         square = cut_square(portrait.image, affine, self.size)
         maps = landmark_maps(apply_map(affine, landmarks), self.size)
-        tensors = (2 * as_tensor(square[None]) - 1).to(self.device), as_tensor(maps[None]).to(self.device)
+        device = self.denoiser.device
+        tensors = (2 * as_tensor(square[None]) - 1).to(device), as_tensor(maps[None]).to(device)
         return PreparedLatent(mesh, middle, *tensors)
 
     def source(self, prepared: PreparedLatent) -> FaceMeshSource:
         return prepared.mesh.source
 
     def start(self, prepared: PreparedLatent, seed: int) -> LatentState:
-        noise = np.random.default_rng([seed, 3]).standard_normal((1, 1, 3, self.size, self.size), np.float32)
-        return LatentState(prepared, torch.from_numpy(noise).to(self.device))
+        noise = np.random.default_rng([seed, 3]).standard_normal((1, 1, *self.denoiser.noise_shape), np.float32)
+        return LatentState(prepared, torch.from_numpy(noise).to(self.denoiser.device))
 
     def step(self, motion: Motion, state: LatentState) -> tuple[Image, LatentState]:
         space, mesh = self.mesh.space, state.prepared.mesh
@@ -140,10 +135,9 @@ class LatentRenderer:
     def _draw(self, window: tuple[WarpedFrame, ...], first: int, end: int, state: LatentState) -> Image:
         """Draw the faces of a window; frames from ``first`` to ``end`` of it."""
         squares, maps = (np.stack([getattr(each, name) for each in window]) for name in ("square", "maps"))
-        prepared, maps_tensor = state.prepared, as_tensor(maps)[None].to(self.device)
-        base = without_mouth((2 * as_tensor(squares)[None] - 1).to(self.device), maps_tensor[:, :, :1])
-        condition = conditions(base, maps_tensor, prepared.reference, prepared.reference_maps)
-        drawn = sample_frames(self.network, condition, base, state.noise, self.steps, self.guidance)
+        pictures, drawn_maps = (as_tensor(each)[None].to(self.denoiser.device) for each in (squares, maps))
+        known = Window(2 * pictures - 1, drawn_maps, state.prepared.reference, state.prepared.reference_maps)
+        drawn = self.denoiser.draw(known, state.noise, self.steps, self.guidance)
         faces = ((drawn[0].permute(0, 2, 3, 1) + 1) * 127.5).cpu().numpy()
         frames = np.stack([each.frame for each in window[first:end]])
         for frame, face, each in zip(frames, faces[first:end], window[first:end], strict=True):

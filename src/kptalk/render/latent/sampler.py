@@ -1,5 +1,7 @@
 """DDIM sampling of frames, from the warped photo under noise."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -37,18 +39,28 @@ def sample_frames(
     Returns:
         (B, F, 3, S, S) float32, -1 to 1.
     """
-    noise = noise.expand_as(base)
-    last = torch.full((len(base),), N_STEPS - 1, device=base.device)
-    x, clean = add_noise(base, noise, last), base
     unguided = condition.clone()
     unguided[:, :, MAPS] = 0
-    for step in timesteps(steps):
-        t = torch.full((len(base),), step, device=base.device)
-        change = network(x, t, condition, audio)
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        change: Tensor = network(x, t, condition, audio)
         if guidance != 1:
             without = network(x, t, unguided, audio)
             change = without + guidance * (change - without)
-        clean = (base + change).clamp(-1, 1)
+        return (base + change).clamp(-1, 1)
+
+    return ddim(predict, base, noise, steps)
+
+
+def ddim(predict: Callable[[Tensor, Tensor], Tensor], base: Tensor, noise: Tensor, steps: int) -> Tensor:
+    """Deterministic DDIM from ``base`` (B, F, ...) under all of the noise.
+
+    ``predict(x, t)`` gives the clean frames for noisy ones at the steps t (B,); ``noise`` is broadcast to ``base``.
+    """
+    last = torch.full((len(base),), N_STEPS - 1, device=base.device)
+    x, clean = add_noise(base, noise.expand_as(base), last), base
+    for step in timesteps(steps):
+        clean = predict(x, torch.full((len(base),), step, device=base.device))
         share = alphas_cumprod()[step]
         x = ddim_step(x, (x - share.sqrt() * clean) / (1 - share).sqrt(), step, steps)
     return clean
