@@ -11,13 +11,17 @@ from safetensors.numpy import load_file
 
 from kptalk.errors import DatasetError, OptionError, OutputError, WeightsError
 from kptalk.media.audio import Speech
+from kptalk.networks.denoiser import Denoiser
 from kptalk.pipeline import Pipeline
-from kptalk.train import NAMES
+from kptalk.train import NAMES, a2l
 from kptalk.train import SIZES as SIZE_NAMES
 from kptalk.train.a2l import SIZES, area_importance
+from kptalk.train.data import Inputs
 from kptalk.train.recipes import RECIPES, train_network
+from kptalk.train.sampler import ClipData
 from kptalk.types import Motion
 from kptalk.weights.header import embedded_path
+from kptalk.weights.store import save_model
 
 
 def space_only(folder):
@@ -130,6 +134,21 @@ def test_a_size_that_a_recipe_has_not(kptalk, tmp_path, name, wanted):
         train_network(name, tmp_path, tmp_path, size="huge")
     assert refused(kptalk("train", name, "--data", tmp_path, "-o", tmp_path / "new", "--size", "huge"), "huge")
     assert tuple(SIZES) == SIZE_NAMES
+
+
+def test_landmarks_go_on_from_the_denoiser_of_keypoints_of_their_size(tmp_path, monkeypatch):
+    clips = ClipData(landmark_space(), [], [], np.zeros(80, np.float32))
+    monkeypatch.setattr("kptalk.train.motion.data", lambda inputs, kind: clips)
+    trained = Denoiser(SIZES["smoke"].config)
+    save_model(tmp_path / "motion.safetensors", trained, trained.config)
+
+    def built(size):
+        return a2l.build(a2l.data(Inputs(tmp_path, tmp_path, 0, "cpu", size))).state_dict()
+
+    assert all(value.equal(trained.state_dict()[name]) for name, value in built("smoke").items())
+    assert built("embedded").keys() != trained.state_dict().keys()
+    (tmp_path / "motion.safetensors").unlink()
+    assert not built("smoke")["input_projection.weight"].equal(trained.state_dict()["input_projection.weight"])
 
 
 def test_lips_count_most_in_landmarks():
