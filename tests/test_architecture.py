@@ -44,12 +44,12 @@ BUDGET = {
     "render": 2446,
     "methods": 443,
     "weights": 1141,
-    "train": 1982,
+    "train": 1990,
     "evaluate": 3138,
     "cli": 1306,
     "top level": 1806,
 }
-WHOLE_BUDGET = 19_466
+WHOLE_BUDGET = 19_474
 
 
 def name_of(path: Path) -> str:
