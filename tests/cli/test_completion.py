@@ -24,7 +24,8 @@ def complete(*words):
 OFFERED = {
     ("re",): ["reenact"],
     ("motion", "sh"): ["show"],
-    ("animate", "--model", ""): ["embedded", "official"],
+    ("animate", "--model", ""): ["embedded", "landmark", "official"],
+    ("train", "a2l", "--size", "p"): ["paper"],
     ("animate", "--framing", ""): ["full", "crop"],
     ("animate", "--pose", "s"): ["still"],
     ("reenact", "--mode", ""): ["relative", "absolute"],
