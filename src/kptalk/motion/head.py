@@ -32,8 +32,8 @@ N_POSE = 7
 SPREAD, SPEED = slice(0, N_POSE), slice(N_POSE, 2 * N_POSE)  # of a style, and after them:
 MOUTH, FACE, BLINKS = 2 * N_POSE, 2 * N_POSE + 1, 2 * N_POSE + 2
 N_STYLE = 2 * N_POSE + 3
-LIVELY = 1.5  # standard deviations of people from calm and lively to the mean
-WIDEST = 2.0  # standard deviations of people that a drawn style reaches
+LIVELY = 1.0  # standard deviations of people from calm and lively to the mean
+WIDEST = 1.5  # standard deviations of people that a drawn style reaches
 
 FFT, TAPS = 512, 160  # frames of the spectra, and of the filter
 FREQUENCY = np.arange(FFT // 2 + 1) * FPS / FFT
@@ -53,6 +53,7 @@ DRIVE_LAGS = np.arange(-6, 25, 3)
 SHAPES = {  # of the tensors in the file
     "style_mean": (N_STYLE,),
     "style_cov": (N_STYLE, N_STYLE),
+    "calm_tail": (1,),
     "bias": (2 * N_POSE,),
     "unit": (N_POSE,),
     "log_level": (FFT // 2 + 1, N_POSE),
@@ -60,7 +61,7 @@ SHAPES = {  # of the tensors in the file
     "coherence": (2, FFT // 2 + 1, N_POSE, N_POSE),
     "sound_mean": (3,),
     "pace": (3 * len(PACE_LAGS),),
-    "usual_pace": (),
+    "usual_pace": (1,),
     "drive": (3 * len(DRIVE_LAGS), N_POSE),
     "usual_manner": (3,),
 }
@@ -73,6 +74,7 @@ class HeadModel:
 
     Attributes:
         style_mean, style_cov: (17,) and (17, 17), how people's styles are distributed.
+        calm_tail: (1,) how much farther the calm half of people is from the middle than the lively half.
         bias: (14,) what bursts add to a style: most stretches of a head are calmer than its mean.
         unit: (7,) standard deviation of all heads.
         log_level: (257, 7) logarithm of the power spectrum of a channel of unit spread.
@@ -86,6 +88,7 @@ class HeadModel:
 
     style_mean: Doubles
     style_cov: Doubles
+    calm_tail: Doubles
     bias: Doubles
     unit: Doubles
     log_level: Doubles
@@ -128,19 +131,14 @@ class HeadModel:
         ways = (vectors * np.sqrt(np.maximum(values, 0))).T[::-1]
         return np.asarray(ways * np.sign(ways[:, : 2 * N_POSE].sum(1) + 1e-9)[:, None])
 
-    def draw_style(self, seed: int, lively: float | None = None, yaw: float | None = None) -> Doubles:
-        """Style (17,) of a person drawn by ``seed``.
-
-        Args:
-            seed: the same seed draws the same person.
-            lively: in standard deviations of people, instead of what was drawn.
-            yaw: spread in degrees, instead of what was drawn; the other numbers go along as they do in people.
-        """
+    def draw_style(self, seed: int, lively: float | None = None) -> Doubles:
+        """Style (17,) of a person drawn by ``seed``, who is as lively as given, in standard deviations of people."""
         drawn = np.clip(np.random.default_rng([seed, 5]).standard_normal(N_STYLE), -WIDEST, WIDEST)
+        tail = float(np.clip(self.calm_tail[0], 0.5, 2.0))
+        drawn[0] *= 2 * (tail if drawn[0] < 0 else 1) / (1 + tail)
         if lively is not None:
             drawn[0] = lively
-        style = self.style_mean + drawn @ self.people
-        return style if yaw is None else self.with_yaw(style, yaw)
+        return np.asarray(self.style_mean + drawn @ self.people)
 
     def with_yaw(self, style: Doubles, yaw: float) -> Doubles:
         """The style of which the yaw spreads by so many degrees, and the rest goes along."""

@@ -29,6 +29,8 @@ from kptalk.train.data import Inputs, Shard, load_shards
 from kptalk.train.facemesh import align_clip, relative_pose
 
 FEWEST_FRAMES = 150  # of a clip for the filter
+LENGTHS = (75, 100, 150, 200, head.LENGTH, 500)  # frames of stretches that are compared; of a clip, the first at least
+CALIBRATION = 60  # stretches of each length
 FEWEST_PEOPLE = 8  # whose styles are known
 STILL = 0.05  # degrees of yaw: less is a picture
 DELAY = 5  # frames from a burst of noise to the speed that it makes
@@ -65,8 +67,8 @@ def data(inputs: Inputs) -> list[HeadClip]:
         DatasetError: too few people, or their clips are too short.
     """
     space = FaceMeshSpace.load(inputs.folder / "facemesh.safetensors")
-    clips = [head_clip(space, shard) for shard in load_shards(inputs.data) if len(shard.landmarks) >= FEWEST_FRAMES]
-    clips = [clip for clip in clips if clip.pose[:, 1].std() > STILL and len(clip.pose) >= FEWEST_FRAMES]
+    clips = [head_clip(space, shard) for shard in load_shards(inputs.data) if len(shard.landmarks) >= LENGTHS[0]]
+    clips = [clip for clip in clips if clip.pose[:, 1].std() > STILL and len(clip.pose) >= LENGTHS[0]]
     people = {clip.identity for clip in clips if len(clip.pose) >= SHORTEST}
     if len(people) < FEWEST_PEOPLE:
         raise DatasetError(
@@ -89,13 +91,14 @@ def head_clip(space: FaceMeshSpace, shard: Shard) -> HeadClip:
 
 
 def build(clips: Sequence[HeadClip]) -> HeadModel:
-    """Fit the process to clips of at least 150 frames."""
-    styles = np.array([clip.style for clip in clips])
-    weight = np.array([len(clip.pose) for clip in clips], float)
+    """Fit the process to clips of at least 150 frames, and the styles of people to all."""
+    filtered = [clip for clip in clips if len(clip.pose) >= FEWEST_FRAMES]
+    styles = np.array([clip.style for clip in filtered])
+    weight = np.array([len(clip.pose) for clip in filtered], float)
     weight /= weight.sum()
     usual_ratio = (styles[:, SPEED] - styles[:, SPREAD]).mean(0)
     ratio = styles[:, SPEED] - styles[:, SPREAD] - usual_ratio
-    spectra = np.array([_spectrum(clip.pose / np.exp(s[SPREAD])) for clip, s in zip(clips, styles, strict=True)])
+    spectra = np.array([_spectrum(clip.pose / np.exp(s[SPREAD])) for clip, s in zip(filtered, styles, strict=True)])
     power = np.maximum(np.einsum("nfcc->nfc", spectra).real, 1e-9)
     logs = np.log(power)
     slope = np.einsum("n,nfc,nc->fc", weight, logs - np.einsum("n,nfc->fc", weight, logs), ratio) / (weight @ ratio**2)
@@ -107,32 +110,28 @@ def build(clips: Sequence[HeadClip]) -> HeadModel:
     coherence[:, ODD[:, None] != ODD] = 0  # as if every clip had been seen in the mirror too
     own = np.sqrt(np.einsum("fcc->fc", coherence).real)
     coherence = coherence / own[:, :, None] / own[:, None, :]
-    mean, cov, usual_manner, long = _people(clips, styles)
+    manners = np.array([clip.manner for clip in clips])
     model = HeadModel(
-        style_mean=mean,
-        style_cov=cov,
+        style_mean=np.concatenate([np.median(styles, 0), np.zeros(3)]),
+        style_cov=np.eye(N_STYLE),
+        calm_tail=np.ones(1),
         bias=np.zeros(2 * N_POSE),
         unit=np.sqrt(np.einsum("n,nc->c", weight, np.exp(2 * styles[:, SPREAD]))),
         log_level=np.log(level),
         slope=slope,
         coherence=np.stack([coherence.real, coherence.imag]),
-        **_sound(clips, styles),
-        usual_manner=usual_manner,
+        **_sound(filtered, styles),
+        usual_manner=np.median(manners[[len(clip.pose) >= SHORTEST for clip in clips], 0], 0),
     )
     for _ in range(ROUNDS):
-        made = [_generated(model, s, k, clip) for k, (s, clip) in enumerate(zip(styles, clips, strict=True))]
+        made = [_generated(model, s, k, clip) for k, (s, clip) in enumerate(zip(styles, filtered, strict=True))]
         seen = np.maximum(np.einsum("nfcc->nfc", [_spectrum(p / p.std(0)) for p in made]).real, 1e-9)
         r = np.array([s[SPEED] - s[SPREAD] for s in map(head.style_of, made)]) - usual_ratio
         seen = np.einsum("n,nfc->fc", weight, seen / np.exp(np.einsum("fc,nc->nfc", slope, r)))
         change = gaussian_filter1d((level / seen)[head.FREQUENCY < head.TOP], 2, axis=0, mode="nearest")
         change = np.concatenate([change, np.repeat(change[-1:], len(level) - len(change), 0)])
         model = replace(model, log_level=model.log_level + np.log(change))
-    same = np.array([head.style_of(_generated(model, mean, k, clips[k], head.LENGTH)) for k in long])
-    cov = cov.copy()
-    cov[: 2 * N_POSE, : 2 * N_POSE] -= np.cov(same.T)
-    values, vectors = np.linalg.eigh(cov)
-    cov = vectors * np.maximum(values, 1e-3) @ vectors.T
-    return replace(model, style_cov=cov, bias=same.mean(0) - mean[: 2 * N_POSE])
+    return _with_people(model, clips)
 
 
 def save(path: Path, model: HeadModel, clips: Sequence[HeadClip]) -> None:
@@ -142,23 +141,45 @@ def save(path: Path, model: HeadModel, clips: Sequence[HeadClip]) -> None:
     write_bytes(path, serialise(tensors, {"kptalk": "head", "people": str(len({clip.identity for clip in clips}))}))
 
 
-def _people(clips: Sequence[HeadClip], styles: Doubles) -> tuple[Doubles, Doubles, Doubles, list[int]]:
-    """Mean (17,) and covariance (17, 17) of styles, what manners count from (3,), and the clips that these are of.
+def _with_people(model: HeadModel, clips: Sequence[HeadClip]) -> HeadModel:
+    """The model with the distribution of styles, every person counting once.
 
-    Robust: some clips are of people who turn away or sit still. The noise of measuring is still in the head's part.
+    How much smaller the spread of a short stretch is, and how much it varies, is learned from one generated head.
+    Robust, by quantiles and ranks: some clips are of people who turn away or sit still.
     """
-    long = [k for k, clip in enumerate(clips) if len(clip.pose) >= SHORTEST]
-    manners = np.array([clips[k].manner for k in long])
-    seen = np.concatenate([styles[long], manners[:, 0]], 1)
+    at, own = np.arange(2 * N_POSE, N_STYLE), slice(0, 2 * N_POSE)
+    begun = head.start(model, model.style_mean, 0)
+    made = []
+    for seed in range(CALIBRATION):
+        levels = np.resize(clips[seed % len(clips)].levels, LENGTHS[-1] + FORGOTTEN)
+        made.append(head.step(model, levels, len(levels), replace(begun, seed=seed))[0][FORGOTTEN:])
+    stretches = np.array([[head.style_of(pose[:length]) for pose in made] for length in LENGTHS])
+    usual = stretches[LENGTHS.index(head.LENGTH)].mean(0)
+    shrunk = stretches.mean(1) - usual
+
+    def measured(clip: HeadClip) -> Doubles:
+        lost = [np.interp(len(clip.pose), LENGTHS, values) for values in shrunk.T]
+        return np.concatenate([clip.style - lost, clip.manner[0]])
+
+    people = sorted({clip.identity for clip in clips})
+    clips_of = [[clip for clip in clips if clip.identity == person] for person in people]
+    seen = np.array([np.mean([measured(clip) for clip in own_clips], 0) for own_clips in clips_of])
     low, middle, high = np.quantile(seen, [0.1, 0.5, 0.9], 0)
     spread = (high - low) / 2.56
+    long = np.array([clip.manner for clip in clips if len(clip.pose) >= SHORTEST])  # a few seconds tell no manner
+    low, high = np.quantile(long[:, 0], [0.1, 0.9], 0)
+    apart, together = np.quantile(long[:, 1] - long[:, 2], [0.9, 0.1], 0)
+    spread[at] = np.sqrt(np.maximum(((high - low) / 2.56) ** 2 - ((apart - together) / 2.56 / 2) ** 2, 0.01))
     cov = 2 * np.sin(np.pi / 6 * spearmanr(seen)[0]) * spread[:, None] * spread
-    halves = np.quantile(manners[:, 1] - manners[:, 2], [0.1, 0.9], 0)
-    noise = ((halves[1] - halves[0]) / 2.56 / 2) ** 2
-    at = np.arange(2 * N_POSE, N_STYLE)
-    cov[at, at] = np.maximum(cov[at, at] - noise, 0.01)
-    mean = np.concatenate([middle[: 2 * N_POSE], np.zeros(3)])
-    return mean, cov, middle[2 * N_POSE :], long
+    noise = [np.cov(stretches[np.abs(np.array(LENGTHS) - len(clip.pose)).argmin()].T) for clip in clips]
+    cov[own, own] -= np.mean(noise, 0) * len(people) / len(clips)
+    values, vectors = np.linalg.eigh(cov)
+    cov = vectors * np.maximum(values, 1e-3) @ vectors.T
+    mean = np.concatenate([middle[own], np.zeros(3)])
+    model = replace(model, style_mean=mean, style_cov=cov, bias=usual - model.style_mean[own])
+    way = model.people[0, own]
+    calmest, middling, liveliest = np.quantile(seen[:, own] @ way, [0.1, 0.5, 0.9])
+    return replace(model, calm_tail=np.array([np.clip((middling - calmest) / (liveliest - middling), 0.5, 2)]))
 
 
 def _sound(clips: Sequence[HeadClip], styles: Doubles) -> dict[str, Doubles]:
@@ -174,7 +195,7 @@ def _sound(clips: Sequence[HeadClip], styles: Doubles) -> dict[str, Doubles]:
     places = [(c.pose - c.pose.mean(0)) / np.exp(s[SPREAD]) for c, s in zip(clips, styles, strict=True)]
     drive = SHRUNK * _ridge(rows, np.concatenate([place[inner] for place in places]))
     drive[:, ODD | (np.arange(N_POSE) == 0)] = 0
-    return {"sound_mean": mean, "pace": pace, "usual_pace": np.array(usual), "drive": drive}
+    return {"sound_mean": mean, "pace": pace, "usual_pace": np.array([usual]), "drive": drive}
 
 
 def _generated(model: HeadModel, style: Doubles, seed: int, clip: HeadClip, length: int | None = None) -> Doubles:
