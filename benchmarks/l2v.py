@@ -11,7 +11,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from kptalk.methods.landmark import load_renderer
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
@@ -19,6 +18,7 @@ from kptalk.device import set_threads
 from kptalk.face.framing import EDGES
 from kptalk.face.landmarks import FaceMesh
 from kptalk.media.clip import read_frames
+from kptalk.methods.landmark import load_renderer
 from kptalk.motion.generator import FPS
 from kptalk.render.latent.landmark_maps import landmark_maps
 from kptalk.render.latent.renderer import LatentRenderer
@@ -62,9 +62,7 @@ def main() -> None:
         ]
         print(f"{name:10s}" + "".join(f"{value:12.3f}" for value in middle))
     better = table["denoiser"][:, :2] > table["mesh"][:, :2]
-    print(
-        f"nearer in {better[:, 0].mean():.0%} of the clips (mouth), {better[:, 1].mean():.0%} (between the lips)"
-    )
+    print(f"nearer in {better[:, 0].mean():.0%} of the clips (mouth), {better[:, 1].mean():.0%} (between the lips)")
     if arguments.sheet:
         cv2.imwrite(str(arguments.sheet), np.vstack(sheet)[..., ::-1])
 

@@ -11,6 +11,7 @@ from kptalk.motion.facemesh.generator import FaceMeshGenerator, FaceMeshMemory, 
 from kptalk.motion.facemesh.reader import FaceMeshReader, FaceMeshReaderState
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace
 from kptalk.motion.filters import gaussian
+from kptalk.motion.filters.buffer import Smooth
 from kptalk.motion.head import HeadModel
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
@@ -55,8 +56,12 @@ def method(generator: FaceMeshGenerator) -> FaceMeshMethod:
     """The method around a generator."""
     space = generator.space
     reader, renderer = FaceMeshReader(space), MeshRenderer(space)
-    smooth = gaussian.smooth_expression if generator.head else gaussian.smooth
-    return DiffusionMethod(space, reader, generator, smooth, gaussian.RADIUS, renderer, framing)
+    return DiffusionMethod(space, reader, generator, smoothing(generator), gaussian.RADIUS, renderer, framing)
+
+
+def smoothing(generator: FaceMeshGenerator) -> Smooth:
+    """The filter of generated motion: a head that is a process needs none."""
+    return gaussian.smooth_expression if generator.head else gaussian.smooth
 
 
 def load_space(model: ModelFolder) -> FaceMeshSpace:
