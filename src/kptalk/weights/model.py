@@ -32,7 +32,7 @@ class ModelCard:
     card: str = ""  # file in the folder that says what they were trained on
     head: str = "diffusion"  # how the head's pose is drawn; "process" needs the file "head"
 
-    def with_head(self) -> ModelCard:
+    def with_head(self) -> "ModelCard":
         """The same model with the head that ``kptalk train head`` makes."""
         return replace(self, files={**self.files, "head": "head.safetensors"}, head="process")
 
