@@ -40,16 +40,16 @@ BUDGET = {
     "face": 1193,
     "audio": 493,
     "networks": 1837,
-    "motion": 2152,
+    "motion": 2783,
     "render": 2002,
-    "methods": 377,
-    "weights": 1134,
-    "train": 1448,
+    "methods": 453,
+    "weights": 1149,
+    "train": 2205,
     "evaluate": 3138,
-    "cli": 1293,
-    "top level": 1786,
+    "cli": 1318,
+    "top level": 1857,
 }
-WHOLE_BUDGET = 18_087
+WHOLE_BUDGET = 20_290
 
 
 def name_of(path: Path) -> str:
