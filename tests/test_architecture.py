@@ -37,11 +37,11 @@ LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
     "media": 1234,
-    "face": 1193,
+    "face": 1207,
     "audio": 493,
-    "networks": 1837,
+    "networks": 2007,
     "motion": 2783,
-    "render": 2002,
+    "render": 2446,
     "methods": 453,
     "weights": 1149,
     "train": 2205,
