@@ -40,16 +40,16 @@ BUDGET = {
     "face": 1207,
     "audio": 493,
     "networks": 2007,
-    "motion": 2263,
+    "motion": 2783,
     "render": 2446,
-    "methods": 443,
-    "weights": 1141,
-    "train": 1990,
+    "methods": 453,
+    "weights": 1149,
+    "train": 2205,
     "evaluate": 3138,
-    "cli": 1306,
-    "top level": 1806,
+    "cli": 1318,
+    "top level": 1857,
 }
-WHOLE_BUDGET = 19_474
+WHOLE_BUDGET = 20_290
 
 
 def name_of(path: Path) -> str:

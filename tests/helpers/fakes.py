@@ -64,6 +64,9 @@ class FakeRenderer:
     def prepare(self, portrait, free: Collection[str] = ()):
         return FakeState(portrait, self.space.extract(portrait))
 
+    def with_drawing(self, steps, guidance):
+        return self
+
     def source(self, prepared):
         return prepared.source
 

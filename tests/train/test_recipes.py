@@ -95,7 +95,7 @@ def test_same_seed_same_weights(stored, tmp_path):
 
 def test_the_table_is_what_the_program_lists(kptalk, tmp_path):
     assert tuple(RECIPES) == NAMES
-    with pytest.raises(OptionError, match="facemesh, audio, lips, motion, a2l, syncnet"):
+    with pytest.raises(OptionError, match="facemesh, audio, lips, motion, a2l, head, vae, l2v, syncnet"):
         train_network("mouth", tmp_path, tmp_path)
     status, _, err = kptalk("train", "mouth", "--data", tmp_path, "-o", tmp_path / "model")
     assert status == 2
@@ -132,7 +132,7 @@ train_network("audio", Path(sys.argv[1], "clips.safetensors"), Path(sys.argv[1])
 def test_a_size_that_a_recipe_has_not(kptalk, tmp_path, name, wanted):
     with pytest.raises(OptionError, match=f"{name} has no size 'huge': give {wanted}$"):
         train_network(name, tmp_path, tmp_path, size="huge")
-    assert refused(kptalk("train", name, "--data", tmp_path, "-o", tmp_path / "new", "--size", "huge"), "huge")
+    assert refused(kptalk("train", name, "--data", tmp_path, "-o", tmp_path / "new", "--config", "huge"), "huge")
     assert tuple(SIZES) == SIZE_NAMES
 
 
