@@ -44,12 +44,12 @@ BUDGET = {
     "render": 2002,
     "methods": 377,
     "weights": 1134,
-    "train": 1448,
-    "evaluate": 3138,
+    "train": 1506,
+    "evaluate": 3238,
     "cli": 1293,
     "top level": 1786,
 }
-WHOLE_BUDGET = 18_087
+WHOLE_BUDGET = 18_245
 
 
 def name_of(path: Path) -> str:
