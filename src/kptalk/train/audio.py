@@ -23,7 +23,6 @@ LOOP = LoopConfig(steps=1600, learning_rate=1e-3, ema=0.99, score_every=50)
 Directions = Sequence[tuple[float, Array]]
 BATCH = 8
 WIDTH = 192
-CONFIG = AudioEncoderConfig(widths=(16, 32, 64, 128, 512))  # half the paper's widths, a quarter of its work
 
 
 class AudioTrainer(nn.Module):
@@ -31,7 +30,7 @@ class AudioTrainer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = AudioEncoder(CONFIG).to(memory_format=torch.channels_last)
+        self.encoder = AudioEncoder().to(memory_format=torch.channels_last)
         self.head = nn.ModuleDict()
         self.head["project"] = nn.Sequential(nn.Dropout(0.3), nn.Linear(512, WIDTH), nn.GELU())
         self.head["context"] = nn.ModuleList(
@@ -69,7 +68,7 @@ def score(data: ClipData) -> Score:
 def save(path: Path, trained: AudioTrainer, data: ClipData) -> None:
     """Write the encoder with the mel mean, without the head."""
     header = {"speech_mel_mean": json.dumps([round(float(x), 4) for x in data.mel_mean])}
-    save_model(path, trained.encoder, CONFIG, header, half=True)
+    save_model(path, trained.encoder, AudioEncoderConfig(), header, half=True)
 
 
 def expression_loss(

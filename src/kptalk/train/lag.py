@@ -1,7 +1,7 @@
 """Sound and lips of training videos brought into step: each has an AV offset of its own, often one or two frames.
 
-The embedded judge of lip sync estimates it. Lips that move early in one video and late in the next would teach a blurred
-mouth.
+The embedded judge of lip sync estimates it. Lips that move early in one video and late in the next would teach a
+blurred mouth.
 """
 
 from dataclasses import replace
