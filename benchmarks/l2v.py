@@ -62,9 +62,7 @@ def main() -> None:
         ]
         print(f"{name:10s}" + "".join(f"{value:12.3f}" for value in middle))
     better = table["denoiser"][:, :2] > table["mesh"][:, :2]
-    print(
-        f"nearer in {better[:, 0].mean():.0%} of the clips (mouth), {better[:, 1].mean():.0%} (between the lips)"
-    )
+    print(f"nearer in {better[:, 0].mean():.0%} of the clips (mouth), {better[:, 1].mean():.0%} (between the lips)")
     if arguments.sheet:
         cv2.imwrite(str(arguments.sheet), np.vstack(sheet)[..., ::-1])
 
