@@ -30,7 +30,7 @@ class AudioTrainer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = AudioEncoder().to(memory_format=torch.channels_last)
+        self.encoder = AudioEncoder()
         self.head = nn.ModuleDict()
         self.head["project"] = nn.Sequential(nn.Dropout(0.3), nn.Linear(512, WIDTH), nn.GELU())
         self.head["context"] = nn.ModuleList(

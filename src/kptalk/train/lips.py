@@ -28,7 +28,7 @@ def data(inputs: Inputs, kind: type[FaceMeshSpace] = FaceMeshSpace) -> ClipData:
 
 def build(data: ClipData) -> LipEnsemble:
     """The ensemble, untrained."""
-    return LipEnsemble().to(memory_format=torch.channels_last)
+    return LipEnsemble()
 
 
 def loss(data: ClipData) -> Loss:
