@@ -19,11 +19,12 @@ from kptalk.face.framing import Edge
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.topology import OVAL
 from kptalk.motion.facemesh.space import FaceMeshSource
-from kptalk.render.latent.composite import lay_in
+from kptalk.render.latent.composite import MouthDrawing, colour_share, lay_in
 from kptalk.render.latent.conditions import as_tensor
 from kptalk.render.latent.denoiser import FrameDenoiser, Window
 from kptalk.render.latent.landmark_maps import landmark_maps
 from kptalk.render.latent.square import apply_map, cut_square, square_maps, square_middle
+from kptalk.render.mesh.mouth import skin_colour
 from kptalk.render.mesh.pose import RigidMotion, clamp_pose, rigid_motion
 from kptalk.render.mesh.renderer import MeshRenderer, PreparedMesh, draw_vertices
 from kptalk.types import Array, Image, Motion, Portrait
@@ -39,6 +40,7 @@ class PreparedLatent:
     middle: Array  # (3,) of the square, in the head's frame
     reference: Tensor
     reference_maps: Tensor
+    colour: float  # how much of the denoiser's is taken, see ``colour_share``
 
 
 class WarpedFrame(NamedTuple):
@@ -49,6 +51,7 @@ class WarpedFrame(NamedTuple):
     square: Image  # (S, S, 3)
     maps: Image  # (S, S, 5)
     outline: Array  # (36, 2) of the face, in the square
+    mouth: MouthDrawing
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class LatentRenderer:
         maps = landmark_maps(apply_map(affine, landmarks), self.size)
         device = self.denoiser.device
         tensors = (2 * as_tensor(square[None]) - 1).to(device), as_tensor(maps[None]).to(device)
-        return PreparedLatent(mesh, middle, *tensors)
+        return PreparedLatent(mesh, middle, *tensors, colour_share(skin_colour(portrait.image, landmarks)))
 
     def source(self, prepared: PreparedLatent) -> FaceMeshSource:
         return prepared.mesh.source
@@ -111,7 +114,9 @@ class LatentRenderer:
         """The mesh renderer's frame for vertices (478, 3), and its square, which ``affine`` (2, 3) maps to."""
         frame, points = draw_vertices(prepared.mesh, face, head), apply_map(affine, face)
         square, maps = cut_square(frame, affine, self.size), landmark_maps(points, self.size)
-        return WarpedFrame(frame, affine, square, maps, points[OVAL])
+        across, between = (float(np.linalg.norm(face[a, :2] - face[b, :2])) for a, b in ((78, 308), (13, 14)))
+        mouth = MouthDrawing(between / max(across, 1e-3), prepared.colour)
+        return WarpedFrame(frame, affine, square, maps, points[OVAL], mouth)
 
     def draw(self, warped: Sequence[WarpedFrame], state: LatentState) -> tuple[Image, LatentState]:
         """As ``step``, for frames that are warped already."""
@@ -141,7 +146,7 @@ class LatentRenderer:
         faces = ((drawn[0].permute(0, 2, 3, 1) + 1) * 127.5).cpu().numpy()
         frames = np.stack([each.frame for each in window[first:end]])
         for frame, face, each in zip(frames, faces[first:end], window[first:end], strict=True):
-            lay_in(frame, face, each.square, each.affine, each.maps, each.outline)
+            lay_in(frame, face, each.square, each.affine, each.maps, each.outline, each.mouth)
         return frames
 
     def _none(self, state: LatentState) -> Image:

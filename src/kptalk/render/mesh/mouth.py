@@ -22,6 +22,7 @@ CORNERS = LIPS_INNER[[0, 10]]
 # Lines of the lips from the left corner to the right one.
 UPPER_OUTER, LOWER_OUTER = LIPS_OUTER[[0, *range(19, 9, -1)]], LIPS_OUTER[:11]
 UPPER_INNER, LOWER_INNER = LIPS_INNER[[0, *range(19, 9, -1)]], LIPS_INNER[:11]
+CHEEKS = [50, 101, 118, 117, 123, 187, 205, 280, 330, 347, 346, 352, 411, 425]
 LINES = UPPER_OUTER, UPPER_INNER, LOWER_INNER, LOWER_OUTER
 INNER_LOOP = np.concatenate([UPPER_INNER, LOWER_INNER[9:0:-1]])
 CLOSED_GAP, FREE_GAP = 0.03, 0.08  # lip gap in mouth widths: drawn as closed below, as it is above
@@ -81,11 +82,16 @@ def _polygon(image: Image, points: Array) -> Array:
     return mask.astype(bool)
 
 
+def skin_colour(image: Image, landmarks: Array) -> Floats:
+    """Colour (3,) of the cheeks."""
+    points = np.clip(np.rint(landmarks[CHEEKS, :2]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    colour: Floats = np.percentile(image[points[:, 1], points[:, 0]].astype(np.float32), 60, axis=0)
+    return colour
+
+
 def _colours(image: Image, landmarks: Array) -> tuple[Array, Array, Array | None]:
     """Skin (3,), lips (2, 3), and the colour of the photo's own teeth (3,) if it shows them convincingly."""
-    cheek = [50, 101, 118, 117, 123, 187, 205, 280, 330, 347, 346, 352, 411, 425]
-    points = np.clip(np.rint(landmarks[cheek, :2]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
-    skin = np.percentile(image[points[:, 1], points[:, 0]].astype(np.float32), 60, axis=0)
+    skin = skin_colour(image, landmarks)
     middles = (UPPER_OUTER[3:8], UPPER_INNER[7:2:-1]), (LOWER_OUTER[3:8], LOWER_INNER[7:2:-1])
     parts = [_polygon(image, landmarks[np.concatenate(part), :2]) for part in middles]
     lips = np.stack([np.median(image[part], 0) if part.sum() > 4 else 0.7 * skin for part in parts])
