@@ -1,4 +1,4 @@
-"""The embedded weights: what a listener would notice at once, measured on the motion."""
+"""The embedded weights, of both methods: what a listener would notice at once, measured on the motion."""
 
 import numpy as np
 import pytest
@@ -20,10 +20,10 @@ PORTRAITS = ["grid_s2_1@0", "grid_flbbc_1@0", "grid_mlbax_1@59"]  # the second w
 SPEECH = TESTS.parent / "examples" / "speech.mp3"
 
 
-@pytest.fixture(scope="module")
-def pipeline():
+@pytest.fixture(scope="module", params=["embedded", "landmark"])
+def pipeline(request):
     """Fails where the weights of the package are damaged."""
-    return Pipeline.from_pretrained("embedded", "cpu")
+    return Pipeline.from_pretrained(request.param, "cpu")
 
 
 def test_loading_changes_nothing_of_the_process():

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from fakes import fake_generator, fake_pipeline, plain_portrait, random_motion
+from fakes import fake_generator, fake_pipeline, in_both_spaces, plain_portrait, random_motion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_shared import TESTS
@@ -60,14 +60,15 @@ def test_motions_of_huge_numbers_are_refused(path):
         Motion.load(path)
 
 
+@in_both_spaces
 @pytest.mark.parametrize("largest", [1, 30, 0.99 * LARGEST])
-def test_whatever_a_motion_holds_is_drawn_in_bounded_time(draw, largest):
+def test_whatever_a_motion_holds_is_drawn_in_bounded_time(draw, largest, space):
     """Also where nobody looked at its bounds: polygons with corners at 1e9 once were filled for ever."""
-    rng = np.random.default_rng(0)
-    fields = {name: rng.uniform(-largest, largest, getattr(random_motion(4), name).shape) for name in FIELDS}
+    rng, motion = np.random.default_rng(0), random_motion(4, space=space.id)
+    fields = {name: rng.uniform(-largest, largest, getattr(motion, name).shape) for name in FIELDS}
     fields["expression"] /= np.sqrt(3)  # it is turned with the head
     begun = time.process_time()
-    draw(random_motion(4).with_fields(**fields))
+    draw(motion.with_fields(**fields))
     assert time.process_time() - begun < 4
 
 
@@ -81,6 +82,7 @@ def test_a_face_torn_within_the_bounds_costs_little_more_than_a_still_one(space)
     assert time.process_time() - begun < 3
 
 
+@in_both_spaces
 @settings(max_examples=60)
 @given(
     data=st.data(),
@@ -89,7 +91,7 @@ def test_a_face_torn_within_the_bounds_costs_little_more_than_a_still_one(space)
     rows=st.slices(5),
 )
 def test_any_changed_motion_is_refused_or_drawn(draw, space, source, data, field, value, rows):
-    motion = random_motion(5)
+    motion = random_motion(5, space=space.id)
     numbers = np.array(getattr(motion, field))
     column = data.draw(st.integers(0, numbers[0].size - 1))
     numbers.reshape(5, -1)[rows, column] = value
@@ -112,9 +114,10 @@ def test_any_changed_motion_is_refused_or_drawn(draw, space, source, data, field
     draw(controller.step(changed, np.ones(5, np.float32), controller.start(0))[0])
 
 
-def test_damaged_motion_files_are_refused_or_drawn(tmp_path, draw):
+@in_both_spaces
+def test_damaged_motion_files_are_refused_or_drawn(tmp_path, draw, space):
     path, rng = tmp_path / "motion.safetensors", np.random.default_rng(20261121)
-    random_motion(6).save(path)
+    random_motion(6, space=space.id).save(path)
     whole, messages = path.read_bytes(), []
     for _ in range(4 * ROUNDS):
         path.write_bytes(mutated(whole, rng))

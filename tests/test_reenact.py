@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from fakes import close, fake_generator, random_motion
+from fakes import close, fake_generator, in_both_spaces, random_motion
 from media_shared import CLIPS, clip_landmarks
 from recordings import tone, write_clip, write_sound
 
@@ -31,7 +31,8 @@ def video(space, portrait, tmp_path, monkeypatch):
     """Makes a tiny video in which the tracker sees the template's face nod; ``faces`` says in which frames."""
 
     def make(frames, fps=25, sound=None, faces=None):
-        nod = random_motion(frames, 6).with_fields(expression=np.zeros((frames, 21, 3), np.float32))
+        nod = random_motion(frames, 6, space=space.id)
+        nod = nod.with_fields(expression=0 * nod.expression)
         meshes = iter(space.vertices(space.extract(portrait), nod))
 
         class Tracker:
@@ -61,7 +62,8 @@ def loudness(path):
     return np.abs(sound[:half]).mean(), np.abs(sound[half:]).mean()
 
 
-def test_a_video_drives_a_portrait_and_keeps_its_sound(pipeline, portrait, video, tmp_path):
+@in_both_spaces
+def test_a_video_drives_a_portrait_and_keeps_its_sound(space, pipeline, portrait, video, tmp_path):
     sound = tone(RATE, 2.0)
     sound[:, RATE:] *= 0.1
     driver = video(50, 25, sound)
@@ -78,9 +80,10 @@ def test_a_video_drives_a_portrait_and_keeps_its_sound(pipeline, portrait, video
         told = json.loads(container.metadata["description"])
         assert "AI-generated" in container.metadata["comment"]
     assert told["synthetic"] is True
-    assert (told["method"], told["mode"], told["region"]) == ("facemesh", "relative", "all")
+    assert (told["method"], told["mode"], told["region"]) == (space.id, "relative", "all")
 
 
+@in_both_spaces
 @pytest.mark.parametrize(("own", "wanted", "frames"), [(30, None, 45), (30, 25, 38), (24, Fraction(30000, 1001), 56)])
 def test_frame_rates(pipeline, portrait, video, own, wanted, frames):
     animation = pipeline.reenact(portrait, video(45, own), options=ReenactOptions(fps=wanted and Fraction(wanted)))
@@ -111,6 +114,7 @@ def test_progress_knows_how_many_frames_there_are(pipeline, portrait, video, tmp
         assert [row for row in told if row[0] == stage][-1] == (stage, 60, 60)
 
 
+@in_both_spaces
 def test_a_video_without_a_face_leaves_nothing(pipeline, portrait, video, tmp_path):
     driver = video(10, faces=[False] * 10)
     with pytest.raises(FaceNotFound, match=r"driver\.mp4"):
@@ -125,7 +129,8 @@ def test_missing_faces_are_warned_of(pipeline, portrait, video, tmp_path):
     assert len(list(read_frames(path))) == 12
 
 
-def test_an_interruption_leaves_what_was_done_under_a_temporary_name(pipeline, portrait, tmp_path):
+@in_both_spaces
+def test_an_interruption_leaves_what_was_done_under_a_temporary_name(pipeline, portrait, tmp_path, space):
     draw = pipeline.method.renderer.step
 
     def stopped(motion, state):
@@ -135,14 +140,15 @@ def test_an_interruption_leaves_what_was_done_under_a_temporary_name(pipeline, p
 
     pipeline.method.renderer.step = stopped
     with pytest.raises(KeyboardInterrupt):
-        pipeline.reenact(portrait, random_motion(300)).save(tmp_path / "out.mp4")
+        pipeline.reenact(portrait, random_motion(300, space=space.id)).save(tmp_path / "out.mp4")
     (left,) = tmp_path.iterdir()
     assert left.name != "out.mp4"
     assert probe(left).duration > 1
 
 
-def test_a_motion_is_drawn_as_it_is_in_absolute_mode(pipeline, portrait, tmp_path):
-    motion = random_motion(40, 2, Fraction(30))
+@in_both_spaces
+def test_a_motion_is_drawn_as_it_is_in_absolute_mode(pipeline, portrait, tmp_path, space):
+    motion = random_motion(40, 2, Fraction(30), space=space.id)
     write_sound(tmp_path / "speech.wav", tone(RATE, 3.0), RATE)
     animation = pipeline.reenact(
         portrait,
@@ -156,8 +162,9 @@ def test_a_motion_is_drawn_as_it_is_in_absolute_mode(pipeline, portrait, tmp_pat
     assert (clip.fps, clip.has_audio, len(list(read_frames(tmp_path / "out.mp4")))) == (30, True, 40)
 
 
-def test_a_relative_motion_starts_from_the_portraits_own_pose(pipeline, portrait):
-    motion = random_motion(20, 2)
+@in_both_spaces
+def test_a_relative_motion_starts_from_the_portraits_own_pose(pipeline, portrait, space):
+    motion = random_motion(20, 2, space=space.id)
     made = Motion.concatenate(list(pipeline.reenact(portrait, motion).motion()))
     own = pipeline.method.space.extract(portrait).motion
     assert np.allclose(made.rotation[0], own.rotation[0], atol=1e-3)
@@ -169,8 +176,9 @@ def test_a_motion_at_another_rate(pipeline, portrait):
     assert (animation.fps, sum(map(len, animation.frames()))) == (60, 61)
 
 
-def test_a_motion_of_another_space_is_refused(pipeline, portrait):
-    with pytest.raises(MotionError, match=r"'liveportrait'.*'facemesh'"):
+@in_both_spaces
+def test_a_motion_of_another_space_is_refused(pipeline, portrait, space):
+    with pytest.raises(MotionError, match=f"'liveportrait'.*'{space.id}'"):
         pipeline.reenact(portrait, random_motion(5, space="liveportrait"))
 
 

@@ -24,13 +24,14 @@ def complete(*words):
 OFFERED = {
     ("re",): ["reenact"],
     ("motion", "sh"): ["show"],
-    ("animate", "--model", ""): ["embedded", "official"],
+    ("animate", "--model", ""): ["embedded", "landmark", "official"],
+    ("train", "a2l", "--config", "p"): ["paper"],
     ("animate", "--framing", ""): ["full", "crop"],
     ("animate", "--pose", "s"): ["still"],
     ("reenact", "--mode", ""): ["relative", "absolute"],
     ("motion", "render", "--region", "e"): ["expression", "eyes"],
     ("animate", "--device", "c"): ["cpu", "cuda"],
-    ("train", "l"): ["lips"],
+    ("train", "l"): ["lips", "l2v"],
     ("models", "o"): ["official"],
     ("animate", "--pose-"): ["--pose-scale"],
 }

@@ -91,6 +91,22 @@ def test_a_motion_goes_from_a_video_to_a_file_to_a_plot_and_to_a_portrait(comman
     assert not probe(tmp_path / "out.mp4").has_audio
 
 
+@pytest.mark.slow
+def test_landmarks_are_motion_like_any_other(commands, tmp_path, inputs):
+    file, model = tmp_path / "out.safetensors", ("--model", "landmark")
+    assert commands["extract"](*model, "--quiet") == (0, "", "")
+    motion = Motion.load(file)
+    assert (len(motion), motion.space, motion.expression.shape[1]) == (12, "landmark", 478)
+    for chosen in ((), model, ("--model", "official")):
+        assert commands["show"](*chosen, "--overwrite", "--quiet", motion=file) == (0, "", "")
+    with Image.open(tmp_path / "out.png") as plot:
+        assert plot.height > 900  # five rows
+    assert refused(commands["render"](motion=file), "'landmark'", "'facemesh'")
+    assert refused(commands["render"](*model), "'facemesh'", "'landmark'")
+    assert commands["render"](*model, "--region", "lips", "--quiet", motion=file) == (0, "", "")
+    assert len(list(read_frames(tmp_path / "out.mp4"))) == 12
+
+
 def test_extract_at_another_rate(commands, tmp_path):
     assert commands["extract"]("--fps", "25", "--quiet") == (0, "", "")
     motion = Motion.load(tmp_path / "out.safetensors")

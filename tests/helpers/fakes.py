@@ -3,14 +3,17 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from kptalk.methods import facemesh
 from kptalk.motion.facemesh.generator import FaceMeshGenerator, SamplerConfig
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace
+from kptalk.motion.landmark.space import LandmarkSpace
 from kptalk.pipeline import Pipeline
 from kptalk.render.renderer import refuse_drawing
 from kptalk.types import FIELDS, Face, Motion, Portrait
@@ -88,6 +91,16 @@ def facemesh_space() -> FaceMeshSpace:
     return FaceMeshSpace.load(embedded_path("facemesh"))
 
 
+@cache
+def landmark_space() -> LandmarkSpace:
+    """The same for all landmarks."""
+    return LandmarkSpace.load(embedded_path("facemesh"))
+
+
+SPACES = {"facemesh": facemesh_space, "landmark": landmark_space}
+in_both_spaces = pytest.mark.parametrize("space", SPACES, indirect=True)  # what a test gets as ``space``
+
+
 def plain_portrait(space: FaceMeshSpace, side: int = 128) -> Portrait:
     """The template's face on a plain picture."""
     mesh = (space.template - space.template.mean(0)) * side * 0.25 + np.array([side / 2, side / 2, 0])
@@ -101,7 +114,7 @@ def fake_generator(space: FaceMeshSpace, config: SamplerConfig | None = None) ->
 
 def fake_pipeline(space: FaceMeshSpace) -> Pipeline:
     method = replace(facemesh.method(fake_generator(space)), renderer=FakeRenderer(space))
-    return Pipeline(method, "fake", "facemesh")
+    return Pipeline(method, "fake", space.id)
 
 
 def random_motion(length: int, seed: int = 0, fps: Fraction = Fraction(25), space: str = "facemesh") -> Motion:
@@ -109,11 +122,12 @@ def random_motion(length: int, seed: int = 0, fps: Fraction = Fraction(25), spac
     rng = np.random.default_rng(seed)
     smooth = np.cumsum(rng.standard_normal((length + 20, 70)), 0) / 6
     smooth = smooth[20:] - smooth[:-20].mean(0)
+    expression = 0.02 * smooth[:, 7:].astype(np.float32)
     return Motion(
         scale=1 + 0.01 * smooth[:, :1],
         rotation=smooth[:, 1:4],
         translation=0.02 * smooth[:, 4:7],
-        expression=0.02 * smooth[:, 7:].reshape(-1, 21, 3),
+        expression=landmark_space().expression(expression) if space == "landmark" else expression.reshape(-1, 21, 3),
         fps=fps,
         space=space,
     )

@@ -1,12 +1,15 @@
-"""The embedded motion space, a portrait and a source in it, and a pipeline of stand-ins."""
+"""The embedded motion space, a portrait and a source in it, and a pipeline of stand-ins.
+
+Tests marked ``in_both_spaces`` see them in the space ``landmark`` too.
+"""
 
 import pytest
-from fakes import facemesh_space, fake_pipeline, plain_portrait
+from fakes import SPACES, fake_pipeline, plain_portrait
 
 
 @pytest.fixture(scope="session")
-def space():
-    return facemesh_space()
+def space(request):
+    return SPACES[getattr(request, "param", "facemesh")]()
 
 
 @pytest.fixture(scope="session")

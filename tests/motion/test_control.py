@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from fakes import close, random_motion, same
+from fakes import close, in_both_spaces, random_motion, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_shared import portrait_of
@@ -24,7 +24,7 @@ CALM = Control(blinks=0, silence_gate=False, ease_in_out=False)
 @pytest.fixture(scope="module")
 def moved(space, source):
     """Four seconds of motion about the portrait's own."""
-    motion = random_motion(100, 5)
+    motion = random_motion(100, 5, space=space.id)
     return motion.with_fields(rotation=motion.rotation + source.motion.rotation)
 
 
@@ -53,27 +53,32 @@ def lids(space, source, motion):
     return lid_opening(space.vertices(source, upright)).mean(-1) / lid_opening(space.vertices(source, still)).mean()
 
 
+@in_both_spaces
 @settings(deadline=None, max_examples=30)
 @given(
     length=st.integers(1, 120),
     data=st.data(),
     ease=st.booleans(),
-    pose=st.sampled_from(["auto", "still", random_motion(9, 3)]),
+    pose=st.sampled_from(["auto", "still", "driver"]),
 )
 def test_chunks_do_not_matter(space, source, length, data, ease, pose):
-    motion, activity = random_motion(length), np.random.default_rng(0).uniform(0, 1, length).astype(np.float32)
+    motion = random_motion(length, space=space.id)
+    activity = np.random.default_rng(0).uniform(0, 1, length).astype(np.float32)
     cuts = sorted(data.draw(st.lists(st.integers(0, length), max_size=6)))
-    control = Control(pose=pose, ease_in_out=ease, blinks=40)
+    driver = random_motion(9, 3, space=space.id)
+    control = Control(pose=driver if pose == "driver" else pose, ease_in_out=ease, blinks=40)
     whole = controlled(space, source, motion, control, activity)
     assert close(controlled(space, source, motion, control, activity, cuts), whole, 1e-5)
 
 
+@in_both_spaces
 def test_same_seed_same_blinks(space, source, moved):
     first, again, other = (controlled(space, source, moved, Control(blinks=60), seed=s) for s in (1, 1, 2))
     assert same(first, again)
     assert not close(first, other, 1e-3)
 
 
+@in_both_spaces
 def test_still_keeps_the_photos_pose_and_still_blinks(space, source, moved):
     out = controlled(space, source, moved, Control(pose="still"))
     for name in ("scale", "rotation", "translation"):
@@ -81,11 +86,13 @@ def test_still_keeps_the_photos_pose_and_still_blinks(space, source, moved):
     assert lids(space, source, out).min() < 0.35
 
 
+@in_both_spaces
 def test_still_moves_the_mouth_as_auto_does(space, source, moved):
     auto, still = (controlled(space, source, moved, Control(pose=p, blinks=0)) for p in ("auto", "still"))
     assert np.abs(mouth_and_rest(space, auto)[0] - mouth_and_rest(space, still)[0]).max() < 2e-3
 
 
+@in_both_spaces
 @pytest.mark.parametrize("scale", [0, 0.5, 2])
 def test_mouth_scale_scales_the_mouth_alone(space, source, moved, scale):
     plain, scaled = (
@@ -99,6 +106,7 @@ def test_mouth_scale_scales_the_mouth_alone(space, source, moved, scale):
     assert np.abs(difference - (scale - 1) * mouth).max() < 1e-4
 
 
+@in_both_spaces
 @pytest.mark.parametrize("scale", [0, 0.5, 2])
 def test_expression_scale_leaves_mouth_and_pose(space, source, moved, scale):
     plain, scaled = (
@@ -118,6 +126,7 @@ def test_expression_scale_zero_still_blinks(space, source, moved):
     assert lids(space, source, out).min() < 0.35
 
 
+@in_both_spaces
 @pytest.mark.parametrize("scale", [0, 0.3, 2])
 def test_pose_scale_scales_about_the_photos_pose_alone(space, source, moved, scale):
     out = controlled(space, source, moved, Control(pose_scale=scale, blinks=0, silence_gate=False, ease_in_out=False))
@@ -157,6 +166,7 @@ def test_blinks_are_as_many_as_asked(space, source, rate):
     assert np.diff(starts).min() >= (20 if rate <= 40 else 15)
 
 
+@in_both_spaces
 def test_no_blinks_where_none_are_wanted(space, source, moved):
     out = controlled(space, source, Motion.concatenate([moved] * 8), Control(blinks=0, expression_scale=0))
     assert lids(space, source, out).min() > 0.75  # the gaze alone moves them
@@ -165,11 +175,12 @@ def test_no_blinks_where_none_are_wanted(space, source, moved):
 FACES = ["astronaut", "grid_flbbc_1@44", "grid_flrwp_1@0", "grid_mlbax_1@0", "grid_msbia_1@0", "grid_s4_1@18"]
 
 
+@in_both_spaces
 @pytest.mark.parametrize("name", FACES + ["sadtalker_art_14", "liveportrait_s9"])
 def test_blinks_close_the_eyes_of_every_face(space, name):
     source = space.extract(portrait_of(name))
     head = to_head_frame(source.motion) + [[[0.0]], [[1.0]]] * space.anatomy(source).blink / LIDS_SHUT
-    level = random_motion(2).with_fields(rotation=np.zeros((2, 3)), expression=head)
+    level = random_motion(2, space=space.id).with_fields(rotation=np.zeros((2, 3)), expression=head)
     mesh = space.vertices(source, level)
     gaps = mesh[:, LID_PAIRS[..., 1], 1] - mesh[:, LID_PAIRS[..., 0], 1]
     assert gaps[1].mean() < 0.15 * gaps[0].mean()
@@ -181,9 +192,10 @@ def test_a_blink_closes_and_opens_again():
     assert BLINK[-1] < 0.2
 
 
+@in_both_spaces
 @pytest.mark.parametrize("length", [1, 2, 6, 7, 8, 13, 14, 15, 60])
 def test_starts_and_ends_with_the_photos_own_face(space, source, length):
-    out = controlled(space, source, random_motion(length, 2), Control(blinks=60))
+    out = controlled(space, source, random_motion(length, 2, space=space.id), Control(blinks=60))
     for frame in (out[:1], out[length - 1 :]):
         assert close(frame, source.motion, 1e-5)
 
@@ -205,6 +217,7 @@ def test_without_ease_nothing_is_held_back(space, source, moved):
     assert np.array_equal(out.rotation, moved.rotation)
 
 
+@in_both_spaces
 def test_gate_closes_the_mouth_in_silence(space, source):
     opened = source.motion.with_fields(expression=source.motion.expression + 0.2 * space.open_lips)
     motion = Motion.concatenate([opened] * 60)
@@ -225,9 +238,10 @@ def test_gate_leaves_the_pose(space, source, moved):
     assert np.array_equal(out.rotation, moved.rotation)
 
 
+@in_both_spaces
 def test_pose_of_a_motion_runs_there_and_back(space, source):
-    driver = random_motion(10, 8)
-    motion = random_motion(40, 9)
+    driver = random_motion(10, 8, space=space.id)
+    motion = random_motion(40, 9, space=space.id)
     out = controlled(space, source, motion, Control(pose=driver, ease_in_out=False, blinks=0, silence_gate=False))
     order = [*range(10), *range(8, -1, -1), *range(1, 10), *range(8, -1, -1), *range(1, 4)][:40]
     wanted = source.motion.rotation + driver.rotation[order] - driver.rotation[:1]
@@ -254,6 +268,7 @@ def test_pose_of_one_frame_holds(space, source, moved):
     assert np.allclose(out.rotation, source.motion.rotation, atol=1e-5)
 
 
+@in_both_spaces
 def test_eyes_stay_on_the_viewer_when_the_head_turns(space, source):
     def look(yaw):
         still = Motion.concatenate([source.motion] * 30)

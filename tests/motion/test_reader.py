@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from fakes import random_motion
+from fakes import in_both_spaces, random_motion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_shared import CLIPS
@@ -138,9 +138,10 @@ def motion_of(space, path, fps=None):
     return Motion.concatenate(list(VideoMotion(FaceMeshReader(space), path, fps)))
 
 
+@in_both_spaces
 @pytest.mark.parametrize("person", [0, 1, 2])
 def test_the_expression_is_what_the_face_does_and_not_its_shape(space, video, person):
-    expression, pose = talking(space, 120), random_motion(120, 5)
+    expression, pose = talking(space, 120), random_motion(120, 5, space=space.id)
     motion = motion_of(space, video(persons_mesh(space, person, expression, pose))[0])
     made = to_head_frame(motion)
     assert np.abs(space.regions.lip_gap(made) - space.regions.lip_gap(expression)).max() < 0.02
@@ -158,8 +159,9 @@ def test_the_pose_is_that_of_the_head_from_its_first_place(space, video):
     assert np.abs(motion.translation - moved).mean() < 0.005
 
 
+@in_both_spaces
 def test_frames_without_a_face_are_counted_and_hold_the_motion(space, video):
-    landmarks = list(persons_mesh(space, 0, talking(space, 50), random_motion(50, 1)))
+    landmarks = list(persons_mesh(space, 0, talking(space, 50), random_motion(50, 1, space=space.id)))
     for missing in (*range(20), 30, 31, 32):
         landmarks[missing] = None
     found = VideoMotion(FaceMeshReader(space), video(landmarks)[0])
@@ -217,11 +219,12 @@ def test_memory_does_not_grow_with_the_length(space, video):
     assert peak(1500) < 1.1 * peak(500)
 
 
+@in_both_spaces
 @settings(deadline=None, max_examples=15)
 @given(cuts=st.lists(st.integers(0, 300), max_size=6))
 def test_pieces_of_any_length_give_the_same_motion(space, cuts):
     reader = FaceMeshReader(space)
-    faces = [Face(mesh) for mesh in persons_mesh(space, 1, talking(space, 300), random_motion(300, 1))]
+    faces = [Face(mesh) for mesh in persons_mesh(space, 1, talking(space, 300), random_motion(300, 1, space=space.id))]
 
     def read(cuts):
         state, parts = reader.start(Fraction(25)), []

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import close, random_motion
+from fakes import close, in_both_spaces, random_motion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -35,25 +35,27 @@ def with_face(motion, expression):
 @pytest.fixture(scope="module")
 def photo(space):
     """A turned head that smiles with parted lips: its own motion, one frame."""
-    motion = random_motion(30, 5)[12:13]
+    motion = random_motion(30, 5, space=space.id)[12:13]
     return with_face(motion, to_head_frame(motion) + 0.15 * space.open_lips)
 
 
+@in_both_spaces
 @settings(deadline=None, max_examples=25)
 @given(seed=SEEDS)
 def test_a_driver_that_starts_as_the_photo_is_passed_on_as_it_is(space, seed):
     """Lips and lids count from the driver's neutral face, so this holds where the lids of both start open."""
-    motion = random_motion(20, seed)
+    motion = random_motion(20, seed, space=space.id)
     open_eyes = to_head_frame(motion)
     shut = space.regions.lid_gap(open_eyes[:1]).mean() / space.regions.lid_gap(space.blink[None]).mean()
     motion = with_face(motion, open_eyes - shut * space.blink)
     assert close(driven(space, motion, motion[:1]), motion, 2e-3)
 
 
+@in_both_spaces
 @settings(deadline=None, max_examples=25)
 @given(seed=SEEDS)
 def test_relative_pose_is_that_of_the_papers(space, photo, seed):
-    motion = random_motion(20, seed)
+    motion = random_motion(20, seed, space=space.id)
     made = driven(space, motion, photo)
     driver, first, own = (rotation_matrix(m.rotation.astype(np.float64)) for m in (motion, motion[:1], photo))
     wanted = np.einsum("tij,kj,kl->til", driver, first[0], own[0])  # R_d R_d0^T R_s
@@ -62,12 +64,13 @@ def test_relative_pose_is_that_of_the_papers(space, photo, seed):
     assert np.allclose(made.translation - photo.translation, motion.translation - motion.translation[0], atol=1e-6)
 
 
+@in_both_spaces
 @settings(deadline=None, max_examples=25)
 @given(seed=SEEDS, person=st.integers(1000, 2000))
 def test_what_lasts_in_the_drivers_face_does_not_pass_over(space, photo, seed, person):
     """Another resting face of the driver changes nothing but how far lips and lids are open."""
-    motion = random_motion(20, seed)
-    lasting = to_head_frame(random_motion(1, person))
+    motion = random_motion(20, seed, space=space.id)
+    lasting = to_head_frame(random_motion(1, person, space=space.id))
     lasting = lasting - space.regions.lip_gap(lasting) / space.regions.lip_gap(space.open_lips[None]) * space.open_lips
     lasting = (
         lasting - space.regions.lid_gap(lasting).mean() / space.regions.lid_gap(space.blink[None]).mean() * space.blink
@@ -77,18 +80,20 @@ def test_what_lasts_in_the_drivers_face_does_not_pass_over(space, photo, seed, p
     assert np.abs(to_head_frame(made) - to_head_frame(again)).max() < 2e-3
 
 
+@in_both_spaces
 @settings(deadline=None, max_examples=25)
 @given(seed=SEEDS)
 def test_lips_open_as_far_as_the_drivers(space, photo, seed):
     """The photo's lips are parted; they meet where the driver's do."""
-    motion = random_motion(20, seed)
+    motion = random_motion(20, seed, space=space.id)
     made = driven(space, motion, photo)
     wanted = space.regions.lip_gap(to_head_frame(motion))
     assert np.allclose(space.regions.lip_gap(to_head_frame(made)), wanted, atol=1e-3)
 
 
+@in_both_spaces
 def test_a_blink_in_the_drivers_first_frame_does_not_widen_the_eyes(space, photo):
-    motion = random_motion(20, 3)
+    motion = random_motion(20, 3, space=space.id)
     face = to_head_frame(motion) * 0
     blink = with_face(motion, face + (np.arange(20) < 3)[:, None, None] * space.blink)
     lids = space.regions.lid_gap(to_head_frame(driven(space, blink, photo))).mean(1)
@@ -105,11 +110,12 @@ def test_absolute_motion_is_the_drivers(space, photo, fps):
     assert made.fps == fps
 
 
+@in_both_spaces
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("region", REGIONS)
 def test_only_the_region_moves(space, photo, mode, region):
     natural = np.random.default_rng(0).standard_normal((20, 63)).astype(np.float32) @ space.unwhiten
-    motion = with_face(random_motion(20, 11), natural.reshape(20, 21, 3))
+    motion = with_face(random_motion(20, 11, space=space.id), space.expression(natural))
     made, whole = driven(space, motion, photo, mode, region), driven(space, motion, photo, mode)
     pose = whole if region in ("all", "pose") else Motion.concatenate([photo] * 20)
     for name in ("scale", "rotation", "translation"):

@@ -5,16 +5,23 @@ import sys
 
 import numpy as np
 import pytest
-from fakes import plain_portrait
+from commands import refused
+from fakes import landmark_space, plain_portrait
 from safetensors.numpy import load_file
 
 from kptalk.errors import DatasetError, OptionError, OutputError, WeightsError
 from kptalk.media.audio import Speech
+from kptalk.networks.denoiser import Denoiser
 from kptalk.pipeline import Pipeline
-from kptalk.train import NAMES
+from kptalk.train import CONFIGS as CONFIG_NAMES
+from kptalk.train import NAMES, a2l
+from kptalk.train.a2l import CONFIGS, area_importance
+from kptalk.train.data import Inputs
 from kptalk.train.recipes import RECIPES, train_network
+from kptalk.train.sampler import ClipData
 from kptalk.types import Motion
 from kptalk.weights.header import embedded_path
+from kptalk.weights.store import save_model
 
 
 def space_only(folder):
@@ -52,6 +59,14 @@ def test_networks_one_after_the_other_talk(stored, tmp_path):
     assert len(motion) == 38
     assert np.isfinite(motion.expression).all()
 
+    train_network("a2l", stored, folder, config="smoke", steps=2)  # now the folder is a model of the method landmark
+    train_network("lips", stored, folder, steps=1)  # and stays one
+    pipeline = Pipeline.from_pretrained(folder, "cpu")
+    assert pipeline.method_name == "landmark"
+    assert pipeline.method.generator.denoiser.config == CONFIGS["smoke"].network
+    animation = pipeline.animate(plain_portrait(pipeline.method.space), speech)
+    assert Motion.concatenate(list(animation.motion())).expression.shape == (38, 478, 3)
+
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
@@ -60,6 +75,8 @@ def test_clips_that_travel_train_without_the_shards(stored, tmp_path):
     train_network("facemesh", stored, folder)
     clips = folder / "clips.safetensors"
     assert train_network("audio", clips, folder, steps=1).is_file()
+    with pytest.raises(DatasetError, match=r"clips\.safetensors holds packed clips without landmarks: give the folder"):
+        train_network("a2l", clips, folder, steps=1)
     clips.write_bytes(clips.read_bytes()[:1000])
     with pytest.raises(DatasetError, match=r"clips\.safetensors"):
         train_network("audio", clips, folder, steps=1)
@@ -78,7 +95,7 @@ def test_same_seed_same_weights(stored, tmp_path):
 
 def test_the_table_is_what_the_program_lists(kptalk, tmp_path):
     assert tuple(RECIPES) == NAMES
-    with pytest.raises(OptionError, match="facemesh, audio, lips, motion, syncnet"):
+    with pytest.raises(OptionError, match="facemesh, audio, lips, motion, a2l, vae, l2v, syncnet"):
         train_network("mouth", tmp_path, tmp_path)
     status, _, err = kptalk("train", "mouth", "--data", tmp_path, "-o", tmp_path / "model")
     assert status == 2
@@ -111,6 +128,39 @@ train_network("audio", Path(sys.argv[1], "clips.safetensors"), Path(sys.argv[1])
     subprocess.run([sys.executable, "-c", code, tmp_path / "model"], check=True)
 
 
+@pytest.mark.parametrize(("name", "wanted"), [("a2l", "smoke, embedded, paper"), ("audio", "embedded")])
+def test_a_config_that_a_recipe_has_not(kptalk, tmp_path, name, wanted):
+    with pytest.raises(OptionError, match=f"{name} has no config 'huge': give {wanted}$"):
+        train_network(name, tmp_path, tmp_path, config="huge")
+    assert refused(kptalk("train", name, "--data", tmp_path, "-o", tmp_path / "new", "--config", "huge"), "huge")
+    assert set(CONFIGS) < set(CONFIG_NAMES)
+
+
+def test_landmarks_go_on_from_the_denoiser_of_keypoints_of_their_size(tmp_path, monkeypatch):
+    clips = ClipData(landmark_space(), [], [], np.zeros(80, np.float32))
+    monkeypatch.setattr("kptalk.train.motion.data", lambda inputs, kind: clips)
+    trained = Denoiser(CONFIGS["smoke"].network)
+    save_model(tmp_path / "motion.safetensors", trained, trained.config)
+
+    def built(size):
+        return a2l.build(a2l.data(Inputs(tmp_path, tmp_path, 0, "cpu", size))).state_dict()
+
+    assert all(value.equal(trained.state_dict()[name]) for name, value in built("smoke").items())
+    assert built("embedded").keys() != trained.state_dict().keys()
+    (tmp_path / "motion.safetensors").unlink()
+    assert not built("smoke")["input_projection.weight"].equal(trained.state_dict()["input_projection.weight"])
+
+
+def test_lips_count_most_in_landmarks():
+    space = landmark_space()
+    importance = area_importance(space)
+    assert importance.sum() == pytest.approx(1, abs=1e-5)
+    assert (importance > 0).all()
+    mouth = space.mouth_tokens(np.eye(63, dtype=np.float32))
+    share = np.linalg.norm(mouth, axis=1)  # how much of a token is the mouth's
+    assert np.average(share, weights=importance) > np.average(share, weights=space.token_importance())
+
+
 @pytest.mark.parametrize("steps", [0, -3])
 def test_no_steps(tmp_path, steps):
     with pytest.raises(OptionError, match="steps"):
@@ -128,14 +178,14 @@ def test_no_shards(tmp_path):
         train_network("facemesh", tmp_path, tmp_path / "weights")
 
 
-@pytest.mark.parametrize("name", ["audio", "lips", "motion"])
+@pytest.mark.parametrize("name", ["audio", "lips", "motion", "a2l"])
 def test_networks_before_must_be_there(stored, tmp_path, name):
     with pytest.raises(WeightsError, match=f"{name} needs facemesh.safetensors"):
         train_network(name, stored, tmp_path / "weights")
     assert not (tmp_path / "weights").exists()
 
 
-@pytest.mark.parametrize("name", ["lips", "motion"])
+@pytest.mark.parametrize("name", ["lips", "motion", "a2l"])
 def test_the_audio_encoder_must_be_there(stored, tmp_path, name):
     with pytest.raises(WeightsError, match=f"{name} needs audio.safetensors"):
         train_network(name, stored, space_only(tmp_path / "weights"))

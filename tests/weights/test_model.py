@@ -12,7 +12,15 @@ from kptalk.errors import WeightsError
 from kptalk.methods import METHODS, loaders_of
 from kptalk.weights import official
 from kptalk.weights.header import embedded_folder
-from kptalk.weights.model import MODEL_JSON, NAMES, facemesh_card, open_model, speech_mel_mean, write_model_json
+from kptalk.weights.model import (
+    MODEL_JSON,
+    NAMES,
+    facemesh_card,
+    landmark_card,
+    open_model,
+    speech_mel_mean,
+    write_model_json,
+)
 from kptalk.weights.store import save_tensors
 
 
@@ -30,6 +38,17 @@ def test_the_embedded_model_is_complete():
     assert model.card.licence
     assert (model.path / model.card.card).is_file()
     assert 10e6 < model.size() < 75e6
+
+
+def test_the_landmark_model_shares_files_with_the_embedded_one():
+    model, other = open_model("landmark"), open_model("embedded")
+    assert (model.name, model.method, model.missing()) == ("landmark", "landmark", [])
+    assert (model.path / model.card.card).is_file()
+    assert model.card.files.keys() == landmark_card().files.keys() - {"vae"}  # it draws pixels
+    assert set(model.card.optional) == set(landmark_card().optional)
+    for name in ("facemesh", "audio", "lips"):
+        assert model.file(name).samefile(other.file(name))
+    assert model.size() - other.size() < 30e6
 
 
 def test_a_folder_is_a_model(folder):
@@ -64,7 +83,7 @@ def test_a_damaged_description_is_refused(folder, content):
 
 
 def test_no_model(tmp_path):
-    with pytest.raises(WeightsError, match="give embedded, official or a model folder"):
+    with pytest.raises(WeightsError, match="give embedded, landmark, official or a model folder"):
         open_model(tmp_path)
 
 
@@ -104,6 +123,7 @@ def test_models_are_listed(kptalk, home):
     rows = {line.split()[0]: line for line in out.splitlines()}
     assert {"model", *NAMES} <= set(rows)
     assert "yes" in rows["embedded"]
+    assert "yes" in rows["landmark"]
     assert "no" in rows["official"]
 
 

@@ -136,8 +136,8 @@ def score(data: ClipData) -> Score:
     return held_out_score
 
 
-def save(path: Path, denoiser: Denoiser, data: ClipData) -> None:
-    """Write the denoiser with the numbers for sampling from it."""
+def save(path: Path, denoiser: Denoiser, data: ClipData, numbers: SamplerConfig = SAMPLER) -> None:
+    """Write the denoiser with the ``numbers`` for sampling from it, and the clips' mean face."""
     mean = np.concatenate([clip.tokens[:, N_POSE:] for clip in data.clips]).mean(0)
-    sampler = replace(SAMPLER, mean_expression=tuple(round(float(x), 4) for x in mean))
+    sampler = replace(numbers, mean_expression=tuple(round(float(x), 4) for x in mean))
     save_model(path, denoiser, denoiser.config, {"sampler": json.dumps(asdict(sampler))}, half=True)

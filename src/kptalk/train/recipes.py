@@ -68,7 +68,7 @@ _TABLE = (  # in the order in which a model is trained
     Recipe("audio", NEEDS[:1], load_clip_data, audio.build, audio.loss, audio.score, audio.save, audio.LOOP),
     Recipe("lips", NEEDS, lips.data, lips.build, lips.loss, lips.score, save_network, lips.LOOP),
     Recipe("motion", NEEDS, motion.data, motion.build, motion.loss, motion.score, motion.save, motion.LOOP),
-    Recipe("a2l", NEEDS, a2l.data, a2l.build, a2l.loss, motion.score, motion.save, motion.LOOP, configs=a2l.LOOPS),
+    Recipe("a2l", NEEDS, a2l.data, a2l.build, a2l.loss, motion.score, a2l.save, motion.LOOP, configs=a2l.LOOPS),
     _of_pictures("vae", VAE, {}),
     _of_pictures("l2v", L2V, IN_LATENTS),
     # syncnet.safetensors is the official network

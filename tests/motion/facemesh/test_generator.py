@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from fakes import PRIOR, FakeDenoiser, FakeEncoder, close, fake_generator, same
+from fakes import PRIOR, FakeDenoiser, FakeEncoder, close, fake_generator, in_both_spaces, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +53,7 @@ def test_no_sound_gives_no_frames(space, source):
     assert len(made(fake_generator(space), source, sound(0))[0]) == 0
 
 
+@in_both_spaces
 @settings(deadline=None, max_examples=25)
 @given(length=st.integers(1, 180), data=st.data())
 def test_chunks_do_not_matter(space, source, length, data):
@@ -64,6 +65,7 @@ def test_chunks_do_not_matter(space, source, length, data):
     assert np.allclose(activity, all_activity)
 
 
+@in_both_spaces
 def test_same_seed_same_motion_and_another_seed_another(space, source):
     first, again, other = (made(fake_generator(space), source, sound(150), seed=seed)[0] for seed in (3, 3, 4))
     assert same(first, again)
@@ -78,6 +80,7 @@ def test_frames_come_before_the_end_of_the_sound(space, source):
     assert len(motion) == STRIDE
 
 
+@in_both_spaces
 def test_memory_of_a_stream_does_not_grow(space, source):
     maker = fake_generator(space)
     state = maker.start(source, 0)
@@ -118,6 +121,7 @@ def no_return(monkeypatch):
     monkeypatch.setattr(generator, "POSE_MEMORY", 1e9)
 
 
+@in_both_spaces
 def test_held_frames_are_not_drawn_again(space, source, no_return):
     """What the second window holds of the first is what came out of the first."""
     held = []
@@ -135,6 +139,7 @@ def test_held_frames_are_not_drawn_again(space, source, no_return):
     assert np.abs(given_out(held[-1]) - tokens[STRIDE : STRIDE + OVERLAP]).max() < 0.1
 
 
+@in_both_spaces
 def test_the_second_reference_is_the_frame_before_the_held_ones(space, source, no_return):
     references = []
 

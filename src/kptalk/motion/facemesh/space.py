@@ -164,15 +164,15 @@ class FaceMeshSpace:
     def decode(self, expression: Array) -> Array:
         """Expression (T, K, 3) to mesh displacements (T, 478, 3) in the head's frame."""
         displacement: Array = self.coefficients(expression) @ self.decoder
-        return displacement.reshape(len(expression), -1, 3)
+        return displacement.reshape(-1, len(self.template), 3)
 
     def coefficients(self, expression: Array) -> Array:
         """Expression (T, K, 3) to the displacements of the 21 control points, (T, 63)."""
-        return expression.reshape(len(expression), -1)
+        return expression.reshape(-1, len(self.decoder))
 
     def expression(self, coefficients: Array) -> Array:
         """The inverse: (T, 63) to (T, K, 3)."""
-        return coefficients.reshape(len(coefficients), -1, 3)
+        return coefficients.reshape(-1, N_KEYPOINTS, 3)
 
     def canonical(self, neutral: Array) -> Array:
         """Canonical keypoints (K, 3) of a neutral mesh (478, 3)."""

@@ -15,7 +15,7 @@ EXPRESSION_KERNEL = (0.15, 0.7, 0.15)
 
 
 def smooth(motion: Motion) -> Motion:
-    """Smooth a motion of the space ``facemesh`` at 25 fps; its first and last frames repeat beyond the ends."""
+    """Smooth a motion of ``facemesh`` or ``landmark`` at 25 fps; its first and last frames repeat beyond the ends."""
     offsets = np.arange(-RADIUS, RADIUS + 1)
     gaussian = np.exp(-0.5 * (offsets / POSE_SIGMA) ** 2)
     gaussian /= gaussian.sum()

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kptalk.face.landmarks import N_LANDMARKS
 from kptalk.face.topology import IBUG68
-from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.motion.facemesh.space import SHAPES, FaceMeshSpace
 from kptalk.motion.landmark.regions import LandmarkRegions
 from kptalk.types import Array
 
@@ -25,7 +24,7 @@ class LandmarkSpace(FaceMeshSpace):
     Of a portrait ``canonical`` (478, 3) is its own neutral mesh.
     """
 
-    id, keypoints = "landmark", N_LANDMARKS
+    id, keypoints = "landmark", SHAPES["template"][0]
 
     def __init__(self, tensors: dict[str, Array]) -> None:
         super().__init__(tensors)
@@ -37,13 +36,13 @@ class LandmarkSpace(FaceMeshSpace):
 
     def coefficients(self, expression: Array) -> Array:
         """Displacements (T, 478, 3) to their numbers in the basis, (T, 63): a weighted projection."""
-        coefficients: Array = expression.reshape(len(expression), -1) @ self.encoder
+        coefficients: Array = expression.reshape(-1, len(self.encoder)) @ self.encoder
         return coefficients
 
     def expression(self, coefficients: Array) -> Array:
         """(T, 63) to displacements (T, 478, 3)."""
         expression: Array = coefficients @ self.decoder
-        return expression.reshape(len(coefficients), -1, 3)
+        return expression.reshape(-1, self.keypoints, 3)
 
     def decode(self, expression: Array) -> Array:
         """The expression is the displacement."""

@@ -41,7 +41,7 @@ class PreparedMesh:
 
 @dataclass(frozen=True)
 class MeshRenderer:
-    """A ``Renderer`` of the space ``facemesh``; a frame depends on nothing before it.
+    """A ``Renderer`` of the spaces ``facemesh`` and ``landmark``; a frame depends on nothing before it.
 
     Portraits are head and shoulders, the face about 40 % of the side; frames have the photo's size. At the edges that
     are not free their outermost pixels are the photo's.
