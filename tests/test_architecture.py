@@ -40,16 +40,16 @@ BUDGET = {
     "face": 1207,
     "audio": 493,
     "networks": 2012,
-    "motion": 2263,
+    "motion": 2783,
     "render": 2733,
-    "methods": 494,
-    "weights": 1141,
-    "train": 2520,
+    "methods": 504,
+    "weights": 1149,
+    "train": 2753,
     "evaluate": 3138,
-    "cli": 1307,
-    "top level": 1806,
+    "cli": 1319,
+    "top level": 1857,
 }
-WHOLE_BUDGET = 20_348
+WHOLE_BUDGET = 21_181
 
 
 def name_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from kptalk.face.measures import lid_opening, lip_opening
 from kptalk.media.audio import Speech
 from kptalk.motion.facemesh.generator import LOOKAHEAD, OVERLAP
 from kptalk.motion.generator import FPS, WINDOW
-from kptalk.options import Options
+from kptalk.options import Control, Options
 from kptalk.pipeline import Pipeline
 from kptalk.types import Motion
 
@@ -47,10 +47,9 @@ def one(pipeline):
     return pipeline.method.space.extract(portrait_of(PORTRAITS[0]))
 
 
-def motion_of(pipeline, source, speech, seed=0):
-    return Motion.concatenate(
-        list(pipeline.method.generate(source, SpeechWindows(speech.chunks(), FPS), Options(seed=seed)))
-    )
+def motion_of(pipeline, source, speech, seed=0, **control):
+    options = Options(seed=seed, control=Control(**control))
+    return Motion.concatenate(list(pipeline.method.generate(source, SpeechWindows(speech.chunks(), FPS), options)))
 
 
 def openings(pipeline, source, motion):
@@ -105,12 +104,13 @@ def test_seeds(pipeline, one):
 
 @pytest.mark.slow
 def test_the_recording_level_does_not_open_the_mouth(pipeline, one):
-    """From loud to hardly audible, and with channels that cancel, the lips do the same; silence leaves them shut."""
+    """From loud to hardly audible, and with channels that cancel, one person's lips do the same; silence shuts them."""
     sound = np.concatenate(list(Speech.open(SPEECH).chunks()))[:64_000]
     samples = {name: (gain * sound * 32767).astype(np.int16) for name, gain in (("loud", 1), ("quiet", 0.015))}
+    person = motion_of(pipeline, one, Speech.from_samples(sound, 16_000))  # else each level would be another one
     samples["antiphase"] = np.stack([samples["loud"], -samples["loud"]], 1)
     lips = {
-        name: openings(pipeline, one, motion_of(pipeline, one, Speech.from_samples(values, 16_000)))[0]
+        name: openings(pipeline, one, motion_of(pipeline, one, Speech.from_samples(values, 16_000), style=person))[0]
         for name, values in samples.items()
     }
     for name in ("quiet", "antiphase"):
@@ -120,3 +120,15 @@ def test_the_recording_level_does_not_open_the_mouth(pipeline, one):
     with pytest.warns(UserWarning, match="hardly any sound"):
         motion = motion_of(pipeline, one, Speech.from_samples(room, 16_000))
     assert np.abs(openings(pipeline, one, motion)[0]).max() < 0.02
+
+
+def test_two_seeds_differ_as_people_do_and_a_motion_keeps_its_style(pipeline, one, tmp_path):
+    speech = Speech.open(SPEECH)
+    heads = [motion_of(pipeline, one, speech, seed) for seed in range(4)]
+    assert len({motion.style for motion in heads}) == 4
+    heads[0].save(tmp_path / "head.safetensors")
+    person = Motion.load(tmp_path / "head.safetensors")
+    assert person.style == heads[0].style
+    again = motion_of(pipeline, one, speech, 3, style=person)
+    assert again.style == heads[0].style
+    assert not np.allclose(again.rotation, heads[0].rotation, atol=0.5)

@@ -39,6 +39,7 @@ def test_every_number_has_bounds(kind, name, low, high):
     [
         *((RetargetOptions, {"mode": "both"}), (RetargetOptions, {"region": "nose"}), (Options, {"framing": "half"})),
         *((Control, {"pose": ""}), (Control, {"pose": "Still"}), (Control, {"pose": random_motion(1)[:0]})),
+        *((Control, {"style": "brisk"}), (Control, {"style": random_motion(1)[:0]})),
     ],
     ids=str,
 )
@@ -58,6 +59,9 @@ JOBS = st.fixed_dictionaries(
         "steps": st.integers(1, 1000),
         "stitch": st.booleans(),
         "pose": st.sampled_from(["auto", "still", "head.safetensors", "somebody.mp4"]),
+        "style": st.sampled_from(["auto", "calm", "lively", "head.safetensors", "somebody.mp4"]),
+        "liveliness": st.floats(-4, 4),
+        "head_spread": st.none() | st.floats(0.1, 20),
         "mouth_scale": st.floats(0, 3),
         "yaw": st.floats(-30, 30),
         "blinks": st.floats(0, 60),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the command line's help shall not wait for NumPy
     from kptalk.types import Motion
 
 NO_MOTION = ("auto", "still")
+STYLES = ("auto", "calm", "lively")
 
 
 class ControlKeywords(TypedDict, total=False):
@@ -28,6 +29,9 @@ class ControlKeywords(TypedDict, total=False):
 
     pose: str | PathLike[str] | Motion
     pose_scale: float | str
+    style: str | PathLike[str] | Motion
+    liveliness: float | str
+    head_spread: float | str | None
     yaw: float | str
     pitch: float | str
     roll: float | str
@@ -81,12 +85,25 @@ class Control(Validated):
     Attributes:
         pose: ``auto`` (generated), ``still`` (the photo's own), or where the pose is taken from: a motion, or the path
             of a motion file or a video.
+        style: ``auto`` (another person's for every seed and speech), ``calm``, ``lively``, or whose style it is: a
+            motion, or the path of a motion file or a video, of 8 s or more.
+        liveliness: what is added to the style, in standard deviations of people.
+        head_spread: standard deviation of the yaw in degrees; the rest of the style goes along.
         silence_gate: whether the mouth rests where there is no speech.
         ease_in_out: whether the video starts and ends with the photo's own face.
     """
 
     pose: str | PathLike[str] | Motion = option("auto", "'auto', 'still', a motion file or a video to take it from.")
     pose_scale: float = option(1.0, "Size of the head's movement.", bounds=(0, 3))
+    style: str | PathLike[str] | Motion = option(
+        "auto", "How one moves: 'auto' (drawn by the seed), 'calm', 'lively', or as in a video of 8 s or more."
+    )
+    liveliness: float = option(
+        0.0, "Livelier or calmer than the style, in people's standard deviations.", bounds=(-4, 4)
+    )
+    head_spread: float | None = option(
+        None, "Degrees by which the head turns aside, standard deviation; the style's own.", bounds=(0.1, 20)
+    )
     yaw: float = option(0.0, "Degrees to turn the head by.", bounds=(-30, 30))
     pitch: float = option(0.0, "Degrees to nod the head by.", bounds=(-25, 25))
     roll: float = option(0.0, "Degrees to tilt the head by.", bounds=(-30, 30))
@@ -102,18 +119,18 @@ class Control(Validated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if is_motion(self.pose):
-            if not len(self.pose):
-                raise OptionError("pose is a motion without frames")
-        elif not isinstance(self.pose, str | PathLike) or not (self.pose in NO_MOTION or Path(self.pose).suffix):
-            raise OptionError(f"pose is {shown(self.pose)}: give auto, still, a motion file or a video")
+        _check_source("pose", self.pose, NO_MOTION)
+        _check_source("style", self.style, STYLES)
 
     @property
     def pose_file(self) -> Path | None:
         """The file that the pose is taken from, where it is one."""
-        if isinstance(self.pose, str | PathLike) and self.pose not in NO_MOTION:
-            return Path(self.pose)
-        return None
+        return _file(self.pose, NO_MOTION)
+
+    @property
+    def style_file(self) -> Path | None:
+        """The file that the style is taken from, where it is one."""
+        return _file(self.style, STYLES)
 
 
 @dataclass(frozen=True, repr=False)
@@ -247,6 +264,19 @@ class ReenactOptions(_Picture):
             OptionError: an option is unknown, or its value makes no sense.
         """
         return self._with({**values})
+
+
+def _check_source(name: str, value: object, words: tuple[str, ...]) -> None:
+    """Make sure that what motion is taken from is a word, a path or a motion with frames; raises OptionError."""
+    if is_motion(value):
+        if not len(value):
+            raise OptionError(f"{name} is a motion without frames")
+    elif not isinstance(value, str | PathLike) or not (value in words or Path(value).suffix):
+        raise OptionError(f"{name} is {shown(value)}: give {', '.join(words)}, a motion file or a video")
+
+
+def _file(value: object, words: tuple[str, ...]) -> Path | None:
+    return Path(value) if isinstance(value, str | PathLike) and value not in words else None
 
 
 def help_of(options: type, name: str) -> str:

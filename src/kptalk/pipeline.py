@@ -18,7 +18,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from os import PathLike
@@ -58,6 +57,7 @@ SpeechLike = str | PathLike[str] | bytes | BinaryIO | tuple[NDArray[Any], int] |
 """A recording: the path of a sound or video file, its bytes, a file opened in binary mode, samples (N,) or (N, C) with
 their rate in Hz, or a ``Speech``."""
 
+STYLE_SECONDS = Fraction(60)  # of a video whose style is wanted
 OptionsT = TypeVar("OptionsT", Options, ReenactOptions)
 logger = logging.getLogger(__name__)
 
@@ -133,13 +133,18 @@ class Pipeline:
         sound = _speech(speech)
         if (path := options.control.pose_file) is not None:
             pose = self.read_pose(path, sound.duration_hint)
-            options = replace(options, control=replace(options.control, pose=pose))
+            options = options.changed(pose=pose)
+        style = options.control.style
+        if (path := options.control.style_file) is not None:
+            options = options.changed(style=self.read_style(path))
         framing = self.method.framing(
             _portrait(portrait, face, options.rotate), options.framing, options.size, options.stitch
         )
         seconds, fps = sound.duration_hint, options.fps
         expected = None if seconds is None else max(1, round(seconds * fps))
-        tags = self._tags("one photo and a recording", seed=options.seed)
+        named = Path(style).name if isinstance(style, str | PathLike) else "motion"
+        asked = {"style": named, "liveliness": options.control.liveliness, "head_spread": options.control.head_spread}
+        tags = self._tags("one photo and a recording", seed=options.seed, **asked)
 
         def motion(session: Session) -> Iterator[Motion]:
             return session.generate(SpeechWindows(_chunks(sound, fps), FPS), options)
@@ -218,6 +223,10 @@ class Pipeline:
         except MotionError as error:
             raise MotionError(f"{path}: {error}") from None
         return motion
+
+    def read_style(self, path: str | PathLike[str]) -> Motion:
+        """The motion of the person of ``Control.style``, at most ``STYLE_SECONDS`` of it; as ``read_pose``."""
+        return self.read_pose(path, STYLE_SECONDS)
 
     def stream(
         self,

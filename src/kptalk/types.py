@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from os import PathLike
 from typing import Any
@@ -82,6 +82,7 @@ class Motion:
         expression: (T, K, 3) float32, deformation of the K keypoints, in the units of the motion space.
         fps: frames per second, 1 to 120, as the nearest fraction that files can hold.
         space: id of the motion space, for example ``facemesh``.
+        style: numbers of how the person moves, where the motion was generated in a style.
 
     Raises:
         MotionError: the fields do not fit each other, or hold anything but finite numbers up to a million.
@@ -93,6 +94,7 @@ class Motion:
     expression: Array
     fps: Fraction
     space: str
+    style: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         keypoints = np.shape(self.expression)[1:2]  # () where the expression is no array of three dimensions
@@ -164,7 +166,11 @@ class Motion:
     def with_fields(self, **fields: Array) -> Motion:
         """A copy in which the named fields are replaced; all fields must agree on the number of frames."""
         kept = {name: getattr(self, name) for name in FIELDS}
-        return Motion(**{**kept, **fields}, fps=self.fps, space=self.space)
+        return Motion(**{**kept, **fields}, fps=self.fps, space=self.space, style=self.style)
+
+    def with_style(self, style: Floats) -> Motion:
+        """A copy that says in what style (n,) it was generated."""
+        return replace(self, style=tuple(np.round(np.asarray(style, np.float64), 5).tolist()))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the motion as safetensors; the file appears when it is complete.
@@ -176,6 +182,8 @@ class Motion:
             OutputError: the file cannot be written there.
         """
         header = {"kptalk": "motion", "fps": str(self.fps), "space": self.space}
+        if self.style:
+            header["style"] = " ".join(f"{number:.5f}" for number in self.style)
         try:
             fields = {name: np.ascontiguousarray(getattr(self, name)) for name in FIELDS}
             if (
@@ -209,7 +217,11 @@ class Motion:
                 raise MotionError(f"its frame rate is {rate[:40]!r}, expected a number such as 25 or 30000/1001")
             if not 0 < len(space) <= 64 or not space.isprintable():
                 raise MotionError(f"its motion space is {space[:40]!r}, expected a name")
-            motion = cls(**fields, fps=Fraction(rate), space=space)
+            style = header.get("style", "")
+            if not re.fullmatch(r"(-?[0-9]{1,2}\.[0-9]{1,6}( |$)){0,100}", style):
+                raise MotionError(f"its style is {style[:40]!r}, expected numbers below 100")
+            numbers = tuple(float(number) for number in style.split())
+            motion = cls(**fields, fps=Fraction(rate), space=space, style=numbers)
             motion.require_bounds()
         except FileNotFoundError as error:
             raise MotionError(f"no motion file {path}") from error

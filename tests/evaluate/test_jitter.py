@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from degrade import frozen, trembling
+from fakes import fake_generator
 from measuring import measure
 
 from kptalk.evaluate.metric import FrameSample
 from kptalk.evaluate.metrics.jitter import JitterMetric, landmark_jerk, window_seams
-from kptalk.motion.facemesh.generator import FaceMeshGenerator
 from kptalk.motion.generator import WindowGrid
 from kptalk.motion.liveportrait.generator import KDTalkerGenerator
 
@@ -55,10 +55,10 @@ def test_jumps_at_the_joins_show_in_order_and_jumps_elsewhere_do_not(seen):
     assert seams(12, (30, 50, 70)) < none
 
 
-def test_generators_say_where_their_windows_meet():
+def test_generators_say_where_their_windows_meet(space):
     """KDTalker's windows follow one another; those of facemesh overlap by 14 frames and are blended over 6."""
     assert KDTalkerGenerator.grid == WindowGrid(64, 64)
-    assert FaceMeshGenerator.grid == WindowGrid(58, 44)
+    assert fake_generator(space).grid == WindowGrid(58, 44)
 
 
 def test_the_report_says_where_joins_were_looked_for():

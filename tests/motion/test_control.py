@@ -13,7 +13,7 @@ from media_shared import portrait_of
 from kptalk.errors import MotionError
 from kptalk.face.measures import gaze, lid_opening, lip_opening
 from kptalk.face.topology import LID_PAIRS
-from kptalk.motion.control import BLINK, Controller
+from kptalk.motion.control import BLINK, LEAD, Controller
 from kptalk.motion.facemesh.space import LIDS_SHUT, to_head_frame
 from kptalk.options import Control
 from kptalk.types import Motion
@@ -209,12 +209,12 @@ def test_easing_is_smooth(space, source):
     assert np.abs(np.diff(yaw)).max() < 0.35 * np.ptp(yaw)
 
 
-def test_without_ease_nothing_is_held_back(space, source, moved):
+def test_without_ease_only_what_the_eyes_look_ahead_is_held_back(space, source, moved):
     controller = Controller(space, source, CALM, own_blinks=False)
     out, state = controller.step(moved, np.ones(len(moved), np.float32), controller.start(0))
-    assert len(out) == len(moved)
-    assert len(controller.finish(state)) == 0
-    assert np.array_equal(out.rotation, moved.rotation)
+    assert len(out) == len(moved) - LEAD
+    assert len(controller.finish(state)) == LEAD
+    assert np.array_equal(out.rotation, moved.rotation[:-LEAD])
 
 
 @in_both_spaces

@@ -78,6 +78,21 @@ def test_a_perfect_denoiser_finds_the_clean_frames(steps):
     frames = torch.randn(2, 9, 70)
     found = sample(oracle(frames), torch.zeros(2, 2, 70), torch.zeros(2, 9, 8), torch.randn(2, 9, 70), steps)
     close(found, frames, 1e-3)
+    found = sample(oracle(frames), torch.zeros(2, 2, 70), torch.zeros(2, 9, 8), frames, steps, uncertain=7)
+    close(found[..., 7:], frames[..., 7:], 1e-3)
+
+
+@pytest.mark.parametrize("steps", [2, 5, 50])
+def test_what_stays_uncertain_keeps_its_spread(steps):
+    """A denoiser that knows nothing: DDIM shrinks what it draws, the more the fewer steps; Euler's method does not."""
+
+    def knows_nothing(x_t, t, _audio):
+        return (1 - alphas_cumprod()[t][:, None, None]).sqrt() * x_t
+
+    noise = torch.randn(1, 500, 70)
+    found = sample(knows_nothing, torch.zeros(1, 2, 70), torch.zeros(1, 500, 8), noise, steps, uncertain=7)
+    close(found[..., :7], noise[..., :7], 1e-5)
+    assert found[..., 7:].std() < (0.85 if steps < 10 else 0.99)
 
 
 def test_loss_of_a_perfect_denoiser_is_zero():

@@ -95,7 +95,7 @@ def test_same_seed_same_weights(stored, tmp_path):
 
 def test_the_table_is_what_the_program_lists(kptalk, tmp_path):
     assert tuple(RECIPES) == NAMES
-    with pytest.raises(OptionError, match="facemesh, audio, lips, motion, a2l, vae, l2v, syncnet"):
+    with pytest.raises(OptionError, match="facemesh, audio, lips, motion, a2l, head, vae, l2v, syncnet"):
         train_network("mouth", tmp_path, tmp_path)
     status, _, err = kptalk("train", "mouth", "--data", tmp_path, "-o", tmp_path / "model")
     assert status == 2

@@ -25,6 +25,9 @@ def animate(
     seed: options.Seed = 0,
     pose: options.Pose = "auto",
     pose_scale: options.PoseScale = 1.0,
+    style: options.Style = "auto",
+    liveliness: options.Liveliness = 0.0,
+    head_spread: options.HeadSpread = None,
     yaw: options.Yaw = 0.0,
     pitch: options.Pitch = 0.0,
     roll: options.Roll = 0.0,
@@ -44,6 +47,9 @@ def animate(
     control = Control(
         pose=pose,
         pose_scale=pose_scale,
+        style=style,
+        liveliness=liveliness,
+        head_spread=head_spread,
         yaw=yaw,
         pitch=pitch,
         roll=roll,
@@ -54,19 +60,22 @@ def animate(
     how = Options(seed=seed, fps=parse_fps(fps), steps=steps, control=control)
     how = how.changed(size=size, framing=framing, stitch=stitch, rotate=rotate)
     how = how.changed(draw_steps=draw_steps, guidance=guidance)
-    command.check(portrait, speech=speech, video=control.pose_file)
+    command.check(portrait, speech=speech, videos=(control.pose_file, control.style_file))
 
     def make(pipeline: "Pipeline", stages: console.Stages) -> "Animation":
         from kptalk.media.audio import Speech
 
         with stages.of("speech"):
             sound = Speech.open(speech)
-        driver = control.pose
+        driver, person = control.pose, control.style
         if control.pose_file is not None:
             stages("reading the pose", 0, None)
             with stages.of("pose"):
                 driver = pipeline.read_pose(control.pose_file, sound.duration_hint, stages)
+        if control.style_file is not None:
+            with stages.of("style"), stages.spinner("reading the style"):
+                person = pipeline.read_style(control.style_file)
         with stages.of("portrait"), stages.spinner("finding the face"):
-            return pipeline.animate(portrait, sound, face=face, options=how.changed(pose=driver))
+            return pipeline.animate(portrait, sound, face=face, options=how.changed(pose=driver, style=person))
 
     command.run(make)

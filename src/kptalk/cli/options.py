@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from kptalk.errors import OptionError
-from kptalk.options import Control, Options, ReenactOptions, RetargetOptions, parse_fps
+from kptalk.options import STYLES, Control, Options, ReenactOptions, RetargetOptions, parse_fps
 
 
 def flag_of(name: str) -> str:
@@ -63,6 +63,9 @@ Mode = Annotated[str, option(RetargetOptions, "mode")]
 Region = Annotated[str, option(RetargetOptions, "region")]
 Pose = Annotated[str, option(Control, "pose", words=("auto", "still"))]
 PoseScale = Annotated[float, option(Control, "pose_scale")]
+Style = Annotated[str, option(Control, "style", words=STYLES)]
+Liveliness = Annotated[float, option(Control, "liveliness")]
+HeadSpread = Annotated[float | None, option(Control, "head_spread")]
 Yaw = Annotated[float, option(Control, "yaw")]
 Pitch = Annotated[float, option(Control, "pitch")]
 Roll = Annotated[float, option(Control, "roll")]

@@ -18,5 +18,5 @@ def reenact(
 ) -> None:
     """Let a portrait move as the person in a video does."""
     how = driving.parsed()
-    command.check(portrait, speech=driving.speech, video=video)
+    command.check(portrait, speech=driving.speech, videos=(video,))
     drive(command, driving, how, portrait, video)

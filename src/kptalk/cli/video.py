@@ -1,7 +1,7 @@
 """What the commands share that make a video: their options, the checks before any work, and the work."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ class VideoCommand:
         portrait: Path,
         *,
         speech: Path | None = None,
-        video: Path | None = None,
+        videos: Iterable[Path | None] = (),
         motion: Path | None = None,
     ) -> None:
         """Find out what cannot be, before anything that takes long is imported or computed.
@@ -51,7 +51,7 @@ class VideoCommand:
         check_readable(portrait, "a photo", ImageError)
         if speech:
             check_readable(speech, "a recording", AudioError)
-        if video:
+        for video in filter(None, videos):
             check_readable(video, "a video")
         if motion:
             check_readable(motion, "a motion file", MotionError)

@@ -105,22 +105,24 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
     def generate(self, source: SourceT, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
         """Generate, smooth, control, resample: motion at ``options.fps``, in pieces."""
         generator = self.generator.with_steps(options.steps)
-        controller = Controller(self.space, source, options.control, generator.draws_blinks)
         seed = speech.seed(options.seed)  # else all videos of one seed would move and blink alike
-        generator_state, smoothing_state = generator.start(source, seed), FrameBuffer()
+        style = generator.style(options.control, seed)
+        controller = Controller(self.space, source, options.control, generator.draws_blinks, style)
+        generator_state, smoothing_state = generator.start(source, seed, style), FrameBuffer()
         control_state, resample_state = controller.start(seed), resample.ResampleState(options.fps)
         for windows in speech.at_loudness(generator.loudness):
             motion, activity, generator_state = generator.step(windows, generator_state)
             motion, activity, smoothing_state = buffer.step(self.smooth, self.radius, motion, activity, smoothing_state)
             motion, control_state = controller.step(motion, activity, control_state)
             motion, resample_state = resample.step(motion, resample_state)
-            yield motion
+            yield motion.with_style(style)
         motion, activity = generator.finish(generator_state)
         motion, activity = buffer.finish(self.smooth, smoothing_state.append(motion, activity))
         motion, control_state = controller.step(motion, activity, control_state)
         motion = Motion.concatenate([motion, controller.finish(control_state)])
         motion, resample_state = resample.step(motion, resample_state)
-        yield Motion.concatenate([motion, resample.finish(resample_state, speech.frame_count(options.fps))])
+        rest = resample.finish(resample_state, speech.frame_count(options.fps))
+        yield Motion.concatenate([motion, rest]).with_style(style)
 
     def session(
         self, framing: Framing, options: Options | ReenactOptions | None = None

@@ -11,6 +11,8 @@ from kptalk.motion.facemesh.generator import FaceMeshGenerator, FaceMeshMemory, 
 from kptalk.motion.facemesh.reader import FaceMeshReader, FaceMeshReaderState
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace
 from kptalk.motion.filters import gaussian
+from kptalk.motion.filters.buffer import Smooth
+from kptalk.motion.head import HeadModel
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.networks.lip_ensemble import LipEnsemble, LipEnsembleConfig
@@ -46,14 +48,20 @@ def load_generator(model: ModelFolder, space: FaceMeshSpace, name: str, device: 
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{motion} lacks {error}: train it with this version") from error
     ensemble = load_model(lips, LipEnsemble, LipEnsembleConfig).to(device) if lips else None
-    return FaceMeshGenerator(space, encoder, denoiser, speech_mel_mean(audio), config, ensemble)
+    head = HeadModel.load(model.file("head")) if model.card.head == "process" else None
+    return FaceMeshGenerator(space, encoder, denoiser, speech_mel_mean(audio), config, ensemble, head)
 
 
 def method(generator: FaceMeshGenerator) -> FaceMeshMethod:
     """The method around a generator."""
     space = generator.space
     reader, renderer = FaceMeshReader(space), MeshRenderer(space)
-    return DiffusionMethod(space, reader, generator, gaussian.smooth, gaussian.RADIUS, renderer, framing)
+    return DiffusionMethod(space, reader, generator, smoothing(generator), gaussian.RADIUS, renderer, framing)
+
+
+def smoothing(generator: FaceMeshGenerator) -> Smooth:
+    """The filter of generated motion: a head that is a process needs none."""
+    return gaussian.smooth_expression if generator.head else gaussian.smooth
 
 
 def load_space(model: ModelFolder) -> FaceMeshSpace:

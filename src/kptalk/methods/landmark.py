@@ -6,7 +6,7 @@ import torch
 
 from kptalk.errors import OptionError, WeightsError
 from kptalk.methods.base import DiffusionMethod, Method, Precision
-from kptalk.methods.facemesh import framing, load_generator
+from kptalk.methods.facemesh import framing, load_generator, smoothing
 from kptalk.motion.facemesh.generator import FaceMeshGenerator, FaceMeshMemory
 from kptalk.motion.facemesh.reader import FaceMeshReader, FaceMeshReaderState
 from kptalk.motion.facemesh.space import FaceMeshSource
@@ -47,7 +47,7 @@ def method(
     """The method around a generator and a renderer."""
     space = generator.space
     reader = FaceMeshReader(space)
-    return DiffusionMethod(space, reader, generator, gaussian.smooth, gaussian.RADIUS, renderer, framing)
+    return DiffusionMethod(space, reader, generator, smoothing(generator), gaussian.RADIUS, renderer, framing)
 
 
 def load_renderer(model: ModelFolder, device: torch.device = CPU) -> LatentRenderer:

@@ -17,9 +17,12 @@ import torch
 from kptalk.audio import mean_norm
 from kptalk.audio.mel import N_MELS, SILENCE
 from kptalk.audio.windows import MEL_WINDOW, Windows
-from kptalk.errors import MotionError, WeightsError
+from kptalk.errors import MotionError, OptionError, WeightsError
+from kptalk.motion.head import Doubles
 from kptalk.motion.space import SourceT
+from kptalk.options import Control
 from kptalk.types import MODEL_FPS, Array, Motion
+from kptalk.validation import shown
 
 FPS = MODEL_FPS  # motion is resampled to the video's rate afterwards
 WINDOW = 64  # frames in a window
@@ -95,8 +98,21 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
     def draw(self, window: WindowInput, source: SourceT, memory: MemoryT) -> tuple[Motion, MemoryT]:
         """The motion of the frames ``window.new_frames``, and what the next window needs to know."""
 
-    def start(self, source: SourceT, seed: int) -> GeneratorState[SourceT, MemoryT]:
-        """State before the first mel window."""
+    def style(self, control: Control, seed: int) -> Doubles:
+        """Numbers (n,) of how the person moves, which ``seed`` draws where the options do not say; (0,) where a model
+        knows no styles.
+
+        Raises:
+            OptionError: the options ask for a style, and the model knows none.
+            MotionError: the motion whose style is wanted is too short, or of another motion space.
+        """
+        for name in ("style", "liveliness", "head_spread"):
+            if (wanted := getattr(control, name)) != getattr(Control(), name):
+                raise OptionError(f"{name} is {shown(wanted)}: this model draws the head by diffusion, without styles")
+        return np.zeros(0)
+
+    def start(self, source: SourceT, seed: int, style: Doubles | None = None) -> GeneratorState[SourceT, MemoryT]:
+        """State before the first mel window; a generator that knows styles draws one where none is given."""
         windows = np.zeros((0, N_MELS, MEL_WINDOW), np.float32)
         norm = mean_norm.start(self.speech_mel_mean)
         return GeneratorState(source, seed, 0, windows, norm, self.first_memory(source))
@@ -169,13 +185,19 @@ def check_output(values: torch.Tensor, network: str, largest: float = LARGEST_TO
     raise WeightsError(f"the model's {network} gives numbers {seen}: its weights are damaged, or its training failed")
 
 
+def speech_levels(windows: Windows) -> Array:
+    """Mel level of the sound at each frame, (n, 80, 16) to (n,)."""
+    levels: Array = windows[:, :, 5:11].mean((1, 2))
+    return levels
+
+
 def speech_activity(windows: Windows, state: mean_norm.MeanNormState) -> Array:
     """How much speech each frame holds, (n, 80, 16) to (n,) from 0 (silence) to 1.
 
     A frame counts by its loudness against the speech so far, 25 dB below it is silence; the lips move from three
     frames before a sound to two after it.
     """
-    loudness = windows[:, :, 5:11].mean((1, 2))
+    loudness = speech_levels(windows)
     usual = float((state.total / state.weight).mean())
     active = np.clip((loudness - max(usual - 2.0, SILENCE + 0.4)) / 0.8, 0, 1)
     padded = np.pad(active, (2, 3), mode="edge")

@@ -14,12 +14,12 @@ from kptalk.files import make_folder
 from kptalk.networks.lip_ensemble import LipEnsemble
 from kptalk.networks.sync import SyncModel
 from kptalk.render.latent.latents import LatentUNetConfig
-from kptalk.train import a2l, audio, facemesh, lips, motion, sync
+from kptalk.train import a2l, audio, facemesh, head, lips, motion, sync
 from kptalk.train.data import Inputs
 from kptalk.train.frame_configs import L2V, VAE, L2VConfig, VaeConfig
 from kptalk.train.loop import LoopConfig, Loss, Progress, Score, fit
 from kptalk.train.sampler import load_clip_data
-from kptalk.weights.model import MODEL_JSON, facemesh_card, landmark_card, write_model_json
+from kptalk.weights.model import MODEL_JSON, facemesh_card, landmark_card, open_model, write_model_json
 from kptalk.weights.store import save_model
 
 Data = TypeVar("Data")
@@ -69,6 +69,7 @@ _TABLE = (  # in the order in which a model is trained
     Recipe("lips", NEEDS, lips.data, lips.build, lips.loss, lips.score, save_network, lips.LOOP),
     Recipe("motion", NEEDS, motion.data, motion.build, motion.loss, motion.score, motion.save, motion.LOOP),
     Recipe("a2l", NEEDS, a2l.data, a2l.build, a2l.loss, motion.score, a2l.save, motion.LOOP, configs=a2l.LOOPS),
+    Recipe("head", NEEDS[:1], head.data, head.build, None, None, head.save, LoopConfig(1)),
     _of_pictures("vae", VAE, {}),
     _of_pictures("l2v", L2V, IN_LATENTS),
     # syncnet.safetensors is the official network
@@ -96,10 +97,11 @@ def train_network(
     One person in ten is held out to choose the best weights by; nobody else's clips are used for that.
 
     Args:
-        name: of a recipe: ``facemesh``, ``audio``, ``lips`` (without which the denoiser alone moves the mouth) and
-            ``motion``, in this order; ``a2l`` in the place of ``motion`` for the method ``landmark``, whose pictures
-            are drawn by ``l2v`` (without it, by the mesh renderer), in the latents of ``vae`` or in pixels; or
-            ``syncnet``, the measure of lip sync, which needs no other.
+        name: of a recipe: ``facemesh``, ``audio``, ``lips`` (without which the denoiser alone moves the mouth),
+            ``motion`` and ``head`` (without which the denoiser moves the head), in this order; ``a2l`` in the place of
+            ``motion`` for the method ``landmark``, whose pictures are drawn by ``l2v`` (without it, by the mesh
+            renderer), in the latents of ``vae`` or in pixels; or ``syncnet``, the measure of lip sync, which needs no
+            other.
         data: folder of shards; for ``audio``, ``lips`` and ``motion`` also the file of packed clips that ``facemesh``
             wrote, small enough to travel to another machine.
         folder: of the model; also holds a log and a checkpoint for every network.
@@ -146,4 +148,6 @@ def train_network(
     recipe.save(path, network, source)
     if name in CARDS or not (folder / MODEL_JSON).exists():
         write_model_json(folder, CARDS.get(name, facemesh_card)())
+    if (folder / "head.safetensors").is_file():
+        write_model_json(folder, open_model(folder).card.with_head())
     return path

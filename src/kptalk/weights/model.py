@@ -1,7 +1,7 @@
 """A model is a folder that knows what it is: ``model.json`` names its method, its files and its licence."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from kptalk.weights.registry import ENTRIES, weights_folder
 
 MODEL_JSON = "model.json"
 NAMES = ("embedded", "landmark", "official")
+HEADS = ("process", "diffusion")  # how a model draws the head's pose
 N_MELS, LARGEST_LEVEL = 80, 10.0  # bands of a mel frame, and levels that none of them reaches
 
 
@@ -29,6 +30,11 @@ class ModelCard:
     window: int = 64  # frames that the generator draws together
     licence: str = "not stated"  # under which terms the weights may be used
     card: str = ""  # file in the folder that says what they were trained on
+    head: str = "diffusion"  # how the head's pose is drawn; "process" needs the file "head"
+
+    def with_head(self) -> "ModelCard":
+        """The same model with the head that ``kptalk train head`` makes."""
+        return replace(self, files={**self.files, "head": "head.safetensors"}, head="process")
 
 
 OFFICIAL = ModelCard(
@@ -120,6 +126,8 @@ def open_model(name: str | PathLike[str]) -> ModelFolder:
         card = ModelCard(**{**content, "optional": tuple(content.get("optional", ()))})
         if not all(isinstance(text, str) for text in (card.method, card.licence, card.card, *card.files.values())):
             raise ValueError("method, files, licence and card are text")
+        if card.head not in HEADS:
+            raise ValueError(f"head is {' or '.join(HEADS)}")
         return ModelFolder(path.resolve().name, path, card)
     except FileNotFoundError as error:
         raise WeightsError(f"no {MODEL_JSON} in {path}: give {', '.join(NAMES)} or a model folder") from error

@@ -29,6 +29,12 @@ def smooth(motion: Motion) -> Motion:
     )
 
 
+def smooth_expression(motion: Motion) -> Motion:
+    """The same for a motion whose head is not drawn by the denoiser: its pose stays as it is."""
+    expression = _convolve(to_head_frame(motion), np.array(EXPRESSION_KERNEL))
+    return motion.with_fields(expression=from_head_frame(expression, motion.rotation))
+
+
 def _convolve(values: Array, kernel: Array) -> Array:
     """Along the first axis, with the ends repeated."""
     radius = len(kernel) // 2
