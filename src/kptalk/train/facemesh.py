@@ -25,6 +25,7 @@ from kptalk.motion.facemesh.space import EYE_TO_PIVOT, FaceMeshSpace, head_pose,
 from kptalk.motion.filters import savgol
 from kptalk.motion.generator import FPS
 from kptalk.train.data import SHORTEST, Inputs, Shard, TrainingClip, load_shards, save_clips
+from kptalk.train.lag import in_step, load_judge
 from kptalk.types import N_KEYPOINTS, Array, Floats
 
 Indices = NDArray[np.int64]
@@ -68,7 +69,7 @@ def save(path: Path, tensors: dict[str, Array], shards: list[Shard]) -> None:
     """Write the space, and the shards as its tokens to ``clips.safetensors`` beside it."""
     write_bytes(path, serialise(tensors))
     space = FaceMeshSpace(tensors)
-    save_clips([training_clip(space, shard) for shard in shards], path.with_name("clips.safetensors"))
+    save_clips(training_clips(space, shards), path.with_name("clips.safetensors"))
 
 
 def fit_template(clips: Sequence[Array], rounds: int = 6) -> Array:
@@ -176,6 +177,12 @@ def training_clip(space: FaceMeshSpace, shard: Shard) -> TrainingClip:
     mel, count = shard.mel()
     canonical = space.canonical_token(space.canonical(aligned.neutral))
     return TrainingClip(shard.identity, tokens[:count], canonical, mel)
+
+
+def training_clips(space: FaceMeshSpace, shards: Sequence[Shard]) -> list[TrainingClip]:
+    """Tokens and mel of shards, whose own AV offsets are taken out."""
+    judge = load_judge()
+    return [training_clip(space, in_step(shard, judge)) for shard in shards]
 
 
 def relative_pose(clip: AlignedClip) -> Array:

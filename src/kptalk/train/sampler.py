@@ -13,7 +13,7 @@ from kptalk.audio.windows import mel_windows
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.motion.generator import FPS, WINDOW
 from kptalk.train.data import Clip, Inputs, TrainingClip, load_clips, load_shards, split_people
-from kptalk.train.facemesh import mirrored, training_clip
+from kptalk.train.facemesh import mirrored, training_clips
 from kptalk.types import N_KEYPOINTS, Array, Floats
 
 
@@ -49,7 +49,7 @@ def load_clip_data(inputs: Inputs, kind: type[FaceMeshSpace] = FaceMeshSpace) ->
     """
     space = kind.load(inputs.folder / "facemesh.safetensors")
     packed = inputs.data.is_file()
-    clips = load_clips(inputs.data) if packed else [training_clip(space, shard) for shard in load_shards(inputs.data)]
+    clips = load_clips(inputs.data) if packed else training_clips(space, load_shards(inputs.data))
     chosen, held_out = split_people(clips)
     mel = np.concatenate([clip.mel for clip in chosen])
     weight = mean_norm.speech_weight(mel)

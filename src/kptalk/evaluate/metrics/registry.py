@@ -12,6 +12,7 @@ from kptalk.evaluate.metrics.diversity import HopenetMetric, PoseMetric
 from kptalk.evaluate.metrics.fid import FidMetric
 from kptalk.evaluate.metrics.fidelity import FidelityMetric
 from kptalk.evaluate.metrics.flicker import FlickerMetric
+from kptalk.evaluate.metrics.head import HeadMetric
 from kptalk.evaluate.metrics.jitter import JitterMetric
 from kptalk.evaluate.metrics.lips import LipMetric
 from kptalk.evaluate.metrics.lse import SyncNetMetric
@@ -19,8 +20,8 @@ from kptalk.evaluate.metrics.sync import SyncMetric
 from kptalk.motion.generator import WindowGrid
 
 METRICS: tuple[type[Metric], ...] = (
-    *(SyncNetMetric, SyncMetric, LipMetric, PoseMetric, HopenetMetric, BeatsMetric),
-    *(FidMetric, CpbdMetric, CsimMetric, FidelityMetric, JitterMetric, FlickerMetric),
+    *(SyncNetMetric, SyncMetric, LipMetric, PoseMetric, HeadMetric, HopenetMetric),
+    *(BeatsMetric, FidMetric, CpbdMetric, CsimMetric, FidelityMetric, JitterMetric, FlickerMetric),
 )
 
 

@@ -28,6 +28,11 @@ CLOSED_GAP, FREE_GAP = 0.03, 0.08  # lip gap in mouth widths: drawn as closed be
 OPEN_GAP = 0.2  # lip gap from which no part of the lips counts as closed
 SEAM_GAP = 0.03  # lip gap of a photo from which its lips need a seam when they close
 TEETH_DEPTH = 0.16  # mouth widths from the lips to the teeth
+# What little light falls between the lips, as measured on videos: over lip gaps in mouth widths, how bright the teeth
+# are against their own colour, and the cavity, which is tongue and lower teeth as often as it is dark.
+LIGHT_GAPS = (0.05, 0.15, 0.30, 0.50)
+TEETH_LIGHT = (0.62, 0.74, 0.88, 0.95)
+CAVITY_LIGHT = (1.7, 1.9, 1.6, 1.15)
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,7 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, head: RigidMotion) -> No
     colour, pixel = patch.astype(np.float32), 1 / width
     widest = float((lower[:, 1] - upper[:, 1]).max())
     if widest > 0.008:
-        inside = _interior(mouth, face, head, box)
+        inside = _interior(mouth, face, head, box, widest)
         mask = smoothstep(((v - top) / pixel + 1) / 2) * smoothstep(((bottom - v) / pixel + 1) / 2) * _taper(u, 0.05)
         mask = mask * float(smoothstep((widest - 0.008) / 0.02))
         # Lips throw a soft shadow on what is behind them, the upper one more.
@@ -205,8 +210,8 @@ def _taper(u: Array, length: float) -> Array:
     return smoothstep(np.minimum(u, 1 - u) / length)
 
 
-def _interior(mouth: Mouth, face: Array, head: RigidMotion, box: Box) -> Array:
-    """Cavity, jaws and own teeth for the pixels of ``box``, (h, w, 3) float32."""
+def _interior(mouth: Mouth, face: Array, head: RigidMotion, box: Box, gap: float) -> Array:
+    """Cavity, jaws and own teeth for the pixels of ``box``, (h, w, 3) float32; lips are ``gap`` mouth widths apart."""
     x0, y0, x1, y1 = box
     size, corner = (x1 - x0, y1 - y0), np.array([x0, y0], np.float32)
     origin = head.apply(mouth.origin)[:2]
@@ -220,21 +225,22 @@ def _interior(mouth: Mouth, face: Array, head: RigidMotion, box: Box) -> Array:
     tongue = lip_low - 0.05 - 0.42 * max(wide - 0.08, 0)
     half_texel = 0.5 / teeth.TEXELS
     layers = []  # and the (2, 3) matrix from a layer's pixels to those of the box
-    for texture, down_by in (
-        (mouth.tongue, max(tongue, upper_edge + 0.03)),
-        (mouth.lower, lower_edge - teeth.LOWER_EDGE),
-        (mouth.upper, upper_edge - teeth.INCISAL),
+    light, dark = (float(np.interp(gap, LIGHT_GAPS, curve)) for curve in (TEETH_LIGHT, CAVITY_LIGHT))
+    for texture, down_by, bright in (
+        (mouth.tongue, max(tongue, upper_edge + 0.03), 1.0),
+        (mouth.lower, lower_edge - teeth.LOWER_EDGE, light),
+        (mouth.upper, upper_edge - teeth.INCISAL, light),
     ):
         start = origin - corner + down_by * axes[1] + np.array([half_texel - teeth.HALF, half_texel + teeth.TOP]) @ axes
-        layers.append((texture, np.column_stack([(axes / teeth.TEXELS).T, start])))
+        layers.append((texture, np.column_stack([(axes / teeth.TEXELS).T, start]), bright))
     if mouth.own is not None:
         # The plane of the teeth is taken as facing the camera in the photo: z is the same everywhere.
         start = head.apply(np.array([*mouth.own_corner, mouth.origin[2]]))[:2] - corner
-        layers.append((mouth.own, np.column_stack([head.matrix[:2, :2].T, start])))
-    inside = np.broadcast_to(mouth.cavity, (*size[::-1], 3)).astype(np.float32)
-    for texture, transform in layers:
+        layers.append((mouth.own, np.column_stack([head.matrix[:2, :2].T, start]), 1.0))
+    inside = np.broadcast_to(dark * mouth.cavity, (*size[::-1], 3)).astype(np.float32)
+    for texture, transform, bright in layers:
         layer = cv2.warpAffine(texture, transform.astype(np.float32), size, flags=cv2.INTER_LINEAR)
-        inside = inside * (1 - layer[..., 3:]) + layer[..., :3]
+        inside = inside * (1 - layer[..., 3:]) + bright * layer[..., :3]
     return np.asarray(inside, np.float32)
 
 
