@@ -39,17 +39,17 @@ BUDGET = {
     "media": 1234,
     "face": 1207,
     "audio": 493,
-    "networks": 2007,
+    "networks": 2012,
     "motion": 2783,
-    "render": 2446,
-    "methods": 453,
+    "render": 2739,
+    "methods": 504,
     "weights": 1149,
-    "train": 2205,
-    "evaluate": 3138,
-    "cli": 1318,
+    "train": 2811,
+    "evaluate": 3238,
+    "cli": 1319,
     "top level": 1857,
 }
-WHOLE_BUDGET = 20_290
+WHOLE_BUDGET = 21_345
 
 
 def name_of(path: Path) -> str:

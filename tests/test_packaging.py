@@ -91,7 +91,7 @@ def test_the_doctor_looks_at_what_is_needed():
 
 
 def test_every_extra_is_tested():
-    assert set(PROJECT["optional-dependencies"]) == {"example", "plot", "evaluate", "heic", "docs", "test"}
+    assert set(PROJECT["optional-dependencies"]) == {"example", "plot", "evaluate", "heic", "latent", "docs", "test"}
     needed = set(closure("kptalk[test]"))
     assert all(set(closure(f"kptalk[{extra}]")) <= needed for extra in PROJECT["optional-dependencies"])
 
@@ -101,7 +101,7 @@ def test_what_the_code_imports_is_declared():
     homes = {"PIL": "pillow", "cv2": "opencv-python-headless", "skimage": "scikit-image"}
     imported = {name.split(".")[0] for path in (ROOT / "src").rglob("*.py") for name in imports(path)}
     extras = PROJECT["optional-dependencies"]
-    lines = [*PROJECT["dependencies"], *extras["evaluate"], *extras["plot"]]
+    lines = [*PROJECT["dependencies"], *extras["evaluate"], *extras["plot"], *extras["latent"]]
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
     foreign = imported - set(sys.stdlib_module_names) - {"_typeshed"}  # the latter for type checkers only
     assert {canonicalize_name(homes.get(name, name)) for name in foreign} - declared == set()

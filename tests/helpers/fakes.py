@@ -64,9 +64,6 @@ class FakeRenderer:
     def prepare(self, portrait, free: Collection[str] = ()):
         return FakeState(portrait, self.space.extract(portrait))
 
-    def with_drawing(self, steps, guidance):
-        return self
-
     def source(self, prepared):
         return prepared.source
 

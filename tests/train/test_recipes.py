@@ -13,9 +13,9 @@ from kptalk.errors import DatasetError, OptionError, OutputError, WeightsError
 from kptalk.media.audio import Speech
 from kptalk.networks.denoiser import Denoiser
 from kptalk.pipeline import Pipeline
+from kptalk.train import CONFIGS as CONFIG_NAMES
 from kptalk.train import NAMES, a2l
-from kptalk.train import SIZES as SIZE_NAMES
-from kptalk.train.a2l import SIZES, area_importance
+from kptalk.train.a2l import CONFIGS, area_importance
 from kptalk.train.data import Inputs
 from kptalk.train.recipes import RECIPES, train_network
 from kptalk.train.sampler import ClipData
@@ -59,11 +59,11 @@ def test_networks_one_after_the_other_talk(stored, tmp_path):
     assert len(motion) == 38
     assert np.isfinite(motion.expression).all()
 
-    train_network("a2l", stored, folder, size="smoke", steps=2)  # now the folder is a model of the method landmark
+    train_network("a2l", stored, folder, config="smoke", steps=2)  # now the folder is a model of the method landmark
     train_network("lips", stored, folder, steps=1)  # and stays one
     pipeline = Pipeline.from_pretrained(folder, "cpu")
     assert pipeline.method_name == "landmark"
-    assert pipeline.method.generator.denoiser.config == SIZES["smoke"].config
+    assert pipeline.method.generator.denoiser.config == CONFIGS["smoke"].network
     animation = pipeline.animate(plain_portrait(pipeline.method.space), speech)
     assert Motion.concatenate(list(animation.motion())).expression.shape == (38, 478, 3)
 
@@ -129,17 +129,17 @@ train_network("audio", Path(sys.argv[1], "clips.safetensors"), Path(sys.argv[1])
 
 
 @pytest.mark.parametrize(("name", "wanted"), [("a2l", "smoke, embedded, paper"), ("audio", "embedded")])
-def test_a_size_that_a_recipe_has_not(kptalk, tmp_path, name, wanted):
-    with pytest.raises(OptionError, match=f"{name} has no size 'huge': give {wanted}$"):
-        train_network(name, tmp_path, tmp_path, size="huge")
+def test_a_config_that_a_recipe_has_not(kptalk, tmp_path, name, wanted):
+    with pytest.raises(OptionError, match=f"{name} has no config 'huge': give {wanted}$"):
+        train_network(name, tmp_path, tmp_path, config="huge")
     assert refused(kptalk("train", name, "--data", tmp_path, "-o", tmp_path / "new", "--config", "huge"), "huge")
-    assert tuple(SIZES) == SIZE_NAMES
+    assert set(CONFIGS) < set(CONFIG_NAMES)
 
 
 def test_landmarks_go_on_from_the_denoiser_of_keypoints_of_their_size(tmp_path, monkeypatch):
     clips = ClipData(landmark_space(), [], [], np.zeros(80, np.float32))
     monkeypatch.setattr("kptalk.train.motion.data", lambda inputs, kind: clips)
-    trained = Denoiser(SIZES["smoke"].config)
+    trained = Denoiser(CONFIGS["smoke"].network)
     save_model(tmp_path / "motion.safetensors", trained, trained.config)
 
     def built(size):

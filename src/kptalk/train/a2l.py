@@ -1,7 +1,7 @@
 """Recipe of A2L, speech to landmark movements: the denoiser of ``motion.py`` in the motion space ``landmark``.
 
 What differs: the first reference token holds the portrait's own landmarks, all 478 of them; an error counts by how far
-it moves the landmarks, those of the lips above all; there are three sizes; and where the folder has a denoiser of the
+it moves the landmarks, those of the lips above all; there are three configs; and where the folder has a denoiser of the
 keypoint method of the same size, training starts from it, since both draw the same tokens.
 """
 
@@ -29,39 +29,39 @@ SAMPLER = replace(motion.SAMPLER, mouth_gain=3.5, pose_gain=(2.0, 3.0, *motion.S
 
 
 @dataclass(frozen=True)
-class Size:
-    """One size of the network, and how it is trained."""
+class A2LConfig:
+    """A denoiser, and how it is trained."""
 
-    config: DenoiserConfig
+    network: DenoiserConfig
     batch: int
     loop: LoopConfig
 
 
-SIZES = {
-    "smoke": Size(
+CONFIGS = {
+    "smoke": A2LConfig(
         DenoiserConfig(dim=32, depth=1, heads=2, head_dim=16, rotary_dim=8, prediction="v"),
         batch=2,
         loop=LoopConfig(steps=20, learning_rate=1e-3, warmup=5, score_every=10),
     ),
-    "embedded": Size(
+    "embedded": A2LConfig(
         motion.CONFIG,
         motion.BATCH,
         loop=LoopConfig(steps=4000, learning_rate=3e-4, ema=0.995, tolerance=0.01),
     ),
-    "paper": Size(
+    "paper": A2LConfig(
         DenoiserConfig(prediction="v"),
         batch=64,
         loop=LoopConfig(steps=200_000, learning_rate=1e-4, warmup=1000, ema=0.9999, score_every=2000),
     ),
 }
-LOOPS = {name: size.loop for name, size in SIZES.items()}
+LOOPS = {name: config.loop for name, config in CONFIGS.items()}
 
 
 @dataclass(frozen=True)
 class LandmarkData(ClipData):
-    """Clips in the motion space ``landmark``, and the size of the network; ``start``: weights to begin with."""
+    """Clips in the motion space ``landmark``, and the config of the network; ``start``: weights to begin with."""
 
-    size: Size
+    config: A2LConfig
     start: Path | None
 
 
@@ -74,19 +74,19 @@ def data(inputs: Inputs) -> LandmarkData:
     if inputs.data.is_file():
         raise DatasetError(f"{inputs.data} holds packed clips without landmarks: give the folder of shards")
     found = motion.data(inputs, LandmarkSpace)
-    size, start = SIZES[inputs.config], inputs.folder / "motion.safetensors"
-    usable = start.is_file() and size.config == load_model(start, Denoiser, DenoiserConfig).config
-    return LandmarkData(found.space, found.clips, found.held_out, found.mel_mean, size, start if usable else None)
+    config, start = CONFIGS[inputs.config], inputs.folder / "motion.safetensors"
+    usable = start.is_file() and config.network == load_model(start, Denoiser, DenoiserConfig).config
+    return LandmarkData(found.space, found.clips, found.held_out, found.mel_mean, config, start if usable else None)
 
 
 def build(data: LandmarkData) -> Denoiser:
     """The denoiser: that of the keypoint method where it fits, otherwise untrained."""
-    return load_model(data.start, Denoiser, DenoiserConfig) if data.start else Denoiser(data.size.config)
+    return load_model(data.start, Denoiser, DenoiserConfig) if data.start else Denoiser(data.config.network)
 
 
 def loss(data: LandmarkData) -> Loss:
     """As the keypoint method's, with the landmarks weighted by area."""
-    return motion.loss(data, area_importance(data.space), data.size.batch)
+    return motion.loss(data, area_importance(data.space), data.config.batch)
 
 
 def save(path: Path, denoiser: Denoiser, data: LandmarkData) -> None:

@@ -50,7 +50,9 @@ def regions(maps: Image) -> tuple[Array, Array]:
     return weight, inside
 
 
-def lay_in(frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, face: Array, mouth: MouthDrawing) -> None:
+def lay_in(
+    frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, face: Array, mouth: MouthDrawing
+) -> None:
     """Lay a drawn square into a frame, in place.
 
     Args:
