@@ -110,7 +110,7 @@ def test_what_makes_no_sense_is_one_line(kptalk, folders, tmp_path, monkeypatch,
 def test_seams_are_looked_for_where_the_generator_joins_its_windows(kptalk, folders, tmp_path, monkeypatch, joins):
     truth, _, _ = folders
     pipeline = fake_pipeline(facemesh_space())
-    monkeypatch.setattr(type(pipeline.method.generator), "grid", joins)
+    monkeypatch.setattr(pipeline.method.generator, "grid", joins)
     monkeypatch.setattr(Pipeline, "from_pretrained", lambda *_: pipeline)
     assert kptalk("evaluate", "--clips", truth, "-o", tmp_path / "report", "--quiet") == (0, "", "")
     (seams,) = (c for c in json.loads((tmp_path / "report/report.json").read_text())["columns"] if c["key"] == "seams")
