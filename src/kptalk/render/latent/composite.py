@@ -18,7 +18,7 @@ SOFT, SOFT_INSIDE, SOFT_FACE = 2.0, 0.8, 3.0  # edges: of what is drawn, between
 SHADING = 4.0  # below which a difference is detail and not shading
 # Between the lips a denoiser trained for an hour is soft, the wider they are open the more: some of what the mesh
 # renderer draws there, teeth and cavity, is laid over its picture, over lip gaps in mouth widths. Its means stay.
-DETAIL_GAPS, DETAIL = (0.08, 0.2, 0.35, 0.5), (0.2, 0.32, 0.55, 0.8)
+DETAIL_GAPS, DETAIL = (0.08, 0.2, 0.35, 0.5), (0.0, 0.1, 0.3, 0.55)
 DETAIL_SIZE = 5.0  # pixels, above which it is no detail
 GREY, GAUDY = 0.06, 0.58  # range of skin over its brightest channel; 96 of 100 clips lie between
 BORDER = 0.05, 0.07  # of the square's side: where drawing fades in from the edge
