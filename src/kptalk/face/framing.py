@@ -81,9 +81,9 @@ def _bar(lines: Image) -> int:
     return last + int(differs.argmax()) + round(0.01 * len(lines)) if differs.any() else 0
 
 
-def square_in_photo(face: Face, image: Image) -> tuple[int, int, int]:
-    """The square of a photo that is drawn, as left, top and side: moved, then shrunk, to stay inside its borders."""
-    x0, y0, x1, y1 = inside_borders(image)
+def square_in_photo(face: Face, inside: tuple[int, int, int, int]) -> tuple[int, int, int]:
+    """The square of a photo that is drawn, as left, top and side: moved, then shrunk, to stay ``inside`` a box."""
+    x0, y0, x1, y1 = inside
     x, y, wanted = square_around(face.box, CROP_SCALE)
     side = round(min(wanted, x1 - x0, y1 - y0))
     left = round(np.clip(x - side / 2, x0, x1 - side))
@@ -94,15 +94,15 @@ def square_in_photo(face: Face, image: Image) -> tuple[int, int, int]:
 def full_framing(portrait: Portrait, size: int | None = None) -> PhotoFraming:
     """The ``whole_photo`` is the picture, ``size`` its longest side in pixels."""
     shown = whole_photo(portrait, size)
-    x, y, side = square_in_photo(shown.face, shown.image)
-    x0, y0, x1, y1 = inside_borders(shown.image)
+    x0, y0, x1, y1 = inside = inside_borders(shown.image)
+    x, y, side = square_in_photo(shown.face, inside)
     own = (x == x0, x + side == x1, y == y0, y + side == y1)  # in the order of EDGES
     return PhotoFraming(shown.image, _cut(shown, x, y, side), x, y, frozenset(compress(EDGES, own)))
 
 
 def crop_framing(portrait: Portrait, size: int | None = None) -> PhotoFraming:
     """The square around the face is the picture, ``size`` pixels a side (None: 512)."""
-    x, y, side = square_in_photo(portrait.face, portrait.image)
+    x, y, side = square_in_photo(portrait.face, inside_borders(portrait.image))
     shown = _scaled(_cut(portrait, x, y, side), (size or CROP_SIZE) / side)
     return PhotoFraming(shown.image, shown, 0, 0, frozenset(EDGES))
 
