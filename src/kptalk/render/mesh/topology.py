@@ -20,7 +20,8 @@ from kptalk.types import Array, Floats
 RING_FACTORS = (1.06, 1.14, 1.26, 1.42)  # of the oval, about its centre
 GRID_POINTS = 17  # points along the longer side of the picture, outside the rings
 EDGE_FADE = (0.04, 0.14)  # of the shorter side: how far from an edge motion fades, of background and of person
-CORNER_FADE = (0.14, 0.4)  # of the shorter side: how far from the picture's corners motion begins, and is whole
+CORNER_FADE = (0.14, 0.45)  # of the shorter side: how far from the picture's corners motion begins, and is whole
+CORNER = 0.2  # of the shorter side: where a person counts as being in the corner
 HEAD_DEPTH = 0.9  # how much deeper hair and ears lie than the outline, per relative distance from it, in eye distances
 MAX_SLOPE = 3.5  # slope of the face's depth near its outline
 JAW_REACH = 0.55  # of the face's radius: how far the outline's own deformation (the jaw) reaches into the neck
@@ -128,19 +129,28 @@ def _flatter(landmarks: Array, factor: Array) -> Array:
 def _fade(points: Array, person: NDArray[np.uint8], free: Collection[Edge]) -> Array:
     """(N, 2) 0 where the picture must stand still in x and in y, 1 where it may move.
 
-    It stands still at the corners and at the edges that are not free. A person who is cut by an edge stays joined to
-    it, but moves along it.
+    It stands still at the corners that a person fills and at the edges that are not free. A person who is cut by an
+    edge stays joined to it, but moves along it.
     """
     height, width = person.shape
     x, y = np.clip(points[:, 0], 0, width - 1), np.clip(points[:, 1], 0, height - 1)
     side = min(height, width)
-    from_corner = np.maximum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y)) / side
-    fade = np.repeat(smoothstep((from_corner - CORNER_FADE[0]) / np.ptp(CORNER_FADE))[:, None], 2, 1)
+    right, below = width - 1 - x, height - 1 - y
+    fade = np.ones((len(points), 2), np.float32)
+    near = round(CORNER * side)
+    for part, across, down in (
+        (person[:near, :near], x, y),
+        (person[:near, -near:], right, y),
+        (person[-near:, :near], x, below),
+        (person[-near:, -near:], right, below),
+    ):
+        still = 1 - smoothstep((np.maximum(across, down) / side - CORNER_FADE[0]) / np.ptp(CORNER_FADE))
+        fade = np.minimum(fade, 1 - (min(1.0, 10 * part.mean() / 255) * still)[:, None])
     for name, axis, distance, at, line in (
         ("left", 0, x, y, person[:, 0]),
-        ("right", 0, width - 1 - x, y, person[:, -1]),
+        ("right", 0, right, y, person[:, -1]),
         ("top", 1, y, x, person[0]),
-        ("bottom", 1, height - 1 - y, x, person[-1]),
+        ("bottom", 1, below, x, person[-1]),
     ):
         soft = _blurred(line / 255, 0.06 * len(line))
         person_there = np.clip(4 * np.interp(at, np.arange(len(line)), soft), 0, 1)
@@ -148,7 +158,7 @@ def _fade(points: Array, person: NDArray[np.uint8], free: Collection[Edge]) -> A
         fade[:, axis] = np.minimum(fade[:, axis], joined)
         if name not in free:
             fade = np.minimum(fade, np.minimum(joined, smoothstep(distance / (EDGE_FADE[0] * side)))[:, None])
-    return fade
+    return np.asarray(fade, np.float32)
 
 
 def _blurred(values: Floats, sigma: float) -> Floats:
