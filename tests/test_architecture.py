@@ -37,11 +37,11 @@ LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
     "media": 1234,
-    "face": 1207,
+    "face": 1228,
     "audio": 493,
     "networks": 2012,
     "motion": 2783,
-    "render": 2739,
+    "render": 2844,
     "methods": 504,
     "weights": 1149,
     "train": 2811,
@@ -49,7 +49,7 @@ BUDGET = {
     "cli": 1319,
     "top level": 1857,
 }
-WHOLE_BUDGET = 21_345
+WHOLE_BUDGET = 21_471
 
 
 def name_of(path: Path) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kptalk.face.alignment import aligned_full
-from kptalk.face.framing import CROP_SIZE, LONGEST_FULL, crop_framing, full_framing, square_in_photo
+from kptalk.face.framing import CROP_SIZE, LONGEST_FULL, crop_framing, full_framing, inside_borders, square_in_photo
 from kptalk.types import Face, Portrait
 
 
@@ -51,7 +51,7 @@ def test_frames_lie_in_the_photo_pixel_for_pixel(given_portrait, seed):
 @given(portraits())
 def test_square_stays_inside_and_holds_the_middle_of_the_face(given_portrait):
     height, width = given_portrait.image.shape[:2]
-    x, y, side = square_in_photo(given_portrait.face, width, height)
+    x, y, side = square_in_photo(given_portrait.face, (0, 0, width, height))
     assert 0 <= x <= x + side <= width
     assert 0 <= y <= y + side <= height
     assert side >= min(height, width, 64)
@@ -122,3 +122,30 @@ def test_the_given_photo_is_not_changed():
     framing.frames(np.zeros((1, *framing.portrait.image.shape), np.uint8))
     framing.portrait.image[:] = 0
     assert np.array_equal(given_portrait.image, before)
+
+
+def test_bars_are_not_drawn():
+    given_portrait = portrait(300, 240, 60, 60, 120)
+    image = given_portrait.image
+    image[:30], image[30:32], image[:, -12:] = 5, 100, 5  # the upper bar ends in two lines that are neither
+    x0, y0, x1, y1 = inside_borders(image)
+    assert (x0, y1) == (0, 300)
+    assert 32 <= y0 <= 36
+    assert 222 <= x1 <= 228
+    framing = full_framing(given_portrait)
+    height, width = framing.portrait.image.shape[:2]
+    assert framing.y >= 32
+    assert framing.x + width <= 228
+    assert framing.free >= {"right"}
+    frames = framing.frames(np.zeros((1, height, width, 3), np.uint8))
+    assert (frames[0, :30] == image[:30]).all()
+    assert (frames[0, :, -12:] == image[:, -12:]).all()
+    assert crop_framing(given_portrait, 64).portrait.image[:4].std() > 10
+
+
+def test_a_plain_background_is_no_bar():
+    plain = np.full((300, 300, 3), 240, np.uint8)
+    plain[60:, 100:200] = 90  # a person
+    assert inside_borders(plain) == (0, 0, 300, 300)
+    ramp = np.broadcast_to(np.linspace(0, 255, 300)[:, None, None], (300, 300, 3)).astype(np.uint8)
+    assert inside_borders(ramp) == (0, 0, 300, 300)

@@ -10,16 +10,20 @@ import numpy as np
 import pytest
 
 from kptalk.errors import MotionError
+from kptalk.face.framing import EDGES
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.landmarks import FaceMesh
 from kptalk.face.measures import lid_opening, lip_opening
-from kptalk.face.topology import LIPS_INNER
+from kptalk.face.topology import LID_PAIRS, LIPS_INNER
 from kptalk.motion.facemesh.space import FaceMeshSpace, to_head_frame
+from kptalk.render.mesh.eyes import FOLDS
+from kptalk.render.mesh.matte import split_layers
 from kptalk.render.mesh.pose import clamp_pose, rigid_motion
 from kptalk.render.mesh.renderer import MeshRenderer, PreparedMesh, sampling_map
+from kptalk.render.mesh.topology import build_mesh
 from kptalk.types import Face, Image, Motion, Portrait
 
-from .conftest import OPEN, psnr
+from .conftest import CLOSED, OPEN, psnr
 
 POSES = [(-20, 0, 0), (20, 0, 0), (0, -12, 0), (0, 12, 0), (0, 0, -10), (0, 0, 10), (-20, 12, 8), (20, -10, -8)]
 
@@ -55,6 +59,42 @@ def test_frames_have_the_photos_size_and_still_edges(renderer: MeshRenderer, pho
             assert (frames[0][edge] == picture[edge]).all()
         # Close to the edge nothing jumps either: the region is pasted back into a photo.
         assert psnr(frames[0][-4:], picture[-4:]) > 30
+
+
+def test_corners_stand_still_though_the_edges_are_free(renderer: MeshRenderer, photos: dict[str, PreparedMesh]) -> None:
+    for name in CLOSED:
+        photo = renderer.prepare(photos[name].portrait, EDGES)
+        image = photo.portrait.image
+        side = len(image) // 10
+        for pose in ((20, 0, -8), (-20, 5, 8)):
+            frame = draw(renderer, photo, moved(photo, pose))[0].astype(np.int16)
+            for rows in (np.s_[:side], np.s_[-side:]):
+                for columns in (np.s_[:side], np.s_[-side:]):
+                    assert np.abs(frame[rows, columns] - image[rows, columns]).mean() <= 1, (name, pose)
+
+
+def test_a_person_cut_by_an_edge_moves_along_it(photos: dict[str, PreparedMesh]) -> None:
+    landmarks = photos["grid_s2_1@0"].portrait.face.landmarks
+    person = np.zeros((384, 384), np.uint8)
+    person[:, 100:284] = 255
+    mesh = build_mesh(landmarks, person, EDGES)
+    outer = mesh.source[478:]
+    cut = mesh.rigid[(np.abs(outer[:, 1]) < 12) & (np.abs(outer[:, 0] - 192) < 30)]
+    assert (cut[:, 0] > 0.5).all()
+    assert (cut[:, 1] < 0.01).all()
+
+
+def test_hair_leaves_no_ghost_in_the_background(photos: dict[str, PreparedMesh]) -> None:
+    portrait = photos["grid_s2_1@0"].portrait
+    outside = photos["grid_s2_1@0"].layers.person[..., 3] < 10
+    image = np.where(outside[..., None], np.uint8(225), portrait.image)
+    top = int(np.argmax(~outside[:, 192]))
+    for x in range(150, 235, 12):
+        cv2.line(image, (x, top + 25), (x + 4, top - 12), (20, 20, 20), 2)
+    strands = (image.sum(-1) < 100) & outside
+    layers = split_layers(image, portrait.face.landmarks)
+    assert strands.sum() > 50
+    assert layers.background[strands].mean() > 180
 
 
 def test_nothing_tears_over_the_pose_range(
@@ -114,6 +154,29 @@ def test_lids_close(renderer: MeshRenderer, space: FaceMeshSpace, photos: dict[s
             read = lid_opening(mesh(frame).landmarks).mean()
             closed += read < 0.4 * lid_opening(photo.portrait.face.landmarks).mean()
     assert closed >= len(photos) - 1
+
+
+def test_closing_lids_carry_their_make_up_down(
+    renderer: MeshRenderer, space: FaceMeshSpace, photos: dict[str, PreparedMesh]
+) -> None:
+    portrait = photos["grid_flrwp_1@0"].portrait
+    landmarks = portrait.face.landmarks
+    painted = portrait.image.copy()
+    for number in (0, 1):
+        lid, fold = landmarks[LID_PAIRS[number][:, 0], :2], landmarks[FOLDS[number], :2].mean(1)
+        area = np.rint(np.concatenate([lid, fold[::-1]])).astype(np.int32)
+        cv2.fillPoly(painted, [area], (130, 20, 20))
+        for x, y in lid[1:-1]:
+            cv2.line(painted, (round(x), round(y)), (round(x), round(y) - 4), (10, 10, 10), 1)
+    photo = renderer.prepare(Portrait(painted, portrait.face))
+    own = to_head_frame(photo.source.motion)[0]
+    motion = moved(photo, expression=own + 1.3 * space.blink)
+    frame = draw(renderer, photo, motion)[0].astype(np.float32)
+    for number in (0, 1):
+        lid = landmarks[LID_PAIRS[number], :2]
+        middle = np.rint(0.6 * lid[2:5, 0] + 0.4 * lid[2:5, 1]).astype(int)
+        seen = frame[middle[:, 1], middle[:, 0]]
+        assert (seen[:, 0] > 2 * seen[:, 1]).all(), number
 
 
 def test_lips_close_and_open(renderer: MeshRenderer, space: FaceMeshSpace, photos: dict[str, PreparedMesh]) -> None:

@@ -16,6 +16,8 @@ CROP_SCALE = 2.4  # side of the square around a face, in sides of the face: hair
 SMALLEST_DRAWN = 64  # pixels of a face's longer side, below which a photo that was reduced unasked is worth a warning
 SMALLEST_SHOWN = 24  # pixels of a face's height, below which any video is: nobody sees it speak
 LONGEST_FULL = 1280  # pixels; a larger photo is reduced to this for the video unless the user wants another size
+MAX_BAR = 0.25  # of a photo's side: how wide a bar along its edge may be
+BAR_STEP = 24  # levels of grey: less is one colour, more is another
 CROP_SIZE = 512  # pixels, the papers' size
 Edge = Literal["left", "right", "top", "bottom"]
 EDGES: tuple[Edge, ...] = ("left", "right", "top", "bottom")
@@ -60,28 +62,47 @@ class PhotoFraming:
         return frames
 
 
-def square_in_photo(face: Face, width: int, height: int) -> tuple[int, int, int]:
-    """The square of a photo that is drawn, as left, top and side: moved, then shrunk, to stay inside the photo."""
+def inside_borders(image: Image) -> tuple[int, int, int, int]:
+    """The part of a photo (H, W, 3) without bars and frames of one colour along its edges, as x0, y0, x1, y1."""
+    height, width = image.shape[:2]
+    columns = image.transpose(1, 0, 2)
+    return _bar(columns), _bar(image), width - _bar(columns[::-1]), height - _bar(image[::-1])
+
+
+def _bar(lines: Image) -> int:
+    """How many lines (N, M, 3) of a photo, from its edge on, are a bar: one colour, and all at once another picture."""
+    near = lines[: max(1, round(MAX_BAR * len(lines)))].astype(np.int16)
+    colour = np.median(near[0], 0)
+    flat = np.mean(np.abs(near - colour).max(-1) < BAR_STEP, 1) > 0.95
+    last = int(flat.argmin())  # the bar's length; it may end in a few lines that are neither
+    if last == 0:
+        return 0
+    differs = np.mean(np.abs(near[last : last + 4] - near[last - 1]).max(-1) > BAR_STEP, 1) > 0.6
+    return last + int(differs.argmax()) + round(0.01 * len(lines)) if differs.any() else 0
+
+
+def square_in_photo(face: Face, inside: tuple[int, int, int, int]) -> tuple[int, int, int]:
+    """The square of a photo that is drawn, as left, top and side: moved, then shrunk, to stay ``inside`` a box."""
+    x0, y0, x1, y1 = inside
     x, y, wanted = square_around(face.box, CROP_SCALE)
-    side = round(min(wanted, width, height))
-    left = round(np.clip(x - side / 2, 0, width - side))
-    top = round(np.clip(y - side / 2, 0, height - side))
+    side = round(min(wanted, x1 - x0, y1 - y0))
+    left = round(np.clip(x - side / 2, x0, x1 - side))
+    top = round(np.clip(y - side / 2, y0, y1 - side))
     return left, top, side
 
 
 def full_framing(portrait: Portrait, size: int | None = None) -> PhotoFraming:
     """The ``whole_photo`` is the picture, ``size`` its longest side in pixels."""
     shown = whole_photo(portrait, size)
-    height, width = shown.image.shape[:2]
-    x, y, side = square_in_photo(shown.face, width, height)
-    own = (x == 0, x + side == width, y == 0, y + side == height)  # in the order of EDGES
+    x0, y0, x1, y1 = inside = inside_borders(shown.image)
+    x, y, side = square_in_photo(shown.face, inside)
+    own = (x == x0, x + side == x1, y == y0, y + side == y1)  # in the order of EDGES
     return PhotoFraming(shown.image, _cut(shown, x, y, side), x, y, frozenset(compress(EDGES, own)))
 
 
 def crop_framing(portrait: Portrait, size: int | None = None) -> PhotoFraming:
     """The square around the face is the picture, ``size`` pixels a side (None: 512)."""
-    height, width = portrait.image.shape[:2]
-    x, y, side = square_in_photo(portrait.face, width, height)
+    x, y, side = square_in_photo(portrait.face, inside_borders(portrait.image))
     shown = _scaled(_cut(portrait, x, y, side), (size or CROP_SIZE) / side)
     return PhotoFraming(shown.image, shown, 0, 0, frozenset(EDGES))
 

@@ -1,8 +1,8 @@
 """Eyes: the eyeball stays in its socket while the lids slide over it, the iris follows the gaze.
 
 The mesh stretches whatever lies between the lids. Here that is drawn again: inside the lids the eyeball is taken from
-the photo in a plane that is fixed to the eye's corners; where the upper lid has come down, skin is laid over the
-eyeball, with a crease above and lashes below.
+the photo in a plane that is fixed to the eye's corners; where the upper lid has come down, the skin around the eye is
+laid over the eyeball with its make-up, and the lashes, which are kept apart from it, turn from up to down.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,19 @@ import numpy as np
 from kptalk.face.geometry import smoothstep
 from kptalk.face.measures import lid_opening
 from kptalk.face.topology import EYE_CORNERS, IRISES, LID_PAIRS
-from kptalk.render.mesh.matte import push_pull
+from kptalk.render.mesh.matte import disc, push_pull
 from kptalk.render.mesh.plane import Plane, box_around, height, increasing
 from kptalk.types import Array, Image
 
-LASH_THICKNESS = 0.05  # of the eye's width: half thickness of the lash line of a closed eye
+# The fold of the upper lid, from the left corner to the right one, and the line below the brow.
+FOLDS = np.array(
+    [
+        [(247, 113), (30, 225), (29, 224), (27, 223), (28, 222), (56, 221), (190, 189)],
+        [(414, 413), (286, 441), (258, 442), (257, 443), (259, 444), (260, 445), (467, 342)],
+    ]
+)
+LASH_LINE = 0.05  # of the eye's width: thickness of the lash line, which is no skin
+LASH_LENGTH = 0.22  # likewise
 CLOSED_OPENING, FREE_OPENING = 0.25, 0.6  # of the photo's opening: drawn as shut below, as it is above
 
 
@@ -32,7 +40,8 @@ class Eye:
     iris: Array  # (2,) its centre
     radius: float  # of the iris
     photo: Image  # (h, w, 3) the part of the photo around the eye
-    skin: Array  # (h, w, 3) the same with the eye painted out by skin
+    skin: Array  # (h, w, 3) the same without eye and lashes
+    lashes: Array  # (h, w) what the lashes leave of the skin's light, 0 to 1
     corner: Array  # (2,) pixel position of that part
     lash: Array  # (3,) colour of the lashes
 
@@ -54,7 +63,9 @@ def prepare_eye(image: Image, landmarks: Array, number: int) -> Eye:
     light = photo[ring].astype(np.float32) if ring.any() else photo.reshape(-1, 3).astype(np.float32)
     darkest = np.argsort(light.sum(1))[: max(1, len(light) // 8)]
     skin, corner, lash = _skin(photo, distance, width), np.array([x0, y0], np.float32), light[darkest].mean(0)
-    return Eye(number, plane, upper, lower, _local(iris, plane), radius, photo, skin, corner, lash)
+    lashes = np.clip((photo.sum(-1) + 20) / (skin.sum(-1) + 20), 0, 1).astype(np.float32)
+    lashes = cv2.GaussianBlur(lashes, (0, 0), max(0.5, 0.015 * width))
+    return Eye(number, plane, upper, lower, _local(iris, plane), radius, photo, skin, lashes, corner, lash)
 
 
 def close_lids(face: Array, landmarks: Array) -> Array:
@@ -84,10 +95,13 @@ def draw_eye(frame: Image, eye: Eye, face: Array, vertical: float) -> None:
     width = plane.width
     if width < 2:
         return
-    pixel = 1 / width
     plane = plane._replace(across=plane.across / width * float(np.linalg.norm(eye.plane.across)) * vertical)
-    upper, lower = _lids(face, eye.number, plane)
-    box = x0, y0, x1, y1 = box_around(plane.pixels(*np.concatenate([upper, lower, eye.upper]).T), 0.12 * width, frame)
+    upper, lower = lids = _lids(face, eye.number, plane)
+    closed = float(np.mean(upper[2:7, 1] - eye.upper[2:7, 1]))
+    gap = max(float(np.mean(eye.lower[2:7, 1] - eye.upper[2:7, 1])), 1e-3)
+    closing = float(np.clip(closed / gap, 0, 1))
+
+    box = x0, y0, x1, y1 = box_around(plane.pixels(*np.concatenate(lids).T), 2, frame)
     if x1 - x0 < 3 or y1 - y0 < 3:
         return
     patch = frame[y0:y1, x0:x1]
@@ -95,15 +109,12 @@ def draw_eye(frame: Image, eye: Eye, face: Array, vertical: float) -> None:
     top, bottom = height(upper, u), height(lower, u)
     gaze = _local(face[IRISES[eye.number][0], :2], plane) - eye.iris
     eyeball = _eyeball(eye, u, v, top, bottom, gaze)
-    opening = np.clip(np.minimum(v - top, bottom - v) / pixel + 0.5, 0, 1)
-    opening *= (u > 0) & (u < 1)
-    colour = np.asarray(patch + opening[..., None] * (eyeball - patch), np.float32)
-    closed = float(np.mean(upper[2:7, 1] - eye.upper[2:7, 1]))
-    gap = max(float(np.mean(eye.lower[2:7, 1] - eye.upper[2:7, 1])), 1e-3)
-    closing = np.clip(closed / gap, 0, 1.2)
+    opening = np.clip(np.minimum(v - top, bottom - v) * width + 0.5, 0, 1) * ((u > 0) & (u < 1))
+    if closing > 0:  # a lid that comes down throws its shadow on the eyeball
+        eyeball *= (1 - 0.4 * min(1, 2 * closing) * np.exp(-np.maximum(v - top, 0) / 0.05))[..., None]
+    patch[...] = np.clip(np.rint(patch + opening[..., None] * (eyeball - patch)), 0, 255).astype(np.uint8)
     if closing > 0.02:
-        colour = _upper_lid(colour, eye, u, v, top, bottom, closing, pixel)
-    patch[...] = np.clip(np.rint(colour), 0, 255).astype(np.uint8)
+        _draw_upper_lid(frame, eye, plane, lids, _fold(face, eye.number, plane), closing)
 
 
 def _local(points: Array, plane: Plane) -> Array:
@@ -118,19 +129,22 @@ def _lids(face: Array, number: int, plane: Plane) -> tuple[Array, Array]:
     return upper, lower
 
 
+def _fold(face: Array, number: int, plane: Plane) -> Array:
+    """The line in the middle between the upper lid's fold and the brow, (7, 2)."""
+    return increasing(_local(face[FOLDS[number], :2].mean(1), plane))
+
+
 def _skin(photo: Image, distance: Array, width: float) -> Array:
-    """The eye's surroundings with the eye painted out: bright skin around it, with some of the skin's own grain."""
-    colours = photo.astype(np.float32)
-    light = colours.sum(-1)
-    near = (distance > 0.1) & (distance < 0.35)
-    if near.sum() < 10:
-        return colours
-    # Brows, lashes and glasses are much darker than skin: they do not count.
-    floor = 0.85 * np.median(light[near])
-    known = smoothstep((distance - 0.10) / 0.06)
-    weight = known * (light > floor) * np.exp(-np.clip(distance - 0.1, 0, None) / 0.08)
-    filled = push_pull(colours, np.clip(weight, 0, 1))
-    return np.asarray(cv2.GaussianBlur(filled, (0, 0), max(0.8, 0.05 * width)), np.float32)
+    """The eye's surroundings (h, w, 3) float32 without eye and lashes: dark strokes are closed over."""
+    colours, light = photo.astype(np.float32), photo.sum(-1, dtype=np.float32)
+    known = smoothstep((distance - 1.5 * LASH_LINE) / 0.05)
+    usual = np.median(light[known > 0]) if known.any() else 1.0
+    known *= np.clip(light / max(float(usual), 1), 0.05, 1)  # shadow and the last of the lashes count less
+    sure = smoothstep((distance - 0.15) / 0.1)[..., None]
+    filled = push_pull(colours, known)
+    filled += sure * (colours - filled)
+    closed = cv2.morphologyEx(filled, cv2.MORPH_CLOSE, disc(0.12 * width))
+    return np.asarray(cv2.GaussianBlur(closed, (0, 0), max(0.6, 0.02 * width)), np.float32)
 
 
 def _eyeball(eye: Eye, u: Array, v: Array, top: Array, bottom: Array, gaze: Array) -> Array:
@@ -154,25 +168,36 @@ def _eyeball(eye: Eye, u: Array, v: Array, top: Array, bottom: Array, gaze: Arra
     return _sample(eye, eye.photo, source_u, np.clip(source_v - bump * gaze[1], low, high)).astype(np.float32)
 
 
-def _upper_lid(
-    colour: Array, eye: Eye, u: Array, v: Array, top: Array, bottom: Array, closing: float, pixel: float
-) -> Array:
-    """Skin over the part of the eyeball that the upper lid has come down on, a crease above, lashes below."""
+def _draw_upper_lid(
+    frame: Image, eye: Eye, plane: Plane, lids: tuple[Array, Array], fold: Array, closing: float
+) -> None:
+    """Draw the upper lid where it has come down, in place: its skin from the ``fold`` (7, 2) on, and its lashes."""
+    box = x0, y0, x1, y1 = box_around(plane.pixels(*np.concatenate([*lids, fold]).T), 0.15 * plane.width, frame)
+    patch = frame[y0:y1, x0:x1]
+    u, v = plane.grid(box)
+    top, bottom = (height(lid, u) for lid in lids)
     was_top = height(eye.upper, u)
     drop = np.maximum(top - was_top, 0)
-    rise = np.clip((v - was_top) / np.maximum(drop, 1e-3), 0, 1)  # 0 at the crease, 1 at the lashes
-    shade = 1 - 0.16 * (1 - rise) ** 2 - 0.06 * rise**4
-    cover = smoothstep((v - was_top + 0.07) / 0.18) * np.clip((top - 0.035 - v) / (1.5 * pixel) + 0.5, 0, 1)
-    cover = cover * smoothstep(drop / 0.06)
-    colour = colour + cover[..., None] * (_sample(eye, eye.skin, u, v) * shade[..., None] - colour)
-    strength = 0.85 * smoothstep(np.asarray((closing - 0.45) / 0.45, np.float32))
+    skin = _sample(eye, eye.skin, u, v - 0.3 * drop)  # a lid moves, but most of what appears was folded away
+    beside = smoothstep((np.minimum(u, 1 - u) + 0.15) / 0.15) * float(smoothstep(closing / 0.3))
+    shown = np.maximum(smoothstep(drop / 0.2), beside)
+    cover = smoothstep((v - height(fold, u)) / 0.1) * np.clip((top - v) * plane.width + 0.5, 0, 1) * shown
+    colour = patch + cover[..., None] * (skin - patch)
+    # The lashes turn with the lid: up in the photo, towards the viewer, then down.
+    turn = np.cos(np.pi * closing)
+    along = (top - v) * np.sign(turn) / max(abs(turn), 0.25)
+    shown = shown * smoothstep((LASH_LENGTH - along) / 0.15) * smoothstep((along + 0.02) / 0.04)
+    lashes = 1 - 0.7 * shown * (1 - _sample(eye, eye.lashes, u, was_top - along))
+    colour = colour * lashes[..., None]
+    strength = 0.6 * smoothstep(np.asarray((closing - 0.45) / 0.45, np.float32))
     taper = np.clip(np.minimum(u + 0.02, 1.02 - u) / 0.12, 0, 1)
     middle = 0.5 * (top + np.minimum(bottom, top + 0.03))
-    line = np.exp(-(((v - middle) / (LASH_THICKNESS * (0.45 + 0.55 * taper))) ** 2))
-    return np.asarray(colour + (line * strength * taper)[..., None] * (np.minimum(eye.lash, colour) - colour))
+    line = np.exp(-(((v - middle) / (LASH_LINE * (0.45 + 0.55 * taper))) ** 2))
+    colour += (line * strength * taper)[..., None] * (np.minimum(eye.lash, colour) - colour)
+    patch[...] = np.clip(np.rint(colour), 0, 255).astype(np.uint8)
 
 
 def _sample(eye: Eye, part: Image | Array, u: Array, v: Array) -> Array:
-    """What ``photo`` or ``skin`` shows at places of the photo's own plane."""
+    """What ``photo``, ``skin`` or ``lashes`` shows at places of the photo's own plane."""
     where = (eye.plane.pixels(u, v) - eye.corner).astype(np.float32)
     return np.asarray(cv2.remap(part, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))

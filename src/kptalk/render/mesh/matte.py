@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kptalk.face.geometry import smoothstep
 from kptalk.face.segmentation import segment_person
 from kptalk.face.topology import OVAL
 from kptalk.render.mesh.guided_filter import guided_filter
 from kptalk.types import Array, Image
 
 INPAINT_REACH = 60.0  # pixels of a 512-pixel photo: how far lines of the background are continued behind the person
+HAIR_REACH = 30.0  # pixels of a 512-pixel photo: how far beyond the segmentation hair is looked for
 MAX_PERSON_SHARE = 0.97  # above this share of person the photo is one layer
 
 
@@ -40,18 +42,30 @@ def _alpha(image: Image, landmarks: Array, unit: float) -> Array:
     face = np.zeros((height, width), np.uint8)
     outline = landmarks[OVAL, :2]
     cv2.fillPoly(face, [np.rint(outline + 0.1 * (outline.mean(0) - outline)).astype(np.int32)], 1)
-    mask = np.maximum(mask, face.astype(np.float32))
-    _, parts = cv2.connectedComponents((mask > 0.3).astype(np.uint8))
-    own = np.bincount(parts[face > 0]).argmax()
-    reach = cv2.dilate((parts == own).astype(np.uint8), _disc(6 * unit))
-    mask = np.clip((mask * reach - 0.15) / 0.7, 0, 1).astype(np.float32)
-    refined = guided_filter(image, mask, max(2, round(7 * unit)), 60.0)
-    refined = np.clip((refined - 0.12) / 0.76, 0, 1)
-    refined[face > 0] = 1
-    return np.asarray(refined, np.float32)
+    _, parts = cv2.connectedComponents(((mask > 0.4) | (face > 0)).astype(np.uint8))
+    own = (parts == np.bincount(parts[face > 0]).argmax()).astype(np.uint8)
+    outside = cv2.distanceTransform(1 - own, cv2.DIST_L2, 5) / unit
+    inside = cv2.distanceTransform(own, cv2.DIST_L2, 5) / unit
+    soft = guided_filter(image, np.clip(0.5 + (inside - outside) / 6, 0, 1), max(2, round(7 * unit)), 60.0)
+    # In the band of hair each pixel lies between the colours of the person and of the background around it.
+    reach = min(HAIR_REACH, 0.7 * float(outside.max()))
+    photo = image.astype(np.float32)
+    person = push_pull(photo, (inside > 5).astype(np.float32))
+    behind = push_pull(photo, (outside > reach).astype(np.float32))
+    apart = person - behind
+    contrast = (apart * apart).sum(-1)
+    between = ((photo - behind) * apart).sum(-1) / np.maximum(contrast, 1)
+    sure = smoothstep(np.sqrt(contrast) / 80 - 0.5)
+    alpha = soft + sure * (np.clip(between, 0, 1) - soft)
+    alpha *= 1 - smoothstep((outside - 4) / max(reach - 4, 1))
+    alpha = np.maximum(alpha, smoothstep((inside - 1) / 6))
+    alpha = np.clip((alpha - 0.15) / 0.7, 0, 1)
+    alpha[face > 0] = 1
+    return np.asarray(alpha, np.float32)
 
 
-def _disc(radius: float) -> NDArray[np.uint8]:
+def disc(radius: float) -> NDArray[np.uint8]:
+    """A kernel for morphology, a pixel of radius at least."""
     size = 2 * max(1, round(radius)) + 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
 
@@ -60,9 +74,9 @@ def _paint_out(image: Image, alpha: Array, unit: float) -> Array:
     """Background (H, W, 3) float32: smooth colours behind the person and its soft edge, the photo elsewhere."""
     photo = image.astype(np.float32)
     edge = (alpha > 0.02).astype(np.uint8)
-    hole = cv2.dilate(edge, _disc(7 * unit))
+    hole = cv2.dilate(edge, disc(7 * unit))
     behind = _continued(push_pull(photo, (hole == 0).astype(np.float32)), hole, unit)
-    share = cv2.GaussianBlur(cv2.dilate(edge, _disc(3.5 * unit)).astype(np.float32), (0, 0), 1.5 * unit)
+    share = cv2.GaussianBlur(cv2.dilate(edge, disc(3.5 * unit)).astype(np.float32), (0, 0), 1.5 * unit)
     share = np.maximum(share, edge)[..., None]
     return np.asarray(photo + share * (behind - photo), np.float32)
 

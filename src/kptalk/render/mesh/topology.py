@@ -20,6 +20,8 @@ from kptalk.types import Array, Floats
 RING_FACTORS = (1.06, 1.14, 1.26, 1.42)  # of the oval, about its centre
 GRID_POINTS = 17  # points along the longer side of the picture, outside the rings
 EDGE_FADE = (0.04, 0.14)  # of the shorter side: how far from an edge motion fades, of background and of person
+CORNER_FADE = (0.14, 0.45)  # of the shorter side: how far from the picture's corners motion begins, and is whole
+CORNER = 0.2  # of the shorter side: where a person counts as being in the corner
 HEAD_DEPTH = 0.9  # how much deeper hair and ears lie than the outline, per relative distance from it, in eye distances
 MAX_SLOPE = 3.5  # slope of the face's depth near its outline
 JAW_REACH = 0.55  # of the face's radius: how far the outline's own deformation (the jaw) reaches into the neck
@@ -30,7 +32,7 @@ class Mesh:
     """The mesh of one photo: N vertices (the face's 478 first), M triangles."""
 
     source: Array  # (N, 3) pixels in the photo; z of the outer vertices is estimated
-    rigid: Array  # (N - 478,) how much an outer vertex follows the head's rigid motion, 0 to 1
+    rigid: Array  # (N - 478, 3) how much an outer vertex follows the head's rigid motion in x, y, z, 0 to 1
     flatter: Array  # (478,) pixels by which the sides of the face are taken to lie nearer than they do
     jaw: Array  # (N - 478, 36) how much an outer vertex follows the outline's own deformation
     triangles: NDArray[np.int32]  # (M, 3) vertex numbers; the face's ``TRIANGLES`` come first
@@ -39,7 +41,7 @@ class Mesh:
         """All vertices (N, 3) for a frame: the face's (478, 3) in pixels, and the rigid motion of the head."""
         outer = self.source[478:]
         residual = face[OVAL] - head.apply(self.source[OVAL])
-        moved = outer + self.rigid[:, None] * (head.apply(outer) - outer) + self.jaw @ residual
+        moved = outer + self.rigid * (head.apply(outer) - outer) + self.jaw @ residual
         face = face.copy()
         face[:, :2] += self.flatter[:, None] * head.matrix[2, :2]
         return np.asarray(np.concatenate([face, moved]), np.float32)
@@ -87,8 +89,9 @@ def build_mesh(landmarks: Array, person: NDArray[np.uint8], free: Collection[Edg
     below = (outer - landmarks[152, :2]) @ down / face_height
     away = np.linalg.norm(outer - centre, axis=1) / face_height
     still = _fade(outer, person, free)
-    rigid = (1 - smoothstep((below + 0.05) / 0.75)) * (1 - smoothstep((away - 1.25) / 0.6)) * still
-    jaw = share * ((1 - smoothstep(beside / JAW_REACH)) * still)[:, None]
+    rigid = (1 - smoothstep((below + 0.05) / 0.75)) * (1 - smoothstep((away - 1.25) / 0.6))
+    rigid = rigid[:, None] * np.column_stack([still, still.min(1)])
+    jaw = share * ((1 - smoothstep(beside / JAW_REACH)) * still.min(1))[:, None]
 
     points, numbers = np.concatenate([oval, outer]), np.concatenate([OVAL, 478 + np.arange(len(outer))])
     triangles = _delaunay(points)
@@ -124,24 +127,38 @@ def _flatter(landmarks: Array, factor: Array) -> Array:
 
 
 def _fade(points: Array, person: NDArray[np.uint8], free: Collection[Edge]) -> Array:
-    """(N,) 0 at the edges that must stand still and where the person is cut by an edge, 1 away from them."""
+    """(N, 2) 0 where the picture must stand still in x and in y, 1 where it may move.
+
+    It stands still at the corners that a person fills and at the edges that are not free. A person who is cut by an
+    edge stays joined to it, but moves along it.
+    """
     height, width = person.shape
     x, y = np.clip(points[:, 0], 0, width - 1), np.clip(points[:, 1], 0, height - 1)
-    fade = np.ones(len(points))
     side = min(height, width)
-    for name, distance, at, line in (
-        ("left", x, y, person[:, 0]),
-        ("right", width - 1 - x, y, person[:, -1]),
-        ("top", y, x, person[0]),
-        ("bottom", height - 1 - y, x, person[-1]),
+    right, below = width - 1 - x, height - 1 - y
+    fade = np.ones((len(points), 2), np.float32)
+    near = round(CORNER * side)
+    for part, across, down in (
+        (person[:near, :near], x, y),
+        (person[:near, -near:], right, y),
+        (person[-near:, :near], x, below),
+        (person[-near:, -near:], right, below),
+    ):
+        still = 1 - smoothstep((np.maximum(across, down) / side - CORNER_FADE[0]) / np.ptp(CORNER_FADE))
+        fade = np.minimum(fade, 1 - (min(1.0, 10 * part.mean() / 255) * still)[:, None])
+    for name, axis, distance, at, line in (
+        ("left", 0, x, y, person[:, 0]),
+        ("right", 0, right, y, person[:, -1]),
+        ("top", 1, y, x, person[0]),
+        ("bottom", 1, below, x, person[-1]),
     ):
         soft = _blurred(line / 255, 0.06 * len(line))
         person_there = np.clip(4 * np.interp(at, np.arange(len(line)), soft), 0, 1)
-        # A person cut by the edge must not come away from it, a background edge must only stand still if not free.
-        fade = np.minimum(fade, 1 - person_there * (1 - smoothstep(distance / (EDGE_FADE[1] * side))))
+        joined = 1 - person_there * (1 - smoothstep(distance / (EDGE_FADE[1] * side)))
+        fade[:, axis] = np.minimum(fade[:, axis], joined)
         if name not in free:
-            fade = np.minimum(fade, smoothstep(distance / (EDGE_FADE[0] * side)))
-    return np.asarray(fade)
+            fade = np.minimum(fade, np.minimum(joined, smoothstep(distance / (EDGE_FADE[0] * side)))[:, None])
+    return np.asarray(fade, np.float32)
 
 
 def _blurred(values: Floats, sigma: float) -> Floats:
