@@ -4,8 +4,6 @@ Lips and lids are the denoiser's. Elsewhere in the face only its shading is take
 pores and hair are finer than the square's pixels. Beyond the face nothing changes.
 """
 
-from typing import NamedTuple
-
 import cv2
 import numpy as np
 
@@ -24,17 +22,10 @@ GREY, GAUDY = 0.06, 0.58  # range of skin over its brightest channel; 96 of 100 
 BORDER = 0.05, 0.07  # of the square's side: where drawing fades in from the edge
 
 
-class MouthDrawing(NamedTuple):
-    """``gap`` between the lips in mouth widths; how much of the denoiser's ``colour`` there is taken, 0 to 1."""
+def trust(skin: Floats) -> float:
+    """How much of what the denoiser draws is taken, for a photo with this skin (3,): all where people have such skin.
 
-    gap: float
-    colour: float
-
-
-def colour_share(skin: Floats) -> float:
-    """How much the denoiser's colours are worth in a photo with this skin (3,): nothing where people have no such skin.
-
-    It knows people only; statues, drawings and photos without colour keep the hue that the mesh renderer has for them.
+    It knows people only. Statues, drawings and photos without colour keep what the mesh renderer drew.
     """
     colourful = float(np.ptp(skin) / max(float(np.max(skin)), 1.0))
     return float(smoothstep((colourful - GREY) / 0.08) * (1 - smoothstep((colourful - GAUDY) / 0.1)))
@@ -50,9 +41,7 @@ def regions(maps: Image) -> tuple[Array, Array]:
     return weight, inside
 
 
-def lay_in(
-    frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, face: Array, mouth: MouthDrawing
-) -> None:
+def lay_in(frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, face: Array, gap: float) -> None:
     """Lay a drawn square into a frame, in place.
 
     Args:
@@ -62,7 +51,7 @@ def lay_in(
         affine: (2, 3) from the frame's pixels to the square's.
         maps: (S, S, 5) landmark maps.
         face: (n, 2) outline of the face in the square.
-        mouth: what is between the lips.
+        gap: between the lips, in mouth widths.
     """
     size, share = len(own), len(own) / SIDE
     weight, inside = regions(maps)
@@ -91,10 +80,8 @@ def lay_in(
     part = frame[low[1] : high[1], low[0] : high[0]]
     between = np.clip(grown(inside * fade), 0, 1)[..., None]
     around_lips = part + grown(change)
-    kept = float(np.interp(mouth.gap, DETAIL_GAPS, DETAIL))
-    usual = _smooth_inside(own, inside, DETAIL_SIZE * share)
-    tinted = usual * (drawn.mean(-1, keepdims=True) / np.maximum(usual.mean(-1, keepdims=True), 1))
-    within = tinted + mouth.colour * (drawn - tinted) - kept * usual
+    kept = float(np.interp(gap, DETAIL_GAPS, DETAIL))
+    within = drawn - kept * _smooth_inside(own, inside, DETAIL_SIZE * share)
     interior = grown(within) + kept * part
     part[:] = np.clip(np.rint(around_lips + between * (interior - around_lips)), 0, 255).astype(np.uint8)
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from kptalk.face.framing import Edge
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.topology import OVAL
 from kptalk.motion.facemesh.space import FaceMeshSource
-from kptalk.render.latent.composite import MouthDrawing, colour_share, lay_in
+from kptalk.render.latent.composite import lay_in, trust
 from kptalk.render.latent.conditions import as_tensor
 from kptalk.render.latent.denoiser import FrameDenoiser, Window
 from kptalk.render.latent.landmark_maps import landmark_maps
@@ -40,7 +41,7 @@ class PreparedLatent:
     middle: Array  # (3,) of the square, in the head's frame
     reference: Tensor
     reference_maps: Tensor
-    colour: float  # how much of the denoiser's is taken, see ``colour_share``
+    trust: float  # how much of what the denoiser draws is taken
 
 
 class WarpedFrame(NamedTuple):
@@ -51,7 +52,7 @@ class WarpedFrame(NamedTuple):
     square: Image  # (S, S, 3)
     maps: Image  # (S, S, 5)
     outline: Array  # (36, 2) of the face, in the square
-    mouth: MouthDrawing
+    gap: float  # between the lips, in mouth widths
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class LatentRenderer:
         maps = landmark_maps(apply_map(affine, landmarks), self.size)
         device = self.denoiser.device
         tensors = (2 * as_tensor(square[None]) - 1).to(device), as_tensor(maps[None]).to(device)
-        return PreparedLatent(mesh, middle, *tensors, colour_share(skin_colour(portrait.image, landmarks)))
+        return PreparedLatent(mesh, middle, *tensors, trust(skin_colour(portrait.image, landmarks)))
 
     def source(self, prepared: PreparedLatent) -> FaceMeshSource:
         return prepared.mesh.source
@@ -115,8 +116,7 @@ class LatentRenderer:
         frame, points = draw_vertices(prepared.mesh, face, head), apply_map(affine, face)
         square, maps = cut_square(frame, affine, self.size), landmark_maps(points, self.size)
         across, between = (float(np.linalg.norm(face[a, :2] - face[b, :2])) for a, b in ((78, 308), (13, 14)))
-        mouth = MouthDrawing(between / max(across, 1e-3), prepared.colour)
-        return WarpedFrame(frame, affine, square, maps, points[OVAL], mouth)
+        return WarpedFrame(frame, affine, square, maps, points[OVAL], between / max(across, 1e-3))
 
     def draw(self, warped: Sequence[WarpedFrame], state: LatentState) -> tuple[Image, LatentState]:
         """As ``step``, for frames that are warped already."""
@@ -139,14 +139,18 @@ class LatentRenderer:
     @torch.inference_mode()
     def _draw(self, window: tuple[WarpedFrame, ...], first: int, end: int, state: LatentState) -> Image:
         """Draw the faces of a window; frames from ``first`` to ``end`` of it."""
+        frames, share = np.stack([each.frame for each in window[first:end]]), state.prepared.trust
+        if share == 0:
+            return frames
         squares, maps = (np.stack([getattr(each, name) for each in window]) for name in ("square", "maps"))
         pictures, drawn_maps = (as_tensor(each)[None].to(self.denoiser.device) for each in (squares, maps))
         known = Window(2 * pictures - 1, drawn_maps, state.prepared.reference, state.prepared.reference_maps)
         drawn = self.denoiser.draw(known, state.noise, self.steps, self.guidance)
         faces = ((drawn[0].permute(0, 2, 3, 1) + 1) * 127.5).cpu().numpy()
-        frames = np.stack([each.frame for each in window[first:end]])
         for frame, face, each in zip(frames, faces[first:end], window[first:end], strict=True):
-            lay_in(frame, face, each.square, each.affine, each.maps, each.outline, each.mouth)
+            lay_in(frame, face, each.square, each.affine, each.maps, each.outline, each.gap)
+            if share < 1:
+                cv2.addWeighted(frame, share, each.frame, 1 - share, 0, dst=frame)
         return frames
 
     def _none(self, state: LatentState) -> Image:
