@@ -6,7 +6,7 @@ from fakes import facemesh_space, plain_portrait
 
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.topology import JAW, LIPS_OUTER, OVAL
-from kptalk.render.latent.composite import lay_in, trust
+from kptalk.render.latent.composite import detail_share, lay_in, trust
 from kptalk.render.latent.landmark_maps import N_MAPS, landmark_maps
 from kptalk.render.latent.square import apply_map, cut_square, square_maps, square_middle
 
@@ -172,9 +172,14 @@ def test_between_wide_lips_some_detail_of_the_drawn_mouth_stays():
     maps[50:80, 40:90, :2] = 255
     outline = np.float32([[2, 2], [126, 2], [126, 126], [2, 126]])
     left = []
-    for gap in (0.05, 0.6):
+    for gap in (0.05, 0.6):  # in mouth widths
+        detail = detail_share(gap, own_teeth=False)
         laid = frame.copy()
-        lay_in(laid, np.full(frame.shape, 90, np.float32), frame, np.eye(2, 3, dtype=np.float32), maps, outline, gap)
+        lay_in(laid, np.full(frame.shape, 90, np.float32), frame, np.eye(2, 3, dtype=np.float32), maps, outline, detail)
         left.append(laid[58:72, 48:82].std())
     assert left[0] < 3
     assert 0.3 * frame.std() < left[1] < 0.8 * frame.std()
+
+
+def test_the_photos_own_teeth_stay():
+    assert detail_share(0.05, own_teeth=True) == 1

@@ -31,6 +31,11 @@ def trust(skin: Floats) -> float:
     return float(smoothstep((colourful - GREY) / 0.08) * (1 - smoothstep((colourful - GAUDY) / 0.1)))
 
 
+def detail_share(gap: float, own_teeth: bool) -> float:
+    """How much detail of the mesh renderer's mouth stays, with lips ``gap`` mouth widths apart; own teeth all do."""
+    return 1.0 if own_teeth else float(np.interp(gap, DETAIL_GAPS, DETAIL))
+
+
 def regions(maps: Image) -> tuple[Array, Array]:
     """What is drawn, from landmark maps (S, S, 5): weights (S, S) of lips and lids, and of what is between the lips."""
     share = len(maps) / SIDE
@@ -41,7 +46,7 @@ def regions(maps: Image) -> tuple[Array, Array]:
     return weight, inside
 
 
-def lay_in(frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, face: Array, gap: float) -> None:
+def lay_in(frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, face: Array, detail: float) -> None:
     """Lay a drawn square into a frame, in place.
 
     Args:
@@ -51,7 +56,7 @@ def lay_in(frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, f
         affine: (2, 3) from the frame's pixels to the square's.
         maps: (S, S, 5) landmark maps.
         face: (n, 2) outline of the face in the square.
-        gap: between the lips, in mouth widths.
+        detail: how much of the mesh renderer's stays between the lips, see ``detail_share``.
     """
     size, share = len(own), len(own) / SIDE
     weight, inside = regions(maps)
@@ -80,9 +85,8 @@ def lay_in(frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, f
     part = frame[low[1] : high[1], low[0] : high[0]]
     between = np.clip(grown(inside * fade), 0, 1)[..., None]
     around_lips = part + grown(change)
-    kept = float(np.interp(gap, DETAIL_GAPS, DETAIL))
-    within = drawn - kept * _smooth_inside(own, inside, DETAIL_SIZE * share)
-    interior = grown(within) + kept * part
+    within = drawn - detail * _smooth_inside(own, inside, DETAIL_SIZE * share)
+    interior = grown(within) + detail * part
     part[:] = np.clip(np.rint(around_lips + between * (interior - around_lips)), 0, 255).astype(np.uint8)
 
 

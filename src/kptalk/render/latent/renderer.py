@@ -20,7 +20,7 @@ from kptalk.face.framing import Edge
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.topology import OVAL
 from kptalk.motion.facemesh.space import FaceMeshSource
-from kptalk.render.latent.composite import lay_in, trust
+from kptalk.render.latent.composite import detail_share, lay_in, trust
 from kptalk.render.latent.conditions import as_tensor
 from kptalk.render.latent.denoiser import FrameDenoiser, Window
 from kptalk.render.latent.landmark_maps import landmark_maps
@@ -52,7 +52,7 @@ class WarpedFrame(NamedTuple):
     square: Image  # (S, S, 3)
     maps: Image  # (S, S, 5)
     outline: Array  # (36, 2) of the face, in the square
-    gap: float  # between the lips, in mouth widths
+    detail: float  # of the mesh renderer's that stays between the lips
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ class LatentRenderer:
         frame, points = draw_vertices(prepared.mesh, face, head), apply_map(affine, face)
         square, maps = cut_square(frame, affine, self.size), landmark_maps(points, self.size)
         across, between = (float(np.linalg.norm(face[a, :2] - face[b, :2])) for a, b in ((78, 308), (13, 14)))
-        return WarpedFrame(frame, affine, square, maps, points[OVAL], between / max(across, 1e-3))
+        detail = detail_share(between / max(across, 1e-3), prepared.mesh.mouth.own is not None)
+        return WarpedFrame(frame, affine, square, maps, points[OVAL], detail)
 
     def draw(self, warped: Sequence[WarpedFrame], state: LatentState) -> tuple[Image, LatentState]:
         """As ``step``, for frames that are warped already."""
@@ -148,7 +149,7 @@ class LatentRenderer:
         drawn = self.denoiser.draw(known, state.noise, self.steps, self.guidance)
         faces = ((drawn[0].permute(0, 2, 3, 1) + 1) * 127.5).cpu().numpy()
         for frame, face, each in zip(frames, faces[first:end], window[first:end], strict=True):
-            lay_in(frame, face, each.square, each.affine, each.maps, each.outline, each.gap)
+            lay_in(frame, face, each.square, each.affine, each.maps, each.outline, each.detail)
             if share < 1:
                 cv2.addWeighted(frame, share, each.frame, 1 - share, 0, dst=frame)
         return frames
