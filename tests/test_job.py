@@ -21,6 +21,9 @@ class Interrupted:
     def __getattr__(self, name):
         return getattr(self.renderer, name)
 
+    def with_drawing(self, steps, guidance):
+        return self
+
     def step(self, motion, state):
         self.after -= 1
         if self.after < 0:
