@@ -41,7 +41,7 @@ BUDGET = {
     "audio": 493,
     "networks": 2012,
     "motion": 2782,
-    "render": 2840,
+    "render": 2854,
     "methods": 504,
     "weights": 1149,
     "train": 2811,
@@ -49,7 +49,7 @@ BUDGET = {
     "cli": 1319,
     "top level": 1857,
 }
-WHOLE_BUDGET = 21_467
+WHOLE_BUDGET = 21_481
 
 
 def name_of(path: Path) -> str:

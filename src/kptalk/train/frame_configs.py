@@ -41,7 +41,7 @@ class L2VConfig:
     loop: LoopConfig
     critic_from: int = 0
     every: float = SEQUENCE_EVERY[0]
-    steps: int = 2
+    steps: int = 1
     guidance: float = 1.0
 
 

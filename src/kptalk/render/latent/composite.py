@@ -36,17 +36,22 @@ def detail_share(gap: float, own_teeth: bool) -> float:
     return 1.0 if own_teeth else float(np.interp(gap, DETAIL_GAPS, DETAIL))
 
 
-def regions(maps: Image) -> tuple[Array, Array]:
-    """What is drawn, from landmark maps (S, S, 5): weights (S, S) of lips and lids, and of what is between the lips."""
+def regions(maps: Image) -> tuple[Array, Array, Array]:
+    """What is drawn, from landmark maps (S, S, 5): weights (S, S) of the lips, of the lids, and between the lips."""
     share = len(maps) / SIDE
-    kernel = [cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_odd(width * share),) * 2) for width in (LIPS, EYES)]
-    drawn = np.maximum(cv2.dilate(maps[..., 1], kernel[0]), cv2.dilate(maps[..., 3], kernel[1]))
-    weight = cv2.GaussianBlur(drawn.astype(np.float32) / 255, (0, 0), SOFT * share)
+
+    def widened(channel: int, width: int) -> Array:
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_odd(width * share),) * 2)
+        grown = cv2.dilate(maps[..., channel], kernel).astype(np.float32) / 255
+        return np.asarray(cv2.GaussianBlur(grown, (0, 0), SOFT * share))
+
     inside = cv2.GaussianBlur(maps[..., 0].astype(np.float32) / 255, (0, 0), SOFT_INSIDE * share)
-    return weight, inside
+    return widened(1, LIPS), widened(3, EYES), inside
 
 
-def lay_in(frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, face: Array, detail: float) -> None:
+def lay_in(
+    frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, face: Array, detail: float, moved: float
+) -> None:
     """Lay a drawn square into a frame, in place.
 
     Args:
@@ -57,9 +62,11 @@ def lay_in(frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, f
         maps: (S, S, 5) landmark maps.
         face: (n, 2) outline of the face in the square.
         detail: how much of the mesh renderer's stays between the lips, see ``detail_share``.
+        moved: how far the lips are from the photo's, 0 to 1: where they are its own, it is the best picture of them.
     """
     size, share = len(own), len(own) / SIDE
-    weight, inside = regions(maps)
+    lips, lids, inside = regions(maps)
+    weight, inside = np.maximum(moved * lips, lids), moved * inside
     change = drawn - own
     shading = cv2.GaussianBlur(change, (0, 0), SHADING * share)
     mask = np.zeros((size, size), np.uint8)
@@ -67,7 +74,7 @@ def lay_in(frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, f
     mask = cv2.erode(mask, np.ones((_odd(5 * share),) * 2, np.uint8))
     around = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), SOFT_FACE * share)
     fade = _fade(size)
-    change = fade[..., None] * (weight[..., None] * change + ((1 - weight) * around)[..., None] * shading)
+    change = fade[..., None] * (weight[..., None] * change + (moved * (1 - weight) * around)[..., None] * shading)
     back = cv2.invertAffineTransform(affine)
     corners = np.array([[0, 0], [size, 0], [size, size], [0, size]]) @ back[:, :2].T + back[:, 2]
     low = np.maximum(np.floor(corners.min(0)).astype(int), 0)

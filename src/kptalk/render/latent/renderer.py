@@ -25,7 +25,7 @@ from kptalk.render.latent.conditions import as_tensor
 from kptalk.render.latent.denoiser import FrameDenoiser, Window
 from kptalk.render.latent.landmark_maps import landmark_maps
 from kptalk.render.latent.square import apply_map, cut_square, square_maps, square_middle
-from kptalk.render.mesh.mouth import skin_colour
+from kptalk.render.mesh.mouth import moved_share, skin_colour
 from kptalk.render.mesh.pose import RigidMotion, clamp_pose, rigid_motion
 from kptalk.render.mesh.renderer import MeshRenderer, PreparedMesh, draw_vertices
 from kptalk.types import Array, Image, Motion, Portrait
@@ -53,6 +53,7 @@ class WarpedFrame(NamedTuple):
     maps: Image  # (S, S, 5)
     outline: Array  # (36, 2) of the face, in the square
     detail: float  # of the mesh renderer's that stays between the lips
+    moved: float  # how far the lips are from the photo's own, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class LatentRenderer:
     name = "latent"
     mesh: MeshRenderer
     denoiser: FrameDenoiser
-    steps: int = 2
+    steps: int = 1
     guidance: float = 1.0
 
     @property
@@ -117,7 +118,8 @@ class LatentRenderer:
         square, maps = cut_square(frame, affine, self.size), landmark_maps(points, self.size)
         across, between = (float(np.linalg.norm(face[a, :2] - face[b, :2])) for a, b in ((78, 308), (13, 14)))
         detail = detail_share(between / max(across, 1e-3), prepared.mesh.mouth.own is not None)
-        return WarpedFrame(frame, affine, square, maps, points[OVAL], detail)
+        moved = moved_share(prepared.mesh.mouth, face, head)
+        return WarpedFrame(frame, affine, square, maps, points[OVAL], detail, moved)
 
     def draw(self, warped: Sequence[WarpedFrame], state: LatentState) -> tuple[Image, LatentState]:
         """As ``step``, for frames that are warped already."""
@@ -149,7 +151,7 @@ class LatentRenderer:
         drawn = self.denoiser.draw(known, state.noise, self.steps, self.guidance)
         faces = ((drawn[0].permute(0, 2, 3, 1) + 1) * 127.5).cpu().numpy()
         for frame, face, each in zip(frames, faces[first:end], window[first:end], strict=True):
-            lay_in(frame, face, each.square, each.affine, each.maps, each.outline, each.detail)
+            lay_in(frame, face, each.square, each.affine, each.maps, each.outline, each.detail, each.moved)
             if share < 1:
                 cv2.addWeighted(frame, share, each.frame, 1 - share, 0, dst=frame)
         return frames

@@ -166,6 +166,13 @@ def close_lips(face: Array, landmarks: Array) -> Array:
     return face
 
 
+def moved_share(mouth: Mouth, face: Array, head: RigidMotion) -> float:
+    """How far the lips of vertices (478, 3) are from the photo's own, 0 to 1; up to 0 the photo is the best picture."""
+    rigid, width = head.apply(mouth.landmarks), float(np.linalg.norm(face[CORNERS[1], :2] - face[CORNERS[0], :2]))
+    away = np.linalg.norm(face[LIPS_INNER, :2] - rigid[LIPS_INNER, :2], axis=1).max() / max(width, 1e-3)
+    return float(smoothstep((away - 0.015) / 0.06))
+
+
 def draw_mouth(frame: Image, mouth: Mouth, face: Array, head: RigidMotion) -> None:
     """Draw the inside of the mouth and the closed lips' seam into a warped frame (H, W, 3), in place.
 
@@ -175,9 +182,7 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, head: RigidMotion) -> No
     width = plane.width
     if width < 4:
         return
-    to, rigid = plane.inverse.astype(np.float32), head.apply(mouth.landmarks)
-    away = np.linalg.norm(face[LIPS_INNER, :2] - rigid[LIPS_INNER, :2], axis=1).max() / width
-    share = float(smoothstep((away - 0.015) / 0.06))
+    to, share = plane.inverse.astype(np.float32), moved_share(mouth, face, head)
     if share == 0:
         return
     lines = [increasing(np.asarray((face[line, :2] - plane.origin) @ to, np.float32)) for line in LINES]
