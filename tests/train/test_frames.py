@@ -51,7 +51,7 @@ def test_pixels_from_clips_to_frames(picture_folder, model_folder, space):
     path = train_network("l2v", picture_folder, model_folder, config="smoke", steps=7)
     header, tensors = read_header(path), load_file(path)
     assert header["architecture"] == FrameUNet.__name__
-    assert json.loads(header["sampler"]) == {"steps": 2, "guidance": 1.0}
+    assert json.loads(header["sampler"]) == {"steps": 1, "guidance": 1.0}
     assert all(value.dtype == np.float16 for value in tensors.values())
     assert not any(name.startswith("critic") for name in tensors)
     renderer, frames = drawn(model_folder, space)
@@ -137,7 +137,7 @@ def test_ablations_train(picture_folder, model_folder, switches):
 def test_a_network_without_landmarks_is_no_renderer(model_folder):
     write_model_json(model_folder, landmark_card())
     network = small_unet(audio_dim=1280)
-    header = {"sampler": '{"steps": 2, "guidance": 1.0}'}
+    header = {"sampler": '{"steps": 1, "guidance": 1.0}'}
     save_model(model_folder / "l2v.safetensors", network, network.config, header)
     with pytest.raises(WeightsError, match="does not draw from landmarks"):
         load_renderer(open_model(model_folder))
