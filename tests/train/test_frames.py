@@ -55,7 +55,7 @@ def test_pixels_from_clips_to_frames(picture_folder, model_folder, space):
     assert all(value.dtype == np.float16 for value in tensors.values())
     assert not any(name.startswith("critic") for name in tensors)
     renderer, frames = drawn(model_folder, space)
-    assert (renderer.steps, renderer.guidance, renderer.size) == (2, 1.0, 32)
+    assert (renderer.steps, renderer.guidance, renderer.size) == (1, 1.0, 32)
     assert frames.shape == (2, 128, 128, 3)
     assert open_model(model_folder).method == "landmark"
 
