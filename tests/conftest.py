@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import NamedTuple
 
 import pytest
@@ -18,6 +18,8 @@ from kptalk.weights import official
 
 pytest_plugins = ["parity_fixtures", "space_fixtures"]
 torch.set_num_threads(1)
+# Two workers that compile librosa's functions at once, or one that is killed meanwhile, leave a cache that crashes.
+os.environ.setdefault("NUMBA_CACHE_DIR", f"{gettempdir()}/numba-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
 settings.register_profile("kptalk", deadline=None)  # two workers share the cores with whatever else runs
 settings.load_profile("kptalk")
 # What takes seconds to prepare: all official weights, large networks, a wheel, a stranger's videos, a browser.
