@@ -19,7 +19,7 @@ from kptalk.weights import official
 pytest_plugins = ["parity_fixtures", "space_fixtures"]
 torch.set_num_threads(1)
 # Two workers that compile librosa's functions at once, or one that is killed meanwhile, leave a cache that crashes.
-os.environ.setdefault("NUMBA_CACHE_DIR", f"{gettempdir()}/numba-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
+os.environ["NUMBA_CACHE_DIR"] = f"{gettempdir()}/numba-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 settings.register_profile("kptalk", deadline=None)  # two workers share the cores with whatever else runs
 settings.load_profile("kptalk")
 # What takes seconds to prepare: all official weights, large networks, a wheel, a stranger's videos, a browser.
