@@ -29,6 +29,7 @@ class FrameUNetConfig:
         channels: of a frame.
         patch: side of the squares of pixels that are one position of the finest level.
         widths: channels of the levels, the finest first; each is half as fine as the one before.
+        warp: whether it is given the warped photo of every frame, or the photo itself.
         temporal: whether there are layers over frames.
         audio_dim: numbers of sound per frame, for a network without landmarks; 0 for none.
     """
@@ -38,6 +39,7 @@ class FrameUNetConfig:
     channels: int = 3
     patch: int = 2
     widths: tuple[int, ...] = (40, 80, 144, 192)
+    warp: bool = True
     temporal: bool = True
     audio_dim: int = 0
 

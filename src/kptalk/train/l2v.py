@@ -73,7 +73,9 @@ def build(data: L2VData) -> "FrameTraining | latents.LatentTraining":
     if isinstance(config, LatentUNetConfig):
         return latents.LatentTraining(replace(config, warp=data.warp, temporal=data.temporal))
     sound = 0 if data.landmarks else N_SOUND
-    return FrameTraining(replace(config, temporal=data.temporal, audio_dim=sound), data.config.critic_from)
+    return FrameTraining(
+        replace(config, warp=data.warp, temporal=data.temporal, audio_dim=sound), data.config.critic_from
+    )
 
 
 def loss(data: L2VData) -> Loss:

@@ -55,7 +55,8 @@ class PixelDenoiser:
         self.device = next(network.parameters()).device
 
     def draw(self, window: Window, noise: Tensor, steps: int, guidance: float) -> Tensor:
-        base = without_mouth(window.warped, window.maps[:, :, :1])
+        photo = window.reference[:, None].expand_as(window.warped)
+        base = without_mouth(window.warped if self.network.config.warp else photo, window.maps[:, :, :1])
         condition = conditions(base, window.maps, window.reference, window.reference_maps)
         return sample_frames(self.network, condition, base, noise, steps, guidance)
 

@@ -39,8 +39,10 @@ def sample_frames(
     Returns:
         (B, F, 3, S, S) float32, -1 to 1.
     """
-    unguided = condition.clone()
-    unguided[:, :, MAPS] = 0
+    unguided = condition
+    if guidance != 1:
+        unguided = condition.clone()
+        unguided[:, :, MAPS] = 0
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         change: Tensor = network(x, t, condition, audio)
