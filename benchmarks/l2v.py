@@ -17,13 +17,14 @@ from scipy.ndimage import gaussian_filter1d
 from kptalk.device import set_threads
 from kptalk.face.framing import EDGES
 from kptalk.face.landmarks import FaceMesh
+from kptalk.face.measures import lip_gap
 from kptalk.media.clip import read_frames
 from kptalk.methods.landmark import load_renderer
 from kptalk.motion.generator import FPS
 from kptalk.render.latent.landmark_maps import landmark_maps
 from kptalk.render.latent.renderer import LatentRenderer
 from kptalk.render.latent.square import apply_map, cut_square
-from kptalk.train.pictures import SMOOTHING, gaps, head_motion, head_squares
+from kptalk.train.pictures import SMOOTHING, head_motion, head_squares
 from kptalk.types import Array, Face, Image, Portrait
 from kptalk.weights.model import open_model
 
@@ -100,7 +101,7 @@ def measure(file: Path, renderer: LatentRenderer) -> tuple[dict[str, list[float]
         ]
         for name in pictures
     }
-    open_most = int(np.clip(gaps(landmarks[FIRST:, :, :2]).argmax() - 5, 0, max(0, len(real) - 10)))
+    open_most = int(np.clip(lip_gap(landmarks[FIRST:, :, :2]).argmax() - 5, 0, max(0, len(real) - 10)))
     strip = [np.hstack([s[48:120, 20:108] for s in squares[n][open_most : open_most + 10]]) for n in squares]
     padded = [np.pad(row, ((0, 0), (0, 880 - row.shape[1]), (0, 0))) for row in strip]
     return scores, np.vstack(padded)
@@ -143,7 +144,7 @@ def _lips(frames: Image, real: Array) -> tuple[float, float]:
     lips = np.r_[13, 14, 61, 291, 78, 308, 0, 17, 82, 87, 312, 317]
     width = np.ptp(real[seen][..., 0], axis=1)[:, None]
     distance = np.linalg.norm(read[:, lips, :2] - real[seen][:, lips, :2], axis=-1) / width
-    return float(np.corrcoef(gaps(read[..., :2]), gaps(real[seen][..., :2]))[0, 1]), float(100 * distance.mean())
+    return float(np.corrcoef(lip_gap(read[..., :2]), lip_gap(real[seen][..., :2]))[0, 1]), float(100 * distance.mean())
 
 
 def _flicker(ours: Image, real: Image) -> float:

@@ -12,10 +12,11 @@ from media_shared import CLIPS, clip_landmarks
 from mutations import mutated
 
 from kptalk.errors import DatasetError
+from kptalk.face.measures import lip_gap
 from kptalk.train import picture_data
 from kptalk.train.data import Inputs, load_shard, save_shard
 from kptalk.train.picture_data import PictureData, augment, batch, open_pictures
-from kptalk.train.pictures import FRAMES, PictureSet, gaps, make_pictures
+from kptalk.train.pictures import FRAMES, PictureSet, make_pictures
 
 SIZE = 32
 
@@ -156,14 +157,14 @@ def test_open_mouths_are_drawn_more_often(pictures):
     points = shut.points.copy()
     points[0, :, 14, 1] += 8
     data = PictureData([replace(shut, points=points)], pictures[1:])
-    assert gaps(points[0]).max() > 0.2
+    assert lip_gap(points[0]).max() > 0.2
     assert data.weights[0] >= data.weights[1:].max()
     assert data.weights.sum() == pytest.approx(1)
 
 
 def test_gaps_are_shares_of_the_mouths_width():
     landmarks = clip_landmarks(CLIPS / "grid_flbbc_1.mp4", 1.6)
-    found = gaps(landmarks[..., :2])
+    found = lip_gap(landmarks[..., :2])
     assert found.shape == (len(landmarks),)
     assert (found >= 0).all()
     assert found.max() < 1.5

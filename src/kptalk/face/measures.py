@@ -1,6 +1,9 @@
 """Openings of lips and lids, the direction of the gaze and the shape of the lips, measured on FaceMesh's landmarks."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from kptalk.face.geometry import align
 from kptalk.face.topology import EYE_CORNERS, IRISES, LID_PAIRS, LIPS_INNER, LIPS_OUTER, STABLE_POINTS, STABLE_WEIGHTS
@@ -14,6 +17,13 @@ def lip_opening(mesh: Array) -> Array:
     """Gap between the middle of the inner lips, (..., 478, 3) to (...), in the mesh's units; x and y only."""
     upper, lower = mesh[..., 13, :2], mesh[..., 14, :2]
     return np.asarray(np.linalg.norm(upper - lower, axis=-1) * np.where(lower[..., 1] >= upper[..., 1], 1, -1))
+
+
+def lip_gap(mesh: NDArray[np.floating[Any]]) -> Array:
+    """Gap between the middle of the inner lips over the mouth's width, (..., 478, 2 or 3) to (...); x and y only."""
+    mesh = np.asarray(mesh, np.float32)
+    width = np.linalg.norm(mesh[..., LIPS_INNER[0], :2] - mesh[..., LIPS_INNER[10], :2], axis=-1)
+    return np.asarray(np.abs(lip_opening(mesh)) / np.maximum(width, 1e-3))
 
 
 def lid_opening(mesh: Array) -> Array:

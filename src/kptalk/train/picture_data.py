@@ -17,12 +17,13 @@ from torch.nn import functional as F
 
 from kptalk.device import side_by_side
 from kptalk.errors import DatasetError
+from kptalk.face.measures import lip_gap
 from kptalk.files import make_folder
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.render.latent.conditions import as_tensor
 from kptalk.render.latent.landmark_maps import landmark_maps
 from kptalk.train.data import Inputs, load_shard, shard_files, split_people
-from kptalk.train.pictures import FRAMES_PER_SEQUENCE, PictureSet, gaps, make_pictures
+from kptalk.train.pictures import FRAMES_PER_SEQUENCE, PictureSet, make_pictures
 
 OPEN_GAP = 0.2  # lip gap in mouth widths of an open mouth, of which there are few
 CLIPS_PER_PROCESS = 8  # a process takes as long to start as this many clips are worth
@@ -64,7 +65,7 @@ class PictureData:
         people = [each.identity for each in self.sets]
         counts = {person: sum(len(e.real) for e in self.sets if e.identity == person) for person in set(people)}
         weights = [
-            counts[each.identity] ** -0.7 * (1 + 3 * (gaps(each.points).max(1) > OPEN_GAP)) for each in self.sets
+            counts[each.identity] ** -0.7 * (1 + 3 * (lip_gap(each.points).max(1) > OPEN_GAP)) for each in self.sets
         ]
         every = np.concatenate(weights)
         object.__setattr__(self, "weights", every / every.sum())

@@ -191,10 +191,3 @@ def _spread(count: int, every: float, rng: np.random.Generator) -> NDArray[np.in
     edges = np.linspace(0, count - FRAMES, slots + 1).astype(int)
     room = np.maximum(np.diff(edges) - FRAMES, 0)
     return np.asarray(edges[:-1] + rng.integers(room + 1))
-
-
-def gaps(points: NDArray[np.floating[Any]]) -> Array:
-    """Gap between the lips over the mouth's width, of landmarks (..., 478, 2): (...)."""
-    p = np.asarray(points, np.float32)
-    between = np.linalg.norm(p[..., 13, :] - p[..., 14, :], axis=-1)
-    return np.asarray(between / np.linalg.norm(p[..., 78, :] - p[..., 308, :], axis=-1).clip(1e-3))

@@ -6,7 +6,7 @@ from fakes import facemesh_space, plain_portrait
 
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.topology import JAW, LIPS_OUTER, OVAL
-from kptalk.render.latent.composite import detail_share, lay_in, trust
+from kptalk.render.latent.composite import detail_share, in_domain, paste_back
 from kptalk.render.latent.landmark_maps import N_MAPS, landmark_maps
 from kptalk.render.latent.square import apply_map, cut_square, square_maps, square_middle
 
@@ -81,7 +81,7 @@ def test_squares_may_lie_beyond_the_picture(large, shift):
     square = cut_square(large.image, affine, SIZE)
     assert square.shape == (SIZE, SIZE, 3)
     maps, frame = landmark_maps(points + np.float32([shift, -shift]), SIZE), large.image.copy()
-    lay_in(frame, square.astype(np.float32) + 50, square, affine, maps, points[OVAL], 0.1, 1.0)
+    paste_back(frame, square.astype(np.float32) + 50, square, affine, maps, points[OVAL], 0.1, 1.0)
     assert frame.shape == large.image.shape
 
 
@@ -89,7 +89,7 @@ def test_where_nothing_was_drawn_the_frame_stays(large):
     affine, points = frame_of(large)
     square, frame = cut_square(large.image, affine, SIZE), large.image.copy()
     nothing = np.zeros((SIZE, SIZE, N_MAPS), np.uint8)
-    lay_in(frame, square.astype(np.float32), square, affine, nothing, points[OVAL], 0.1, 1.0)
+    paste_back(frame, square.astype(np.float32), square, affine, nothing, points[OVAL], 0.1, 1.0)
     assert np.array_equal(frame, large.image)
 
 
@@ -99,7 +99,7 @@ def test_an_unchanged_square_changes_only_what_is_between_the_lips(large, size):
     affine = square_of(source, source.motion, size)
     points = apply_map(affine, large.face.landmarks)
     square, frame, maps = cut_square(large.image, affine, size), large.image.copy(), landmark_maps(points, size)
-    lay_in(frame, square.astype(np.float32), square, affine, maps, points[OVAL], 0.1, 1.0)
+    paste_back(frame, square.astype(np.float32), square, affine, maps, points[OVAL], 0.1, 1.0)
     changed = np.argwhere((frame != large.image).any(-1))[:, ::-1]
     lips = large.face.landmarks[LIPS_OUTER, :2]
     assert ((changed >= lips.min(0) - 12) & (changed <= lips.max(0) + 12)).all()
@@ -111,7 +111,9 @@ def test_pixels_outside_the_square_are_the_frames(large, size):
     affine = square_of(source, source.motion, size)
     points = apply_map(affine, large.face.landmarks)
     square, frame = cut_square(large.image, affine, size), large.image.copy()
-    lay_in(frame, 255 - square.astype(np.float32), square, affine, landmark_maps(points, size), points[OVAL], 0.1, 1.0)
+    paste_back(
+        frame, 255 - square.astype(np.float32), square, affine, landmark_maps(points, size), points[OVAL], 0.1, 1.0
+    )
     rows, columns = np.nonzero((frame != large.image).any(-1))
     places = apply_map(affine, np.stack([columns, rows], 1).astype(np.float32))
     assert len(places) > 100
@@ -125,7 +127,7 @@ def test_the_edge_of_the_square_leaves_no_step(large):
     affine, points = frame_of(large)
     grey = np.full_like(large.image, 100)
     frame, square = grey.copy(), cut_square(grey, affine, SIZE)
-    lay_in(frame, square + np.float32(80), square, affine, landmark_maps(points, SIZE), points[OVAL], 0.1, 1.0)
+    paste_back(frame, square + np.float32(80), square, affine, landmark_maps(points, SIZE), points[OVAL], 0.1, 1.0)
     change = frame.astype(int) - grey
     assert change.max() == 80
     assert np.abs(np.diff(change, axis=0)).max() < 40
@@ -162,7 +164,7 @@ def test_maps_of_points_far_away_are_maps(points):
     ("skin", "share"), [((164, 164, 164), 0), ((210, 150, 120), 1), ((230, 120, 40), 0), ((144, 146, 142), 0)]
 )
 def test_skin_that_people_do_not_have_is_not_drawn(skin, share):
-    assert trust(np.array(skin, np.float32)) == share
+    assert in_domain(np.array(skin, np.float32)) == share
 
 
 def test_between_wide_lips_some_detail_of_the_drawn_mouth_stays():
@@ -175,7 +177,7 @@ def test_between_wide_lips_some_detail_of_the_drawn_mouth_stays():
     for gap in (0.05, 0.6):  # in mouth widths
         detail = detail_share(gap, own_teeth=False)
         laid = frame.copy()
-        lay_in(
+        paste_back(
             laid,
             np.full(frame.shape, 90, np.float32),
             frame,
@@ -198,7 +200,9 @@ def test_lips_that_are_the_photos_own_stay(large):
     """A closing lid is drawn all the same."""
     affine, points = frame_of(large)
     frame, square = large.image.copy(), cut_square(large.image, affine, SIZE)
-    lay_in(frame, 255 - square.astype(np.float32), square, affine, landmark_maps(points, SIZE), points[OVAL], 0.1, 0.0)
+    paste_back(
+        frame, 255 - square.astype(np.float32), square, affine, landmark_maps(points, SIZE), points[OVAL], 0.1, 0.0
+    )
     changed = np.abs(frame.astype(int) - large.image).max(-1) > 2
     mouth, eye = (large.face.landmarks[numbers, :2].mean(0).astype(int) for numbers in (LIPS_OUTER, [159, 145]))
     assert not changed[mouth[1] - 8 : mouth[1] + 8, mouth[0] - 15 : mouth[0] + 15].any()

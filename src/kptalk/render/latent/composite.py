@@ -1,4 +1,4 @@
-"""The drawn square laid into the frame, at the frame's own resolution.
+"""The drawn square pasted back into the frame, at the frame's own resolution.
 
 Lips and lids are the denoiser's. Elsewhere in the face only its shading is taken, added to the warped photo, whose
 pores and hair are finer than the square's pixels. Beyond the face nothing changes.
@@ -18,17 +18,19 @@ SHADING = 4.0  # below which a difference is detail and not shading
 # renderer draws there, teeth and cavity, is laid over its picture, over lip gaps in mouth widths. Its means stay.
 DETAIL_GAPS, DETAIL = (0.08, 0.2, 0.35, 0.5), (0.0, 0.1, 0.3, 0.55)
 DETAIL_SIZE = 5.0  # pixels, above which it is no detail
-GREY, GAUDY = 0.06, 0.58  # range of skin over its brightest channel; 96 of 100 clips lie between
-BORDER = 0.05, 0.07  # of the square's side: where drawing fades in from the edge
+SATURATION = (0.06, 0.14), (0.58, 0.68)  # of skin in HSV: where the denoiser fades in, and out again
+BORDER = 0.01, 0.07  # of the square's side: where drawing begins, and over which it fades in
 
 
-def trust(skin: Floats) -> float:
-    """How much of what the denoiser draws is taken, for a photo with this skin (3,): all where people have such skin.
+def in_domain(skin: Floats) -> float:
+    """How much a photo with this skin (3,) RGB is like the videos that the denoiser was trained on, 0 to 1.
 
-    It knows people only. Statues, drawings and photos without colour keep what the mesh renderer drew.
+    Measured by the skin's saturation in HSV. Statues, photos without colour and gaudy paintings have another; these
+    keep what the mesh renderer drew.
     """
-    colourful = float(np.ptp(skin) / max(float(np.max(skin)), 1.0))
-    return float(smoothstep((colourful - GREY) / 0.08) * (1 - smoothstep((colourful - GAUDY) / 0.1)))
+    saturation = float(np.ptp(skin)) / max(float(np.max(skin)), 1.0)
+    rise, fall = (smoothstep((saturation - low) / (high - low)) for low, high in SATURATION)
+    return float(rise * (1 - fall))
 
 
 def detail_share(gap: float, own_teeth: bool) -> float:
@@ -49,10 +51,10 @@ def regions(maps: Image) -> tuple[Array, Array, Array]:
     return widened(1, LIPS), widened(3, EYES), inside
 
 
-def lay_in(
+def paste_back(
     frame: Image, drawn: Array, own: Image, affine: Array, maps: Image, face: Array, detail: float, moved: float
 ) -> None:
-    """Lay a drawn square into a frame, in place.
+    """Blend a drawn square into a frame, in place.
 
     Args:
         frame: (H, W, 3) what the mesh renderer drew.
@@ -110,6 +112,6 @@ def _odd(width: float) -> int:
 
 def _fade(size: int) -> Array:
     """(S, S) from 0 at the square's edge to 1."""
-    line = (np.minimum(np.arange(size) + 0.5, size - np.arange(size) - 0.5) / size - BORDER[0] / 5) / BORDER[1]
+    line = (np.minimum(np.arange(size) + 0.5, size - np.arange(size) - 0.5) / size - BORDER[0]) / BORDER[1]
     fade = np.minimum(line[:, None], line[None])
     return np.asarray(smoothstep(fade), np.float32)

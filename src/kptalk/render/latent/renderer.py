@@ -18,9 +18,10 @@ from torch import Tensor
 
 from kptalk.face.framing import Edge
 from kptalk.face.geometry import rotation_matrix
+from kptalk.face.measures import lip_gap
 from kptalk.face.topology import OVAL
 from kptalk.motion.facemesh.space import FaceMeshSource
-from kptalk.render.latent.composite import detail_share, lay_in, trust
+from kptalk.render.latent.composite import detail_share, in_domain, paste_back
 from kptalk.render.latent.conditions import as_tensor
 from kptalk.render.latent.denoiser import FrameDenoiser, Window
 from kptalk.render.latent.landmark_maps import landmark_maps
@@ -41,7 +42,7 @@ class PreparedLatent:
     middle: Array  # (3,) of the square, in the head's frame
     reference: Tensor
     reference_maps: Tensor
-    trust: float  # how much of what the denoiser draws is taken
+    in_domain: float  # weight of the denoiser's picture against the mesh renderer's
 
 
 class WarpedFrame(NamedTuple):
@@ -92,7 +93,7 @@ class LatentRenderer:
         maps = landmark_maps(apply_map(affine, landmarks), self.size)
         device = self.denoiser.device
         tensors = (2 * as_tensor(square[None]) - 1).to(device), as_tensor(maps[None]).to(device)
-        return PreparedLatent(mesh, middle, *tensors, trust(skin_colour(portrait.image, landmarks)))
+        return PreparedLatent(mesh, middle, *tensors, in_domain(skin_colour(portrait.image, landmarks)))
 
     def source(self, prepared: PreparedLatent) -> FaceMeshSource:
         return prepared.mesh.source
@@ -116,8 +117,7 @@ class LatentRenderer:
         """The mesh renderer's frame for vertices (478, 3), and its square, which ``affine`` (2, 3) maps to."""
         frame, points = draw_vertices(prepared.mesh, face, head), apply_map(affine, face)
         square, maps = cut_square(frame, affine, self.size), landmark_maps(points, self.size)
-        across, between = (float(np.linalg.norm(face[a, :2] - face[b, :2])) for a, b in ((78, 308), (13, 14)))
-        detail = detail_share(between / max(across, 1e-3), prepared.mesh.mouth.own is not None)
+        detail = detail_share(float(lip_gap(face)), prepared.mesh.mouth.own is not None)
         moved = moved_share(prepared.mesh.mouth, face, head)
         return WarpedFrame(frame, affine, square, maps, points[OVAL], detail, moved)
 
@@ -142,8 +142,8 @@ class LatentRenderer:
     @torch.inference_mode()
     def _draw(self, window: tuple[WarpedFrame, ...], first: int, end: int, state: LatentState) -> Image:
         """Draw the faces of a window; frames from ``first`` to ``end`` of it."""
-        frames, share = np.stack([each.frame for each in window[first:end]]), state.prepared.trust
-        if share == 0:
+        frames, weight = np.stack([each.frame for each in window[first:end]]), state.prepared.in_domain
+        if weight == 0:
             return frames
         squares, maps = (np.stack([getattr(each, name) for each in window]) for name in ("square", "maps"))
         pictures, drawn_maps = (as_tensor(each)[None].to(self.denoiser.device) for each in (squares, maps))
@@ -151,9 +151,9 @@ class LatentRenderer:
         drawn = self.denoiser.draw(known, state.noise, self.steps, self.guidance)
         faces = ((drawn[0].permute(0, 2, 3, 1) + 1) * 127.5).cpu().numpy()
         for frame, face, each in zip(frames, faces[first:end], window[first:end], strict=True):
-            lay_in(frame, face, each.square, each.affine, each.maps, each.outline, each.detail, each.moved)
-            if share < 1:
-                cv2.addWeighted(frame, share, each.frame, 1 - share, 0, dst=frame)
+            paste_back(frame, face, each.square, each.affine, each.maps, each.outline, each.detail, each.moved)
+            if weight < 1:
+                cv2.addWeighted(frame, weight, each.frame, 1 - weight, 0, dst=frame)
         return frames
 
     def _none(self, state: LatentState) -> Image:
