@@ -134,7 +134,7 @@ def generator(space, model):
 def test_styles_that_are_asked_for(generator, model):
     calm, lively = (asked(generator, style=word) for word in ("calm", "lively"))
     assert (lively[:14] - calm[:14] > 0.5).sum() >= 12
-    assert np.allclose(asked(generator, liveliness=1) - asked(generator), model.people[0])
+    assert np.allclose(asked(generator, liveliness=1) - asked(generator), model.components[0])
     wide, narrow = (asked(generator, head_spread=degrees) for degrees in (8, 2))
     assert np.exp(wide[1]) == pytest.approx(8)
     assert np.exp(narrow[1]) == pytest.approx(2)

@@ -122,8 +122,8 @@ class HeadModel:
         return cls(**{each.name: tensors[each.name].astype(np.float64) for each in fields(cls)})
 
     @cached_property
-    def people(self) -> Doubles:
-        """(17, 17): ways in which styles differ, each as long as one standard deviation, the greatest first.
+    def components(self) -> Doubles:
+        """(17, 17): principal components of people's styles, each as long as one standard deviation, largest first.
 
         The first, the liveliness, is 1 where people move more.
         """
@@ -138,7 +138,7 @@ class HeadModel:
         drawn[0] *= 2 * (tail if drawn[0] < 0 else 1) / (1 + tail)
         if lively is not None:
             drawn[0] = lively
-        return np.asarray(self.style_mean + drawn @ self.people)
+        return np.asarray(self.style_mean + drawn @ self.components)
 
     def with_yaw(self, style: Doubles, yaw: float) -> Doubles:
         """The style of which the yaw spreads by so many degrees, and the rest goes along."""
@@ -146,7 +146,7 @@ class HeadModel:
 
     def livelier(self, style: Doubles, amount: float) -> Doubles:
         """A style, livelier by ``amount`` standard deviations of people."""
-        return np.asarray(style + amount * self.people[0])
+        return np.asarray(style + amount * self.components[0])
 
 
 def style_of(pose: Floats) -> Doubles:

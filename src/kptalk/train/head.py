@@ -177,7 +177,7 @@ def _with_people(model: HeadModel, clips: Sequence[HeadClip]) -> HeadModel:
     cov = vectors * np.maximum(values, 1e-3) @ vectors.T
     mean = np.concatenate([middle[own], np.zeros(3)])
     model = replace(model, style_mean=mean, style_cov=cov, bias=usual - model.style_mean[own])
-    way = model.people[0, own]
+    way = model.components[0, own]
     calmest, middling, liveliest = np.quantile(seen[:, own] @ way, [0.1, 0.5, 0.9])
     return replace(model, calm_tail=np.array([np.clip((middling - calmest) / (liveliest - middling), 0.5, 2)]))
 
