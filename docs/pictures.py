@@ -1,7 +1,7 @@
 """Make the pictures of the documentation that the models draw: python docs/pictures.py
 
 docs/heads.webp: ten seeds of one portrait and one speech, moving. docs/landmark.png: the same mouth by both models, ten
-consecutive frames where it opens widest. The portrait is scikit-image's astronaut, the speech examples/speech.mp3.
+consecutive frames where it moves most. The portrait is scikit-image's astronaut, the speech examples/speech.mp3.
 """
 
 from itertools import islice
@@ -16,7 +16,7 @@ import kptalk
 DOCS = Path(__file__).parent
 SPEECH = DOCS.parent / "examples" / "speech.mp3"
 SEEDS, SIDE, SECONDS = 10, 128, 5
-LENGTH = 100  # frames among which the widest mouth is looked for
+LENGTH = 100  # frames among which these are looked for
 
 
 def heads() -> None:
@@ -33,13 +33,14 @@ def heads() -> None:
 
 def mouths() -> None:
     """The keypoint method above, the landmark method below."""
-    strips = []
+    videos = []
     for name in ("embedded", "landmark"):
         pipeline = kptalk.Pipeline.from_pretrained(name)
-        frames = list(islice(pipeline.stream(astronaut(), SPEECH, framing="crop", size=512, pose="still"), LENGTH))
-        moving = np.abs(np.diff(np.stack(frames)[:, 220:310, 190:320].astype(np.int16), axis=0)).mean((1, 2, 3))
-        widest = int(np.convolve(moving, np.ones(10), "valid").argmax()) if not strips else widest  # noqa: F821
-        strips.append(np.concatenate([frame[180:330, 180:330] for frame in frames[widest : widest + 10]], 1))
+        frames = pipeline.stream(astronaut(), SPEECH, framing="crop", size=512, pose="still")
+        videos.append(np.stack(list(islice(frames, LENGTH))))
+    moving = np.abs(np.diff(videos[0][:, 220:310, 190:320].astype(np.int16), axis=0)).mean((1, 2, 3))
+    first = int(np.convolve(moving, np.ones(10), "valid").argmax())
+    strips = [np.concatenate([*video[first : first + 10, 180:330, 180:330]], 1) for video in videos]
     Image.fromarray(np.concatenate(strips)).save(DOCS / "landmark.png", optimize=True)
 
 

@@ -37,19 +37,19 @@ LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
     "media": 1234,
-    "face": 1228,
+    "face": 1238,
     "audio": 493,
-    "networks": 2012,
+    "networks": 2014,
     "motion": 2782,
-    "render": 2854,
+    "render": 2859,
     "methods": 504,
     "weights": 1149,
-    "train": 2811,
+    "train": 2808,
     "evaluate": 3238,
     "cli": 1319,
     "top level": 1857,
 }
-WHOLE_BUDGET = 21_481
+WHOLE_BUDGET = 21_495
 
 
 def name_of(path: Path) -> str:

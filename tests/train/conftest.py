@@ -27,14 +27,17 @@ def shards():
     return found
 
 
-@pytest.fixture
-def stored(shards, tmp_path):
-    """The shards in a folder."""
-    folder = tmp_path / "data"
+def written(shards, folder):
     folder.mkdir()
     for number, shard in enumerate(shards):
         save_shard(shard, folder / f"{number}.safetensors")
     return folder
+
+
+@pytest.fixture
+def stored(shards, tmp_path):
+    """The shards in a folder."""
+    return written(shards, tmp_path / "data")
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +55,7 @@ def picture_shards():
 @pytest.fixture
 def picture_folder(picture_shards, tmp_path):
     """These in a folder."""
-    folder = tmp_path / "shards"
-    folder.mkdir()
-    for number, shard in enumerate(picture_shards):
-        save_shard(shard, folder / f"{number}.safetensors")
-    return folder
+    return written(picture_shards, tmp_path / "shards")
 
 
 @pytest.fixture(scope="session")
