@@ -36,7 +36,7 @@ MORE = {"evaluate/generate.py": {"pipeline"}}  # what a single file may use beyo
 LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
-    "media": 1234,
+    "media": 1475,
     "face": 1238,
     "audio": 493,
     "networks": 2014,
@@ -46,10 +46,10 @@ BUDGET = {
     "weights": 1149,
     "train": 2808,
     "evaluate": 3238,
-    "cli": 1319,
-    "top level": 1857,
+    "cli": 1400,
+    "top level": 1870,
 }
-WHOLE_BUDGET = 21_495
+WHOLE_BUDGET = 21_800
 
 
 def name_of(path: Path) -> str:

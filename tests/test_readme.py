@@ -23,6 +23,7 @@ from PIL import Image
 from recordings import write_clip, write_sound
 from skimage.data import astronaut
 from studies import ballot
+from voices import program, voice_server
 
 from kptalk import Motion, Options, Pipeline, cli
 from kptalk.media.audio import Speech
@@ -125,16 +126,32 @@ def run_here(line, monkeypatch):
             runpy.run_path(words[1], run_name="__main__")
 
 
+SAID = "--text"  # needs a voice
 STYLED = "--style interview.mp4"  # needs a longer interview, in which somebody is seen
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in commands("kptalk animate") if "--model" not in line and STYLED not in line]
+    "line", [line for line in commands("kptalk animate") if not any(each in line for each in ("--model", STYLED, SAID))]
 )
 def test_animate_commands(here, monkeypatch, line):
     run_here(line, monkeypatch)
     output = here / shlex.split(line)[shlex.split(line).index("-o") + 1]
     assert probe(output).has_audio
+
+
+def test_text_commands(here, tmp_path, monkeypatch):
+    """Program and server say a text as a tone."""
+    (here / "news.txt").write_text("Nothing happened.")
+    for name in ("flite", "espeak-ng"):
+        (tmp_path / name).write_text(f'#!/bin/sh\nfor last; do :; done\nexec {program(tmp_path)} "$last"\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with voice_server() as (url, asked):
+        for line in [line for line in commands("kptalk animate") if SAID in line]:
+            local = line.replace("http://localhost:8880/v1/audio/speech", url)
+            run_here(f"{local} --framing crop --size 64", monkeypatch)
+            assert probe(here / shlex.split(line)[shlex.split(line).index("-o") + 1]).has_audio
+    assert [wanted["model"] for _, wanted in asked] == ["kokoro"]
 
 
 @contextmanager

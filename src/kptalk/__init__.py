@@ -22,6 +22,7 @@ TYPE_CHECKING = False  # typing takes long to import, and the program could not 
 if TYPE_CHECKING:
     from kptalk.job import Animation
     from kptalk.media.audio import Speech
+    from kptalk.media.tts import speak
     from kptalk.options import Control, Options, ReenactOptions, RetargetOptions
     from kptalk.pipeline import Pipeline, PortraitLike, SpeechLike, animate
     from kptalk.types import Motion, Portrait
@@ -43,12 +44,14 @@ __all__ = [
     "__version__",
     "animate",
     "errors",
+    "speak",
 ]
 
 # Loaded when first used: ``kptalk --help`` need not wait for torch, and the program can explain what cannot be loaded.
 _MODULES = {
     "kptalk.job": ("Animation",),
     "kptalk.media.audio": ("Speech",),
+    "kptalk.media.tts": ("speak",),
     "kptalk.options": ("Control", "Options", "ReenactOptions", "RetargetOptions"),
     "kptalk.pipeline": ("Pipeline", "PortraitLike", "SpeechLike", "animate"),
     "kptalk.types": ("Motion", "Portrait"),

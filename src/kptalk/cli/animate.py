@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kptalk.cli import console, options
+from kptalk.cli.text import speech_of
 from kptalk.cli.video import VideoCommand
 from kptalk.options import Control, Options, parse_fps
 
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
 @options.spread
 def animate(
     portrait: options.Portrait,
-    speech: Annotated[
-        Path, typer.Argument(metavar="SPEECH", help="The recording: any sound file, or a video with sound.")
-    ],
     command: VideoCommand,
+    speech: Annotated[
+        Path | None,
+        typer.Argument(metavar="SPEECH", help="The recording: any sound file, or a video with sound."),
+    ] = None,
+    text: options.Text = None,
+    text_file: options.TextFile = None,
+    tts: options.Tts = None,
+    voice: options.Voice = None,
     steps: options.Steps = None,
     seed: options.Seed = 0,
     pose: options.Pose = "auto",
@@ -60,13 +66,12 @@ def animate(
     how = Options(seed=seed, fps=parse_fps(fps), steps=steps, control=control)
     how = how.changed(size=size, framing=framing, stitch=stitch, rotate=rotate)
     how = how.changed(draw_steps=draw_steps, guidance=guidance)
+    say = speech_of(speech, text, text_file, tts, voice)
     command.check(portrait, speech=speech, videos=(control.pose_file, control.style_file))
 
     def make(pipeline: "Pipeline", stages: console.Stages) -> "Animation":
-        from kptalk.media.audio import Speech
-
-        with stages.of("speech"):
-            sound = Speech.open(speech)
+        with stages.of("speech"), stages.spinner("reading the speech"):
+            sound = say()
         driver, person = control.pose, control.style
         if control.pose_file is not None:
             stages("reading the pose", 0, None)

@@ -41,9 +41,10 @@ def flag(help: str, *flags: str, group: str = "Output", words: Iterable[str] = (
     return typer.Option(*flags, help=help, rich_help_panel=group, autocompletion=completing(words), metavar=metavar)
 
 
-GROUPS = ("Output", "Evaluation", "Training", "Motion", "Picture", "Model", "Other")  # of options
+GROUPS = ("Output", "Text", "Evaluation", "Training", "Motion", "Picture", "Model", "Other")  # of options
 # Named here too, for the shell's completion is not to wait for torch; a test compares them.
 MODELS, DEVICES = ("embedded", "landmark", "official"), ("auto", "cpu", "cuda", "mps")
+ENGINES = ("espeak-ng", "flite")
 
 Portrait = Annotated[Path, typer.Argument(metavar="PORTRAIT", help="The photo: any image file.")]
 Video = Annotated[Path, flag("The video to write.", "--output", "-o", metavar="OUT.mp4")]
@@ -72,6 +73,18 @@ Roll = Annotated[float, option(Control, "roll")]
 MouthScale = Annotated[float, option(Control, "mouth_scale")]
 ExpressionScale = Annotated[float, option(Control, "expression_scale")]
 Blinks = Annotated[str, flag("'auto', 'off', or blinks per minute.", group="Motion", words=("auto", "off"))]
+Text = Annotated[str | None, flag("What the portrait says, instead of SPEECH.", group="Text")]
+TextFile = Annotated[Path | None, flag("The same, from a file in UTF-8.", group="Text")]
+Tts = Annotated[
+    str | None,
+    flag(
+        "Who says it: espeak-ng, flite, a command with {text}, {wav} and {voice}, or the http address of a server with "
+        "OpenAI's /v1/audio/speech; the first of the two that is installed.",
+        group="Text",
+        words=ENGINES,
+    ),
+]
+Voice = Annotated[str | None, flag("The engine's name of a voice; its usual one.", group="Text")]
 Precision = Annotated[
     str, flag("kdtalker: 'auto', or 'float32' where auto takes bfloat16.", group="Model", words=("auto", "float32"))
 ]

@@ -1,0 +1,56 @@
+"""Where the speech of ``kptalk animate`` comes from: a recording, or a text that an engine says."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kptalk.errors import AudioError, OptionError
+from kptalk.files import check_readable, explain
+
+if TYPE_CHECKING:
+    from kptalk.media.audio import Speech
+
+LARGEST = 1_000_000  # bytes of a text file
+KEY = "KPTALK_TTS_KEY"  # in the environment, for a server that asks for one
+
+
+def speech_of(
+    speech: Path | None, text: str | None, text_file: Path | None, tts: str | None, voice: str | None
+) -> Callable[[], "Speech"]:
+    """What makes the speech, once all that can be known before has been checked.
+
+    Raises:
+        KptalkError: not exactly one source is given, or it cannot be used.
+    """
+    if sum(each is not None for each in (speech, text, text_file)) != 1:
+        raise OptionError("give one of SPEECH, --text and --text-file")
+    if speech is not None:
+        if tts is not None or voice is not None:
+            raise OptionError("--tts and --voice belong to --text: SPEECH is a recording")
+        return lambda: _opened(speech)
+    wanted = text if text_file is None else _read(text_file)
+
+    from kptalk.media import tts as engines
+
+    engine = engines.installed_engine() if tts is None else tts
+    engines.check_engine(engine, voice)
+    return lambda: engines.speak(wanted or "", engine, voice, key=os.environ.get(KEY))
+
+
+def _opened(path: Path) -> "Speech":
+    from kptalk.media.audio import Speech
+
+    return Speech.open(path)
+
+
+def _read(path: Path) -> str:
+    check_readable(path, "a text", AudioError)
+    try:
+        if path.stat().st_size > LARGEST:
+            raise AudioError(f"{path} is no text to say: it has more than {LARGEST // 1000} kB")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AudioError(f"{path} is not UTF-8 text") from error
+    except OSError as error:
+        raise AudioError(f"cannot open {path}: {explain(error)}") from error
