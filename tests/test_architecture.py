@@ -17,7 +17,7 @@ ROOT = Path(kptalk.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 BASE = {"errors", "types", "options", "limits", "validation", "files", "device", "version", "ahead"}  # what all may use
 # Each uses those before it.
-STAGES = ["media", "networks", "face", "audio", "motion", "render", "methods", "job", "pipeline"]
+STAGES = ["media", "networks", "face", "audio", "motion", "render", "methods", "job", "live", "pipeline"]
 ABOVE = {"doctor", "cli", "__init__", "__main__"}
 BELOW_PIPELINE = {*STAGES[:-1], "weights"}
 MAY_USE = {stage: set(STAGES[:k]) for k, stage in enumerate(STAGES)} | {
@@ -36,20 +36,20 @@ MORE = {"evaluate/generate.py": {"pipeline"}}  # what a single file may use beyo
 LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
-    "media": 1475,
+    "media": 1535,
     "face": 1238,
-    "audio": 493,
+    "audio": 540,
     "networks": 2014,
-    "motion": 2782,
+    "motion": 2830,
     "render": 2859,
-    "methods": 504,
+    "methods": 535,
     "weights": 1149,
     "train": 2808,
     "evaluate": 3238,
     "cli": 1400,
-    "top level": 1870,
+    "top level": 2070,
 }
-WHOLE_BUDGET = 21_800
+WHOLE_BUDGET = 22_300
 
 
 def name_of(path: Path) -> str:

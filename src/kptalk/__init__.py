@@ -21,6 +21,7 @@ from kptalk.version import __version__
 TYPE_CHECKING = False  # typing takes long to import, and the program could not answer Ctrl-C meanwhile
 if TYPE_CHECKING:
     from kptalk.job import Animation
+    from kptalk.live import LiveAnimation
     from kptalk.media.audio import Speech
     from kptalk.media.tts import speak
     from kptalk.options import Control, Options, ReenactOptions, RetargetOptions
@@ -32,6 +33,7 @@ del TYPE_CHECKING
 __all__ = [
     "Animation",
     "Control",
+    "LiveAnimation",
     "Motion",
     "Options",
     "Pipeline",
@@ -50,6 +52,7 @@ __all__ = [
 # Loaded when first used: ``kptalk --help`` need not wait for torch, and the program can explain what cannot be loaded.
 _MODULES = {
     "kptalk.job": ("Animation",),
+    "kptalk.live": ("LiveAnimation",),
     "kptalk.media.audio": ("Speech",),
     "kptalk.media.tts": ("speak",),
     "kptalk.options": ("Control", "Options", "ReenactOptions", "RetargetOptions"),

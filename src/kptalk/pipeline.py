@@ -31,9 +31,11 @@ from kptalk.audio.windows import SpeechWindows
 from kptalk.device import pick_device
 from kptalk.errors import AudioError, InputError, MotionError, OptionError
 from kptalk.face.find import find_portrait
+from kptalk.face.framing import Framing
 from kptalk.face.landmarks import FaceMesh
 from kptalk.files import MOTION_SUFFIX
 from kptalk.job import Animation, Progress, RenderJob
+from kptalk.live import LOOKAHEAD, STRIDE, LiveAnimation
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe
 from kptalk.media.image import read_image
@@ -129,27 +131,45 @@ class Pipeline:
             ImageError, FaceError, AudioError, OptionError: what was given cannot be used.
             MotionError, InputError: the pose's file cannot be used.
         """
-        options = _given(options, Options).changed(**changes)
-        sound = _speech(speech)
-        if (path := options.control.pose_file) is not None:
-            pose = self.read_pose(path, sound.duration_hint)
-            options = options.changed(pose=pose)
-        style = options.control.style
-        if (path := options.control.style_file) is not None:
-            options = options.changed(style=self.read_style(path))
-        framing = self.method.framing(
-            _portrait(portrait, face, options.rotate), options.framing, options.size, options.stitch
-        )
+        options, sound = _given(options, Options).changed(**changes), _speech(speech)
+        framing, tags, options = self._prepared(portrait, face, options, "a recording", sound.duration_hint)
         seconds, fps = sound.duration_hint, options.fps
         expected = None if seconds is None else max(1, round(seconds * fps))
-        named = Path(style).name if isinstance(style, str | PathLike) else "motion"
-        asked = {"style": named, "liveliness": options.control.liveliness, "head_spread": options.control.head_spread}
-        tags = self._tags("one photo and a recording", seed=options.seed, **asked)
 
         def motion(session: Session) -> Iterator[Motion]:
             return session.generate(SpeechWindows(_chunks(sound, fps), FPS), options)
 
         return Animation(self.method, framing, RenderJob(motion, fps, sound, expected, tags, options, options.seed))
+
+    def live(
+        self,
+        portrait: PortraitLike,
+        *,
+        face: int | None = None,
+        options: Options | None = None,
+        stride: int = STRIDE,
+        lookahead: int = LOOKAHEAD,
+        **changes: Unpack[OptionKeywords],
+    ) -> LiveAnimation:
+        """Let a portrait speak with a voice that is still speaking: ``pipeline.live("face.jpg").frames(chunks)``.
+
+        Args:
+            portrait: as in ``animate``.
+            face: which of several faces, 1 is the leftmost; None for the largest.
+            options: how; the frame rate is 25, and ``ease_in_out`` has no effect.
+            stride: new frames of a motion window. Fewer come sooner and cost more.
+            lookahead: frames of a window that the next one draws again, knowing more. Fewer come sooner, and are worse.
+            changes: single options by name, over those of ``options``.
+
+        Raises:
+            ImageError, FaceError, OptionError: what was given cannot be used, or the model cannot speak live.
+            MotionError, InputError: the pose's file cannot be used.
+        """
+        options = _given(options, Options).changed(**changes)
+        if options.fps != FPS:
+            raise OptionError(f"fps is {float(options.fps):g}: live video has {float(FPS):g} frames per second")
+        framing, tags, options = self._prepared(portrait, face, options, "a live voice", None)
+        return LiveAnimation(self.method, framing, options, tags, stride, lookahead)
 
     def reenact(
         self,
@@ -239,6 +259,22 @@ class Pipeline:
     ) -> Iterator[Image]:
         """Single video frames (H, W, 3) uint8 RGB as soon as they are drawn; arguments and errors as ``animate``."""
         return iter(self.animate(portrait, speech, face=face, options=options, **changes))
+
+    def _prepared(
+        self, portrait: PortraitLike, face: int | None, options: Options, voice: str, seconds: Fraction | None
+    ) -> tuple[Framing, dict[str, str], Options]:
+        """What the video shows, what it says of itself, and options whose files have been read."""
+        if (path := options.control.pose_file) is not None:
+            options = options.changed(pose=self.read_pose(path, seconds))
+        style = options.control.style
+        if (path := options.control.style_file) is not None:
+            options = options.changed(style=self.read_style(path))
+        framing = self.method.framing(
+            _portrait(portrait, face, options.rotate), options.framing, options.size, options.stitch
+        )
+        named = Path(style).name if isinstance(style, str | PathLike) else "motion"
+        asked = {"style": named, "liveliness": options.control.liveliness, "head_spread": options.control.head_spread}
+        return framing, self._tags(f"one photo and {voice}", seed=options.seed, **asked), options
 
     def _tags(self, origin: str, **facts: object) -> dict[str, str]:
         """What the file says of itself."""

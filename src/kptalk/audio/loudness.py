@@ -23,6 +23,7 @@ SILENCE = -70.0  # LUFS, below which a block counts for nothing
 RELATIVE_GATE = 10.0  # LU below the mean, likewise
 STEADY = 2.1  # dB, spread of the steps' loudness: of speech one clip in a hundred stays below, of rooms nearly all
 FEW = 13  # steps, too few to tell
+USUAL = -26.0  # LUFS of a voice before any of it has been heard
 STEADY_NOISE = -45.0  # LUFS, below which steady sound is taken for the noise of a room
 _LOUDEST, _BINS_PER_LU = 20.0, 10
 _BINS = int((_LOUDEST - SILENCE) * _BINS_PER_LU)
@@ -68,6 +69,22 @@ def step(chunk: Array, target: float | None, state: LoudnessState) -> tuple[Arra
             parts.append(sound)
             begin += STEP
     return np.concatenate(parts), replace(state, waiting=waiting[begin:])
+
+
+def step_now(chunk: Array, target: float | None, state: LoudnessState) -> tuple[Array, LoudnessState]:
+    """As ``step``, without looking ahead: all samples come back, (n,), at the gain of the sound before them.
+
+    Until there has been speech, that is the gain for a voice of the usual loudness, ``USUAL``.
+    """
+    state = replace(state, waiting=np.concatenate([state.waiting, np.asarray(chunk, np.float32)]))
+    while len(state.waiting) >= STEP:
+        state = replace(_measure(state.waiting[:STEP], state), waiting=state.waiting[STEP:], measured=0)
+    new = 1.0 if target is None else 10 ** ((target - USUAL) / 20)
+    if target is not None and state.step_counts.sum():
+        new = _gain(target, state)
+    old = new if state.gain is None else state.gain
+    ramp = old + (new - old) * np.arange(1, len(chunk) + 1) / max(1, len(chunk))
+    return (chunk * ramp).astype(np.float32), replace(state, gain=new)
 
 
 def finish(target: float | None, state: LoudnessState) -> tuple[Array, LoudnessState]:

@@ -21,6 +21,7 @@ from kptalk.types import SAMPLE_RATE, Array, Floats
 MEL_WINDOW = 16  # mel frames
 PATIENCE = 60 * SAMPLE_RATE  # samples, after which silence is worth a warning
 _LEAD = Fraction(2, 25)  # seconds of sound before the frame's instant: two frames at 25 fps
+HEARD_AFTER = Fraction("0.1325")  # seconds of sound after a frame that its window reaches to, with half an FFT window
 SEED_SECONDS = 2  # of sound that the seed of a speech follows from; generators wait for more than that anyway
 SEED_BLOCK = SAMPLE_RATE // 25  # samples whose level is one number of it
 
@@ -141,6 +142,23 @@ class SpeechWindows:
         power = [float(np.mean(samples[at : at + SEED_BLOCK] ** 2)) for at in range(0, len(samples), SEED_BLOCK)]
         levels = [round(10 * math.log10(each + 1e-9)) for each in power]
         return int.from_bytes(hashlib.sha256(f"{seed} {levels}".encode()).digest()[:8], "little")
+
+
+class LiveWindows(SpeechWindows):
+    """The same of a speech that is still being said: nothing waits for what comes, and silence is worth no warning."""
+
+    def at_loudness(self, target: float | None) -> Iterator[Windows]:
+        """One piece of windows for every chunk, and the rest; the loudness is that of the speech so far."""
+        state, level = start(self._fps), loudness.start()
+        for chunk in self._chunks:
+            self.samples += len(chunk)
+            sound, level = loudness.step_now(chunk, target, level)
+            windows, state = step(sound, state)
+            yield windows
+        yield finish(state)
+
+    def seed(self, seed: int) -> int:
+        return seed
 
 
 def _warn_of_silence(level: loudness.LoudnessState, silent: bool) -> bool:

@@ -113,9 +113,13 @@ class Speech:
         _check_rate("samples", rate)
 
         def blocks() -> Iterator[Array]:
-            return (_unit(columns[start : start + rate].T) for start in range(0, length, rate))
+            return (unit_range(columns[start : start + rate].T) for start in range(0, length, rate))
 
         return cls("samples", blocks, rate, f"{channels} channels", Fraction(length, rate))
+
+    def writable(self, until: int) -> int:
+        """How many samples of ``sound`` may be written beside pictures that end at sample ``until``."""
+        return until
 
     def chunks(self, seconds: float = 1.0) -> Iterator[Array]:
         """The speech for the models: mono (the mean of the channels, see ``_mix``), 16 kHz, in [-1, 1], no NaN.
@@ -252,10 +256,10 @@ def _planes(frame: Any) -> Array:
     values = frame.to_ndarray()
     if frame.format.is_packed:
         values = values.reshape(-1, frame.layout.nb_channels).T
-    return _unit(values)
+    return unit_range(values)
 
 
-def _unit(values: NDArray[Any]) -> Array:
+def unit_range(values: NDArray[Any]) -> Array:
     """Numbers of any type to float32 in [-1, 1]: integers by their range; silence instead of NaN and infinity."""
     if values.dtype.kind == "f":
         return np.asarray(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).clip(-1, 1), np.float32)

@@ -56,6 +56,7 @@ class EncodedSound:
 
     def write(self, end: Fraction, finish: bool = False) -> None:
         until = round(end * self._speech.rate)
+        until = until if finish else self._speech.writable(until)
         while self._samples + (1 if finish else AAC_FRAME) <= until:
             length = min(AAC_FRAME, until - self._samples)
             block = next(self._blocks, np.zeros((self._speech.channels, 0), np.float32))[:, :length]

@@ -12,12 +12,12 @@ from fractions import Fraction
 from os import PathLike
 from typing import Generic, Protocol
 
-from kptalk.audio.windows import SpeechWindows
+from kptalk.audio.windows import HEARD_AFTER, SpeechWindows
 from kptalk.face.framing import Framing
 from kptalk.motion.control import Controller
 from kptalk.motion.filters import buffer, resample
 from kptalk.motion.filters.buffer import FrameBuffer, Smooth
-from kptalk.motion.generator import MemoryT, WindowGenerator, WindowGrid
+from kptalk.motion.generator import FPS, WINDOW, MemoryT, WindowGenerator, WindowGrid
 from kptalk.motion.retarget import retarget
 from kptalk.motion.space import MotionReader, MotionSpace, ReaderStateT, SourceT
 from kptalk.motion.video import VideoMotion
@@ -55,8 +55,21 @@ class Method(Protocol):
     @property
     def framing(self) -> Callable[[Portrait, str, int | None, bool | None], Framing]: ...
 
+    @property
+    def delay(self) -> Fraction:
+        """Seconds of speech after a frame that must be known before the frame is, at most."""
+
     def session(self, framing: Framing, options: Options | ReenactOptions | None = None) -> Session:
         """Prepare the portrait of a framing; raises OptionError where its renderer has no use for an option."""
+
+    def speaking_live(self, stride: int, lookahead: int) -> Method:
+        """The same for speech that is still being said: no frame is held back for longer than it must be.
+
+        Every window has ``stride`` new frames, and its last ``lookahead`` ones are drawn again by the next window.
+
+        Raises:
+            OptionError: the model's windows do not overlap, or no window has so many frames.
+        """
 
     def video(self, path: str | PathLike[str], fps: Fraction | None = None) -> VideoMotion:
         """The motion of the person in a video; raises InputError where it cannot be read."""
@@ -88,7 +101,8 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
         space: units and regions of motion, for generator, reader and renderer.
         reader: reads videos.
         generator: draws motion for speech.
-        smooth, radius: the filter of generated motion, and how many frames on either side it looks at.
+        smooth, radius: the filter of generated motion, and how many frames on either side are kept for it.
+        live_radius: how many of them it looks at.
         renderer: draws frames.
         framing: what the video shows of a portrait; the arguments are those of ``Options``. Raises OptionError where
             the method does not stitch.
@@ -99,15 +113,28 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
     generator: WindowGenerator[SourceT, MemoryT]
     smooth: Smooth
     radius: int
+    live_radius: int
     renderer: Renderer[SourceT, PreparedT, DrawStateT]
     framing: Callable[[Portrait, str, int | None, bool | None], Framing]
+    live: bool = False
+
+    @property
+    def delay(self) -> Fraction:
+        grid = self.generator.grid
+        return (WINDOW - 1 - (grid.first - grid.stride) + self.radius) / FPS + HEARD_AFTER
+
+    def speaking_live(
+        self, stride: int, lookahead: int
+    ) -> DiffusionMethod[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]:
+        generator = self.generator.with_windows(stride, lookahead)
+        return replace(self, generator=generator, radius=self.live_radius, live=True)
 
     def generate(self, source: SourceT, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
         """Generate, smooth, control, resample: motion at ``options.fps``, in pieces."""
         generator = self.generator.with_steps(options.steps)
         seed = speech.seed(options.seed)  # else all videos of one seed would move and blink alike
         style = generator.style(options.control, seed)
-        controller = Controller(self.space, source, options.control, generator.draws_blinks, style)
+        controller = Controller(self.space, source, options.control, generator.draws_blinks, style, self.live)
         generator_state, smoothing_state = generator.start(source, seed, style), FrameBuffer()
         control_state, resample_state = controller.start(seed), resample.ResampleState(options.fps)
         for windows in speech.at_loudness(generator.loudness):

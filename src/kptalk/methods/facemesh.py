@@ -56,12 +56,14 @@ def method(generator: FaceMeshGenerator) -> FaceMeshMethod:
     """The method around a generator."""
     space = generator.space
     reader, renderer = FaceMeshReader(space), MeshRenderer(space)
-    return DiffusionMethod(space, reader, generator, smoothing(generator), gaussian.RADIUS, renderer, framing)
+    return DiffusionMethod(space, reader, generator, *smoothing(generator), renderer, framing)
 
 
-def smoothing(generator: FaceMeshGenerator) -> Smooth:
-    """The filter of generated motion: a head that is a process needs none."""
-    return gaussian.smooth_expression if generator.head else gaussian.smooth
+def smoothing(generator: FaceMeshGenerator) -> tuple[Smooth, int, int]:
+    """The filter of generated motion, its radius, and that of live motion: a head that is a process needs no filter."""
+    if generator.head:
+        return gaussian.smooth_expression, gaussian.RADIUS, gaussian.EXPRESSION_RADIUS
+    return gaussian.smooth, gaussian.RADIUS, gaussian.RADIUS
 
 
 def load_space(model: ModelFolder) -> FaceMeshSpace:

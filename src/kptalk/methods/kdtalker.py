@@ -64,7 +64,9 @@ def load(model: ModelFolder, device: torch.device, precision: Precision = "auto"
 def method(generator: KDTalkerGenerator, renderer: LivePortraitRenderer) -> KDTalkerMethod:
     """The method around a generator and a renderer."""
     reader = LivePortraitReader(generator.space)
-    return DiffusionMethod(generator.space, reader, generator, kalman.smooth, kalman.RADIUS, renderer, framing)
+    return DiffusionMethod(
+        generator.space, reader, generator, kalman.smooth, kalman.RADIUS, kalman.RADIUS, renderer, framing
+    )
 
 
 def load_reader(model: ModelFolder, device: torch.device) -> LivePortraitReader:

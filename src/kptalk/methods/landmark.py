@@ -10,7 +10,6 @@ from kptalk.methods.facemesh import framing, load_generator, smoothing
 from kptalk.motion.facemesh.generator import FaceMeshGenerator, FaceMeshMemory
 from kptalk.motion.facemesh.reader import FaceMeshReader, FaceMeshReaderState
 from kptalk.motion.facemesh.space import FaceMeshSource
-from kptalk.motion.filters import gaussian
 from kptalk.motion.landmark.space import LandmarkSpace
 from kptalk.networks.frame_unet import FrameUNet, FrameUNetConfig
 from kptalk.options import Options
@@ -47,7 +46,7 @@ def method(
     """The method around a generator and a renderer."""
     space = generator.space
     reader = FaceMeshReader(space)
-    return DiffusionMethod(space, reader, generator, smoothing(generator), gaussian.RADIUS, renderer, framing)
+    return DiffusionMethod(space, reader, generator, *smoothing(generator), renderer, framing)
 
 
 def load_renderer(model: ModelFolder, device: torch.device = CPU) -> LatentRenderer:

@@ -72,6 +72,7 @@ class Controller(Generic[SourceT]):
         control: Control,
         own_blinks: bool,
         style: Doubles | None = None,
+        live: bool = False,
     ) -> None:
         """Take the portrait and the options.
 
@@ -81,6 +82,7 @@ class Controller(Generic[SourceT]):
             control: the options; a pose that is taken from a file has been read.
             own_blinks: whether the motion that is controlled has blinks and gaze of its own.
             style: (17,) of the person, see ``kptalk.motion.head``; None or (0,) for a model that knows no styles.
+            live: no frame is held back, so nothing eases at the ends, and the eyes do not lead the head.
 
         Raises:
             MotionError: the pose is a motion of another motion space, or one that no face makes.
@@ -98,9 +100,9 @@ class Controller(Generic[SourceT]):
             for k, bounds in MANNERS.items()
         )
         usual = 0.0 if own_blinks else BLINKS_PER_MINUTE * often
-        self.leads = not own_blinks
+        self.leads = not own_blinks and not live
         self.blinks = usual if control.blinks is None else control.blinks
-        self.ease_frames = EASE_FRAMES if control.ease_in_out else 0
+        self.ease_frames = EASE_FRAMES if control.ease_in_out and not live else 0
 
     def start(self, seed: int) -> ControlState:
         """State before the first frame."""

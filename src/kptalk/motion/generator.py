@@ -90,6 +90,14 @@ class WindowGenerator(ABC, Generic[SourceT, MemoryT]):
     def with_steps(self, steps: int | None) -> WindowGenerator[SourceT, MemoryT]:
         """The same with another number of denoising steps; None keeps what suits the model."""
 
+    def with_windows(self, stride: int, lookahead: int) -> WindowGenerator[SourceT, MemoryT]:
+        """The same with ``stride`` new frames a window, ``lookahead`` of which the next window draws again.
+
+        Raises:
+            OptionError: the model's windows do not overlap, or no window has so many frames.
+        """
+        raise OptionError("this model cannot speak live: its windows do not overlap")
+
     @abstractmethod
     def first_memory(self, source: SourceT) -> MemoryT:
         """What is remembered before the first window."""

@@ -43,6 +43,7 @@ from kptalk.types import Array, Motion
 OVERLAP = 14  # frames of a window that repeat the window before
 LOOKAHEAD = 6  # frames at a window's end that are drawn again by the next window, and blended into it
 POSE_MEMORY = 250.0  # frames over which the head comes back to where it is in the photo
+LIP_CONTEXT = 20  # frames before the new ones that the lip ensemble hears, more than its convolutions reach
 MEAN_PRIOR = 12.0  # frames of speech that the mean expression counts for in a stream's own mean
 
 
@@ -95,6 +96,7 @@ class FaceMeshMemory:
     (m, 1, 70)); ``noise`` (overlap + lookahead, 70) is the noise shared with the next window; ``expression_sum`` (63,)
     over ``spoken`` frames is the mean face so far. The head's process is at ``head``, or a drawn head was lately at
     ``pose_mean`` (7,).
+    ``features`` (64 - stride, 512) are the audio encoder's for the frames that come again, if they are kept.
     """
 
     tokens: Array
@@ -103,6 +105,7 @@ class FaceMeshMemory:
     spoken: float
     pose_mean: Array
     head: HeadState | None = None
+    features: Array | None = None
 
 
 class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
@@ -129,17 +132,28 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
         lookahead: int = LOOKAHEAD,
     ) -> None:
         super().__init__(speech_mel_mean, next(denoiser.parameters()).device)
-        if overlap < 0 or lookahead < 0 or overlap + lookahead >= WINDOW:
-            raise OptionError(f"{overlap} + {lookahead} frames of overlap and lookahead leave none of {WINDOW} new")
         self.space, self.encoder, self.denoiser = space, encoder.eval(), denoiser.eval()
-        self.config, self.lips, self.head, self.lookahead = config, lips, head, lookahead
-        self.grid = WindowGrid(first=WINDOW - lookahead, stride=WINDOW - lookahead - overlap)
+        self.config, self.lips, self.head = config, lips, head
+        self.keeps_features = False
+        self._set_windows(overlap, lookahead)
         self.mean_expression = np.array(config.mean_expression, np.float32)
 
     def with_steps(self, steps: int | None) -> FaceMeshGenerator:
         other = copy(self)
         other.config = self.config if steps is None else replace(self.config, steps=steps)
         return other
+
+    def with_windows(self, stride: int, lookahead: int) -> FaceMeshGenerator:
+        other = copy(self)
+        other.keeps_features = True
+        other._set_windows(WINDOW - stride - lookahead, lookahead)
+        return other
+
+    def _set_windows(self, overlap: int, lookahead: int) -> None:
+        if overlap < 0 or lookahead < 0 or overlap + lookahead >= WINDOW:
+            raise OptionError(f"{overlap} + {lookahead} frames of overlap and lookahead leave none of {WINDOW} new")
+        self.lookahead = lookahead
+        self.grid = WindowGrid(first=WINDOW - lookahead, stride=WINDOW - lookahead - overlap)
 
     def style(self, control: Control, seed: int) -> Doubles:
         """See ``WindowGenerator``: drawn by the seed, that of a motion, or as calm or lively as wanted."""
@@ -180,7 +194,7 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
     ) -> tuple[Motion, FaceMeshMemory]:
         fresh = window.rng.standard_normal((WINDOW - len(memory.noise), N_TOKEN), np.float32)
         noise = np.concatenate([memory.noise, fresh])
-        tokens = self._sample(window, source, memory, noise)
+        tokens, memory = self._sample(window, source, memory, noise)
         memory = replace(memory, tokens=tokens[:, self.grid.stride - 1 :], noise=noise[self.grid.stride :])
         expression, memory = self._amplified(
             tokens[0, window.new_frames, N_POSE:], window.activity[window.new_frames], memory
@@ -193,7 +207,9 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
         """How many motions are drawn."""
         return 1 if self.head else 2
 
-    def _sample(self, window: WindowInput, source: FaceMeshSource, memory: FaceMeshMemory, noise: Array) -> Array:
+    def _sample(
+        self, window: WindowInput, source: FaceMeshSource, memory: FaceMeshMemory, noise: Array
+    ) -> tuple[Array, FaceMeshMemory]:
         """The motions of a window as tokens, (m, 64, 70)."""
         spread = np.array([self.config.expression_noise, self.config.pose_noise], np.float32)[: self._motions]
         canonical = self.space.canonical_token(source.canonical)
@@ -201,7 +217,7 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
         overlap = window.new_frames.start
         with torch.inference_mode():
             mels = self.tensor(mean_norm.apply(window.mels, window.mean_norm))
-            features = check_output(self.encoder(mels), "audio encoder", LARGEST_FEATURE)
+            features, memory = self._encoded(mels, memory)
             drawn = sample(
                 self.denoiser,
                 self.tensor(references),
@@ -211,15 +227,28 @@ class FaceMeshGenerator(WindowGenerator[FaceMeshSource, FaceMeshMemory]):
                 self.tensor(memory.tokens[:, 1 : 1 + overlap]) if overlap else None,
                 uncertain=N_POSE,
             )
-            lips = None if self.lips is None else check_output(self.lips(mels[None])[0], "lip ensemble")
+            near = max(0, overlap - LIP_CONTEXT) if self.keeps_features else 0
+            lips = None if self.lips is None else check_output(self.lips(mels[None, near:])[0], "lip ensemble")
         tokens: Array = check_output(drawn, "denoiser").cpu().numpy()
         if lips is not None:
-            tokens[0, overlap:, N_POSE:] += self._blend_lips(lips[overlap:].cpu().numpy(), tokens[0, overlap:, N_POSE:])
+            tokens[0, overlap:, N_POSE:] += self._blend_lips(
+                lips[overlap - near :].cpu().numpy(), tokens[0, overlap:, N_POSE:]
+            )
         if overlap:  # from what the last window drew beyond its own frames to what this one draws
             share = (np.arange(1, self.lookahead + 1, dtype=np.float32) / (self.lookahead + 1))[:, None]
             seam = slice(overlap, overlap + self.lookahead)
             tokens[:, seam] = share * tokens[:, seam] + (1 - share) * memory.tokens[:, 1 + overlap :]
-        return tokens
+        return tokens, memory
+
+    def _encoded(self, mels: torch.Tensor, memory: FaceMeshMemory) -> tuple[torch.Tensor, FaceMeshMemory]:
+        """The audio encoder's features (64, 512) of a window, those of frames seen before as they were, if kept."""
+        known = 0 if memory.features is None else len(memory.features)
+        features = check_output(self.encoder(mels[known:]), "audio encoder", LARGEST_FEATURE)
+        if not self.keeps_features:
+            return features, memory
+        if memory.features is not None:
+            features = torch.cat([self.tensor(memory.features), features])
+        return features, replace(memory, features=features[self.grid.stride :].cpu().numpy())
 
     def _blend_lips(self, lips: Array, drawn: Array) -> Array:
         """What moves the mouth of a drawn face (n, 63) towards the one that the lip ensemble predicts, (n, 63)."""

@@ -12,6 +12,7 @@ from kptalk.types import Array, Motion
 RADIUS = 7  # frames on either side
 POSE_SIGMA = 2.5  # frames at 25 fps
 EXPRESSION_KERNEL = (0.15, 0.7, 0.15)
+EXPRESSION_RADIUS = 1  # of ``smooth_expression``
 
 
 def smooth(motion: Motion) -> Motion:

@@ -22,8 +22,8 @@ class ResampleState:
 def step(motion: Motion, state: ResampleState) -> tuple[Motion, ResampleState]:
     """Take in n frames; returns those that became known at the new rate, and the state."""
     state = replace(state, frames=state.frames.append(motion, np.zeros(len(motion), np.float32)))
-    until = state.next_frame
-    while until * motion.fps / state.fps + 2 < state.frames.end:
+    until, ahead = state.next_frame, 0 if motion.fps == state.fps else 2  # frames that the curve needs
+    while until * motion.fps / state.fps + ahead < state.frames.end:
         until += 1
     return _interpolated(until, state)
 
