@@ -27,16 +27,17 @@ MAY_USE = {stage: set(STAGES[:k]) for k, stage in enumerate(STAGES)} | {
     "pipeline": BELOW_PIPELINE,
     "train": BELOW_PIPELINE,
     "evaluate": BELOW_PIPELINE,
+    "serve": {*STAGES, "weights"},
     "doctor": {*STAGES, "weights"},
     "__init__": set(STAGES),
     "__main__": {"cli"},
-    "cli": {*STAGES, "weights", "train", "evaluate", "doctor"},
+    "cli": {*STAGES, "weights", "train", "evaluate", "serve", "doctor"},
 }
 MORE = {"evaluate/generate.py": {"pipeline"}}  # what a single file may use beyond its folder
 LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
-    "media": 1234,
+    "media": 1280,
     "face": 1238,
     "audio": 493,
     "networks": 2014,
@@ -46,10 +47,11 @@ BUDGET = {
     "weights": 1149,
     "train": 2808,
     "evaluate": 3238,
-    "cli": 1319,
-    "top level": 1857,
+    "cli": 1430,
+    "serve": 2100,
+    "top level": 1890,
 }
-WHOLE_BUDGET = 21_495
+WHOLE_BUDGET = 23_900
 
 
 def name_of(path: Path) -> str:

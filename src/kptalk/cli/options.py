@@ -41,7 +41,7 @@ def flag(help: str, *flags: str, group: str = "Output", words: Iterable[str] = (
     return typer.Option(*flags, help=help, rich_help_panel=group, autocompletion=completing(words), metavar=metavar)
 
 
-GROUPS = ("Output", "Evaluation", "Training", "Motion", "Picture", "Model", "Other")  # of options
+GROUPS = ("Output", "Server", "Limits", "Evaluation", "Training", "Motion", "Picture", "Model", "Other")  # of options
 # Named here too, for the shell's completion is not to wait for torch; a test compares them.
 MODELS, DEVICES = ("embedded", "landmark", "official"), ("auto", "cpu", "cuda", "mps")
 
