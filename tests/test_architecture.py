@@ -27,16 +27,17 @@ MAY_USE = {stage: set(STAGES[:k]) for k, stage in enumerate(STAGES)} | {
     "pipeline": BELOW_PIPELINE,
     "train": BELOW_PIPELINE,
     "evaluate": BELOW_PIPELINE,
+    "serve": {*STAGES, "weights"},
     "doctor": {*STAGES, "weights"},
     "__init__": set(STAGES),
     "__main__": {"cli"},
-    "cli": {*STAGES, "weights", "train", "evaluate", "doctor"},
+    "cli": {*STAGES, "weights", "train", "evaluate", "serve", "doctor"},
 }
 MORE = {"evaluate/generate.py": {"pipeline"}}  # what a single file may use beyond its folder
 LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
-    "media": 1535,
+    "media": 1600,
     "face": 1238,
     "audio": 540,
     "networks": 2014,
@@ -46,10 +47,11 @@ BUDGET = {
     "weights": 1149,
     "train": 2808,
     "evaluate": 3238,
-    "cli": 1400,
-    "top level": 2070,
+    "cli": 1520,
+    "serve": 2400,
+    "top level": 2100,
 }
-WHOLE_BUDGET = 22_300
+WHOLE_BUDGET = 24_900
 
 
 def name_of(path: Path) -> str:

@@ -162,6 +162,22 @@ def _lock(file: FileIO, path: str | PathLike[str]) -> None:
         raise OutputError(f"another run is writing {path}: wait until it is done, or give another name") from error
 
 
+def lock_file(path: str | PathLike[str]) -> FileIO:
+    """Make a file and lock it until it is closed, or the process ends.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+        OSError: it cannot be made or locked.
+    """
+    file = FileIO(path, "ab+")
+    try:
+        _try_lock(file)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
 def check_writable(path: str | PathLike[str], suffix: str, overwrite: bool = False) -> None:
     """Make sure that a file can be written to ``path``, before any work is done.
 

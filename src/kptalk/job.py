@@ -203,14 +203,27 @@ class Animation:
         if save_motion:
             check_writable(save_motion, MOTION_SUFFIX, overwrite)
         kept: list[Motion] | None = [] if save_motion else None
-        self._encode_all(sink, kept, on_progress or (lambda *_: None))
+        deque(self.encode(sink, on_progress, kept), maxlen=0)
         if save_motion and kept:
             Motion.concatenate(kept).save(save_motion)
         self._saved = path or self._saved
         return path
 
-    def _encode_all(self, sink: Sink, kept: list[Motion] | None, report: Progress) -> None:
-        job, encoded = self._job, 0
+    def encode(
+        self, sink: Sink, on_progress: Progress | None = None, kept: list[Motion] | None = None
+    ) -> Generator[int, None, None]:
+        """``save`` in steps, for programs that take turns between videos: gives the frames encoded so far.
+
+        At the end the sink is finished; closing it before leaves the sink with what it got, as an error does.
+
+        Args:
+            sink: where the video goes.
+            on_progress, kept: as in ``frames``.
+
+        Raises:
+            What ``save`` raises.
+        """
+        job, encoded, report = self._job, 0, on_progress or (lambda *_: None)
         with (
             closing(self.frames(report, kept)) as pieces,
             ThreadPoolExecutor(1) as thread,
@@ -223,11 +236,12 @@ class Animation:
                 more = frames is not None
                 if frames is not None:
                     queue.append((len(frames), thread.submit(self._encode, writer, frames)))
-                if not more or len(queue) > QUEUE_DEPTH:
+                while queue and (not more or len(queue) > QUEUE_DEPTH or queue[0][1].done()):
                     count, done = queue.popleft()
                     self._unless_cancelled(done.result)
                     encoded += count
                     report("encoding", encoded, encoded if not queue and not more else job.expected)
+                yield encoded
         spent = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in self.seconds.items())
         logger.info("%s: %d frames written (%s)", sink.name, encoded, spent)
 

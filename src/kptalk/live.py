@@ -27,6 +27,7 @@ STRIDE, LOOKAHEAD = 6, 6  # frames, see ``WindowGenerator.with_windows``: fewer 
 HISTORY = WINDOW + 4  # frames of silence before the speech: what the first window needs is there at once
 COMPUTING = Fraction(3, 25)  # seconds that drawing a window's first frame may take
 FRAME = SAMPLE_RATE // int(FPS)  # samples
+FRAGMENT = 40_000  # microseconds of video that may wait for more
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class LiveAnimation:
                 sound.hear(chunk)
                 yield chunk
 
-        sink = StreamSink(target)
+        sink = StreamSink(target, low_delay=True, fragment=FRAGMENT)
         with VideoWriter(sink, self.fps, self.size, sound, self._tags) as writer, closing(self.frames(heard())) as all_:
             for frame in all_:
                 writer.write(frame[None])

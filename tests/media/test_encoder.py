@@ -210,7 +210,7 @@ def test_file_that_appears_meanwhile_is_kept(tmp_path):
 
 def test_any_sink_takes_the_video():
     class Memory:
-        name, partial, events = "stream", None, ()
+        name, low_delay, partial, events = "stream", False, None, ()
 
         def open(self, metadata):
             self.bytes, self.events = io.BytesIO(), (*self.events, "open")

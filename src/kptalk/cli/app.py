@@ -15,6 +15,7 @@ from kptalk.cli.motion import app as motion
 from kptalk.cli.options import Grouped
 from kptalk.cli.process import BAD_INPUT, FAILED
 from kptalk.cli.reenact import reenact
+from kptalk.cli.serve import serve
 from kptalk.cli.train import prepare, train
 from kptalk.cli.weights import app as weights
 from kptalk.errors import InputError, KptalkError
@@ -90,6 +91,7 @@ def _doctor() -> None:
 for command, panel in (
     (animate, "Videos"),
     (reenact, "Videos"),
+    (serve, "Videos"),
     (prepare, "Training"),
     (train, "Training"),
     (evaluate, "Evaluation"),

@@ -41,7 +41,10 @@ def flag(help: str, *flags: str, group: str = "Output", words: Iterable[str] = (
     return typer.Option(*flags, help=help, rich_help_panel=group, autocompletion=completing(words), metavar=metavar)
 
 
-GROUPS = ("Output", "Text", "Evaluation", "Training", "Motion", "Picture", "Model", "Other")  # of options
+GROUPS = (  # of options
+    *("Output", "Text", "Server", "Limits", "Evaluation", "Training"),
+    *("Motion", "Picture", "Model", "Other"),
+)
 # Named here too, for the shell's completion is not to wait for torch; a test compares them.
 MODELS, DEVICES = ("embedded", "landmark", "official"), ("auto", "cpu", "cuda", "mps")
 ENGINES = ("espeak-ng", "flite")

@@ -14,6 +14,15 @@ from av.error import FFmpegError
 from kptalk.errors import InputError
 from kptalk.files import check_readable, explain
 
+# FFmpeg's formats that hold sound or pictures themselves. Lists of other files (concat, HLS, DASH, numbered pictures)
+# and scripts are not among them: who sends one shall not learn what other files there are.
+FORMATS = (
+    "3gp,aa,aac,ac3,aiff,amr,amrnb,amrwb,ape,apng,asf,au,av1,avi,avr,caf,dsf,dts,dv,eac3,flac,flv,gif,gsm,gxf,h264,hevc,"
+    "ircam,ivf,latm,loas,m4a,m4v,matroska,mjpeg,mlp,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,nistsphere,nut,obu,"
+    "ogg,oma,pvf,rm,shn,sox,tak,truehd,tta,vob,voc,w64,wav,webm,wtv,wv,xwma,yuv4mpegpipe"
+)
+PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")  # beginnings of files; WebP is known by its form
+
 Recording = str | PathLike[str] | bytes
 """A file, or what one holds."""
 
@@ -61,7 +70,7 @@ def open_stream(
         error: the file is absent, empty, no recording, or has no stream of this kind.
     """
     name = name or name_of(recording)
-    options = {"protocol_whitelist": "none"}  # a playlist opens nothing
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
     file: str | BytesIO
     if isinstance(recording, bytes):
         if not recording:
@@ -69,25 +78,34 @@ def open_stream(
         file = BytesIO(recording)
     else:
         check_readable(Path(recording), "a recording", error)
-        # "file:" and the whitelist keep FFmpeg from taking a name for an address, or a playlist to the network.
-        file, options = f"file:{fspath(recording)}", {"protocol_whitelist": "file"}
+        # "file:" keeps FFmpeg from taking a name for an address.
+        file, options = f"file:{fspath(recording)}", options | {"protocol_whitelist": "file"}
     try:
         container = av.open(file, options=options, metadata_errors="replace")
     except (FFmpegError, OSError, ValueError) as reason:
+        if kind == "audio" and _is_picture(recording):
+            raise error(f"{name} is a picture, not a recording: are portrait and speech swapped?") from reason
         raise error(f"{name} is not a recording that can be read ({explain(reason)})") from reason
     try:
         stream = container.streams.best(kind)
         # The cover of a sound file, or a text that FFmpeg would type on a screen, is no recording.
         cover = stream is not None and stream.disposition & av.stream.Disposition.attached_pic
         if cover or stream is None or stream.codec_context is None or stream.codec_context.name == "ansi":
-            if kind == "audio" and (container.format.name == "image2" or container.format.name.endswith("_pipe")):
-                file = container.name.removeprefix("file:")
-                raise error(f"{file} is a picture, not a recording: are portrait and speech swapped?")
             word = {"audio": "sound", "video": "pictures"}[kind]
             raise error(f"{name} has no {word}: it is {container.format.long_name}")
         yield container, stream
     finally:
         container.close()
+
+
+def _is_picture(recording: Recording) -> bool:
+    """Whether a recording begins as JPEG, PNG, WebP, BMP or TIFF do."""
+    if isinstance(recording, bytes):
+        start = recording[:12]
+    else:
+        with open(recording, "rb") as file:
+            start = file.read(12)
+    return start.startswith(PICTURES) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
 
 
 def decode(container: Any, stream: Any) -> Iterator[Any]:

@@ -23,6 +23,18 @@ from kptalk.types import Image
 AS_BT709: Any = {"format": "yuv420p", "dst_colorspace": Colorspace.ITU709, "threads": 1}
 
 SMALL = 256  # pixels
+# A video that is watched while it is made: no frame waits in the encoder, and a keyframe, which costs as much as three
+# others, comes only every four seconds.
+ZERO_LATENCY = {"tune": "zerolatency", "profile": "high"}
+LOW_DELAY_GOP = 4  # seconds
+LEVEL = "4.0"  # of H.264, wherever the frames fit: then the codec is always avc1.640028
+LEVEL_SIZE, LEVEL_RATE = 8192, 245_760  # what it holds: macroblocks a frame and a second
+
+
+def fits_level(size: tuple[int, int], fps: Fraction) -> bool:
+    """Whether H.264 of ``LEVEL`` holds such frames."""
+    macroblocks = -(-size[0] // 16) * -(-size[1] // 16)
+    return macroblocks <= LEVEL_SIZE and macroblocks * fps <= LEVEL_RATE
 
 
 class VideoWriter(AbstractContextManager["VideoWriter"]):
@@ -128,6 +140,9 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
     def _open(self) -> None:
         self._container = self._sink.open(self._metadata)
         options = {"preset": "veryfast", "crf": "18"}
+        low_delay = self._sink.low_delay
+        if low_delay:
+            options |= ZERO_LATENCY | ({"level": LEVEL} if fits_level(self._size, self._fps) else {})
         if min(self._size) < SMALL:  # there x264's look at macroblocks ahead differs from run to run
             options["x264-params"] = "mbtree=0"
         self._pictures = self._container.add_stream("libx264", rate=self._fps, options=options)
@@ -135,12 +150,12 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         self._pictures.pix_fmt = "yuv420p"
         context = self._pictures.codec_context
         context.time_base = 1 / self._fps
-        context.gop_size = max(1, ceil(self._fps))
+        context.gop_size = max(1, ceil(self._fps * (LOW_DELAY_GOP if low_delay else 1)))
         context.thread_count = 2  # fixed: x264's output depends on it, and equal inputs are to give equal files
         context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709 in the H.264 standard
         context.color_range = 1  # limited
         if self._speech is not None:
-            self._sound = add_sound(self._container, self._speech)
+            self._sound = add_sound(self._container, self._speech, copied=not low_delay)
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

@@ -1,10 +1,11 @@
 """Where the bytes of an encoded video go."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from io import FileIO
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import av
 
@@ -15,6 +16,8 @@ from kptalk.files import VIDEO_SUFFIX, check_writable, open_partial, partial_pat
 COMMON_TAGS = frozenset({"title", "artist", "album", "comment", "description", "copyright", "date", "genre"})
 # One fragment a keyframe; the header waits for the first fragment, since it holds the sound's and pictures' offsets.
 FRAGMENTED = "frag_keyframe+delay_moov+default_base_moof"
+FRAGMENT = 160_000  # microseconds in a fragment of a video that is watched while it is made
+LOW_DELAY = "delay_moov+default_base_moof"
 
 
 class BytesWriter(Protocol):
@@ -27,6 +30,7 @@ class Sink(Protocol):
     """Takes one video; ``VideoWriter`` encodes into the container that ``open`` returns, and closes it."""
 
     name: str  # what the video is called in messages
+    low_delay: bool  # whether it is watched while it is made
 
     @property
     def partial(self) -> Path | None:
@@ -52,6 +56,7 @@ class FileSink:
     frame, even if the process is killed. It is locked, so that no other run writes there.
     """
 
+    low_delay = False
     _file: FileIO
 
     def __init__(self, path: str | PathLike[str], overwrite: bool = False) -> None:
@@ -79,9 +84,7 @@ class FileSink:
         plain = self.partial.with_suffix(f".plain{VIDEO_SUFFIX}")
         self._file.seek(0)
         try:
-            with create_mp4(plain, "faststart", self._metadata) as target, av.open(self._file, "r") as source:
-                copied = _copy_packets(source, target)
-            if copied != frames:
+            if (copied := copy_plain(self._file, plain, self._metadata)) != frames:
                 raise OutputError(f"{self.partial} holds {copied} of {frames} frames: something else wrote to it")
             plain.replace(self._path)
         finally:
@@ -95,23 +98,32 @@ class FileSink:
         remove_partial(self._file)
 
 
-def _copy_packets(source: Any, target: Any) -> int:
-    """Copy all streams of a container into another one; returns the number of pictures."""
-    streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+def copy_plain(fragmented: IO[bytes], plain: Path, metadata: Mapping[str, str] | None = None) -> int:
+    """Copy the packets of a fragmented MP4 into a plain one, with other tags or its own ``COMMON_TAGS``.
+
+    Returns:
+        the number of pictures.
+    """
     pictures = 0
-    for packet in source.demux():
-        if packet.dts is not None:  # the empty packets at the end have none
-            pictures += packet.stream.type == "video"
-            packet.stream = streams[packet.stream.index]
-            target.mux(packet)
+    with av.open(fragmented, "r") as source, ExitStack() as files:
+        own = {name: text for name, text in source.metadata.items() if name in COMMON_TAGS}
+        target = files.enter_context(create_mp4(plain, "faststart", own if metadata is None else metadata))
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:  # the empty packets at the end have none
+                pictures += packet.stream.type == "video"
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
     return pictures
 
 
-def create_mp4(file: Path | BytesWriter, flags: str, metadata: Mapping[str, str]) -> Any:
-    """A PyAV container to write to: ``FRAGMENTED``, or with FFmpeg's other ``movflags``."""
+def create_mp4(file: Path | BytesWriter, flags: str, metadata: Mapping[str, str], fragment: int = FRAGMENT) -> Any:
+    """A PyAV container to write to: ``FRAGMENTED``, ``LOW_DELAY``, or with FFmpeg's other ``movflags``."""
     flags += "" if COMMON_TAGS.issuperset(metadata) else "+use_metadata_tags"
     # Without "bitexact" the file would name the FFmpeg build; packets are flushed so that a killed run leaves them.
     options = {"movflags": flags, "fflags": "+bitexact", "flush_packets": "1"}
+    if flags.startswith(LOW_DELAY):
+        options["frag_duration"] = str(fragment)
     container = av.open(f"file:{file}" if isinstance(file, Path) else file, "w", format="mp4", options=options)
     container.metadata.update(metadata)
     return container

@@ -33,13 +33,14 @@ class SoundTrack(Protocol):
         """Close the recording."""
 
 
-def add_sound(container: Any, speech: Speech) -> SoundTrack:
+def add_sound(container: Any, speech: Speech, copied: bool = True) -> SoundTrack:
     """Add a track for the sound of a speech to a container that is to be written.
 
     AAC-LC and MP3 are copied packet by packet; they end with the recording. Anything else, and a file with damaged
-    packets or another kind of sound in the middle, is encoded as AAC, followed by silence up to the pictures' end.
+    packets or another kind of sound in the middle, is encoded as AAC, followed by silence up to the pictures' end; so
+    is everything where ``copied`` is False: nothing is looked through first, and browsers play AAC in streams.
     """
-    form = _form(speech)
+    form = _form(speech) if copied else None
     return EncodedSound(container, speech) if form is None else CopiedSound(container, speech, form)
 
 

@@ -1,0 +1,122 @@
+"""``kptalk serve``."""
+
+import logging
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from kptalk.cli import console, options, process
+from kptalk.errors import MissingExtra, OptionError
+
+if TYPE_CHECKING:
+    pass
+
+KEYS = "KPTALK_API_KEY"
+LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+FOLDER = Path("kptalk-serve")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+GRACEFUL = 5  # seconds that open streams may hold the end
+OUTCOME = "the videos that are not finished are made at the next start"
+
+
+def serve(
+    folder: Annotated[Path, options.flag("Folder of the jobs and their files, this server's alone.")] = FOLDER,
+    keep: Annotated[str, options.flag("How long finished videos are kept: 30m, 24h, 7d.")] = "24h",
+    host: Annotated[str, options.flag("Address to listen at.", group="Server")] = "127.0.0.1",
+    port: Annotated[int, options.flag("Port to listen at.", group="Server")] = 8000,
+    name: Annotated[
+        list[str] | None,
+        options.flag("Name under which clients reach the server, beside localhost; * for any.", group="Server"),
+    ] = None,
+    no_auth: Annotated[
+        bool,
+        options.flag(f"Listen at other addresses without the keys of {KEYS}.", "--no-auth", group="Server"),
+    ] = False,
+    portrait_mb: Annotated[int, options.flag("Largest photo, MB.", group="Limits")] = 20,
+    speech_mb: Annotated[int, options.flag("Largest recording, MB.", group="Limits")] = 100,
+    speech_seconds: Annotated[float, options.flag("Longest recording.", group="Limits")] = 600,
+    max_size: Annotated[int, options.flag("Largest longer side of a video, pixels.", group="Limits")] = 4096,
+    waiting: Annotated[int, options.flag("Videos that may wait.", group="Limits")] = 16,
+    waiting_per_key: Annotated[int, options.flag("Videos that may wait of one of several keys.", group="Limits")] = 2,
+    streams: Annotated[int, options.flag("Videos made at the same time because they are watched.", group="Limits")] = 4,
+    viewers: Annotated[int, options.flag("Streams that may be open.", group="Limits")] = 64,
+    job_minutes: Annotated[float, options.flag("Longest work on a video.", group="Limits")] = 60,
+    free_mb: Annotated[int, options.flag("Free disk space to leave, MB.", group="Limits")] = 1024,
+    model: options.Model = "embedded",
+    device: options.Device = "auto",
+) -> None:
+    """Serve a page and an HTTP API that make videos."""
+    keys = tuple(filter(None, re.split(r"[\s,]+", os.environ.get(KEYS, ""))))
+    if host not in LOCAL and not keys and not no_auth:
+        raise OptionError(f"host is {host}: set {KEYS}, or say --no-auth to let everybody in")
+    with console.loading():
+        try:
+            import uvicorn
+        except ImportError as error:
+            raise MissingExtra("the server needs uvicorn: pip install 'kptalk[serve]'") from error
+        from kptalk.serve.app import create_app
+        from kptalk.serve.settings import LOCAL_HOSTS, Settings
+
+    settings = Settings(
+        folder.absolute(),
+        model=model,
+        device=device,
+        keys=keys,
+        hosts=_hosts(host, name or [], LOCAL_HOSTS, bool(keys) or no_auth),
+        keep=parse_time(keep),
+        body_bytes=(portrait_mb + speech_mb + 1) << 20,
+        portrait_bytes=portrait_mb << 20,
+        speech_bytes=speech_mb << 20,
+        speech_seconds=speech_seconds,
+        size=max_size,
+        waiting=waiting,
+        waiting_per_key=waiting_per_key,
+        streams=streams,
+        viewers=viewers,
+        job_seconds=60 * job_minutes,
+        free_bytes=free_mb << 20,
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    config = uvicorn.Config(
+        create_app(settings), server_header=False, access_log=False, log_config=None, timeout_graceful_shutdown=GRACEFUL
+    )
+    listening = _listen(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    console.output.print(f"kptalk is at http://{shown}:{listening.getsockname()[1]}")
+    signal.set_wakeup_fd(-1)  # the end takes as long as open streams may hold it, not what a command has
+    with process.outcome(lambda: OUTCOME):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def parse_time(text: str) -> float:
+    """Seconds, from text such as 30m, 24h or 7d.
+
+    Raises:
+        OptionError: it is none of these.
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])", text.strip())
+    if found is None or not float(found[1]):
+        raise OptionError(f"keep is {text!r}: give a time such as 30m, 24h or 7d")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _hosts(host: str, names: list[str], local: tuple[str, ...], guarded: bool) -> tuple[str, ...]:
+    """The names that requests may use: all where a server for others has been given none."""
+    if host not in LOCAL and guarded and not names:
+        return ("*",)
+    return (*local, *([] if host in LOCAL else [host]), *names)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that is bound; raises OptionError where it cannot be."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, OverflowError) as error:
+        raise OptionError(f"cannot listen at {host}, port {port}: {error}") from error
+    return listening

@@ -1,0 +1,127 @@
+"""What no request gets past: hosts and origins, sizes and slowness, and the headers of every answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kptalk.serve.api import NO_KEY, error_response, owner_of_key
+from kptalk.serve.settings import Settings
+
+# A page and its files come from here and nowhere else; videos are put together in the page, pictures may be in it.
+CONTENT = "default-src 'self'; media-src 'self' blob:; img-src 'self' blob: data:"
+CLOSED = ("/v1/", "/metrics")  # to who has no key, where there are keys; a WebSocket looks for itself
+FIXED = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+HEADERS = {
+    "content-security-policy": f"{CONTENT}; {FIXED}",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(self), microphone=(self)",
+}
+
+
+class TooLarge(Exception):
+    """A request's body is longer than allowed."""
+
+
+class TooSlow(Exception):
+    """A request's body does not come."""
+
+
+class Protection:
+    """Middleware around the whole application, for HTTP and WebSocket."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._settings = app, settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        if (refusal := self._refusal(scope, headers)) is not None:
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await error_response(*refusal)(scope, receive, _with_headers(send))
+            return
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await _with_headers(send)(message)
+
+        try:
+            await self._app(scope, self._counted(receive), sending)
+        except (TooLarge, TooSlow) as error:
+            if begun:
+                raise
+            answer = (413, "too_large") if isinstance(error, TooLarge) else (408, "too_slow")
+            await error_response(*answer, str(error), {"Connection": "close"})(scope, receive, _with_headers(send))
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[Any, ...] | None:
+        """What is answered instead; without a key nothing of a body is read."""
+        host = _name(headers.get(b"host", ""))
+        if "*" not in self._settings.hosts and host not in self._settings.hosts:
+            return 400, "unknown_host", "the server is not known by this name"
+        origin = headers.get(b"origin")
+        if origin is not None and urlsplit(origin).netloc != headers.get(b"host", ""):
+            return 403, "other_origin", "pages of other sites may not use this server"
+        closed = scope["type"] == "http" and scope["path"].startswith(CLOSED)
+        if (
+            closed
+            and self._settings.keys
+            and owner_of_key(headers.get(b"authorization", ""), self._settings.keys) is None
+        ):
+            return NO_KEY
+        length = headers.get(b"content-length", "")
+        if length.isdecimal() and int(length[:20]) > self._settings.body_bytes:
+            return 413, "too_large", self._too_large()
+        return None
+
+    def _counted(self, receive: Receive) -> Receive:
+        """The same, until the body is too long, or comes too slowly."""
+        taken, complete = 0, False
+
+        async def counted() -> Message:
+            nonlocal taken, complete
+            if complete:  # what comes now is that the client leaves, whenever that is
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), self._settings.idle_seconds)
+            except TimeoutError:
+                raise TooSlow("the request did not come to its end") from None
+            taken += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if taken > self._settings.body_bytes:
+                raise TooLarge(self._too_large())
+            return message
+
+        return counted
+
+    def _too_large(self) -> str:
+        return f"the request is larger than {self._settings.body_bytes >> 20} MB"
+
+
+def _name(host: str) -> str:
+    """A host without its port."""
+    return host[: host.rindex(":")] if host.rpartition(":")[2].isdecimal() and ":" in host else host
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = {name for name, _ in message["headers"]}
+            own = ((name.encode(), value.encode()) for name, value in HEADERS.items())
+            message["headers"] = [*message["headers"], *(pair for pair in own if pair[0] not in given)]
+        await send(message)
+
+    return sending

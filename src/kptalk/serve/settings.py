@@ -1,0 +1,62 @@
+"""What an administrator decides: where files lie, who may come in, and how much they may ask for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of one server.
+
+    Attributes:
+        folder: of the jobs and their database; this server's alone.
+        model, device: of the videos, as ``Pipeline.from_pretrained`` takes them.
+        keys: of clients, each of which sees its own videos only; without any, everybody sees all.
+        hosts: names under which the server is reached; requests to others are refused. ``*`` allows all.
+        keep: seconds after which a finished job's files are deleted.
+        body_bytes: of a request.
+        portrait_bytes, portrait_pixels: of a photo.
+        speech_bytes, speech_seconds: of a recording; seconds are counted while it is decoded.
+        size: of a video's longer side in pixels, at most.
+        waiting, waiting_per_key: jobs that may wait; the latter counts where there are several keys.
+        streams: videos that are made at the same time because somebody watches them; one that nobody watches is made
+            beside them.
+        viewers: connections that may be open for streams and events.
+        job_seconds: of work on one job.
+        stall_seconds: without a sign of life from the worker until it is started again.
+        idle_seconds: that a client may take for the next bytes, in either direction.
+        free_bytes: of the disk, below which no job is accepted.
+    """
+
+    folder: Path
+    model: str = "embedded"
+    device: str = "auto"
+    keys: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = LOCAL_HOSTS
+    keep: float = 24 * 3600.0
+    body_bytes: int = 120 << 20
+    portrait_bytes: int = 20 << 20
+    portrait_pixels: int = 50_000_000
+    speech_bytes: int = 100 << 20
+    speech_seconds: float = 600.0
+    size: int = 4096
+    waiting: int = 16
+    waiting_per_key: int = 2
+    streams: int = 4
+    viewers: int = 64
+    job_seconds: float = 3600.0
+    stall_seconds: float = 120.0
+    idle_seconds: float = 60.0
+    free_bytes: int = 1 << 30
+
+    @property
+    def jobs(self) -> Path:
+        """Where every job has its folder."""
+        return self.folder / "jobs"
+
+    @property
+    def portraits(self) -> Path:
+        """Where photos lie that were uploaded before their jobs."""
+        return self.folder / "portraits"

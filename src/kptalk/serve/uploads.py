@@ -1,0 +1,66 @@
+"""What clients send: into files of our own naming, counted while they are written, and refused where it is too much."""
+
+from __future__ import annotations
+
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+from fastapi import Request, UploadFile
+
+from kptalk.serve.api import ApiError, Server
+from kptalk.serve.render import PORTRAIT
+
+BLOCK = 1 << 20  # bytes
+
+
+def refuse_unknown(request: Request, known: frozenset[str]) -> None:
+    """Raises ApiError where a form has a field that nobody reads: it is misspelt."""
+    form = request._form  # the one that FastAPI has parsed
+    if unknown := sorted(set(form or ()) - known):
+        raise ApiError(422, "invalid_request", f"unknown fields: {', '.join(unknown)[:200]}")
+
+
+def refuse_without_room(server: Server) -> None:
+    """Raises ApiError where the disk is as good as full."""
+    if shutil.disk_usage(server.settings.folder).free < server.settings.free_bytes:
+        raise ApiError(507, "disk_full", "the server's disk is full: try again later", {"Retry-After": "600"})
+
+
+def keep(upload: UploadFile, path: Path, limit: int) -> str:
+    """Write an upload to a file; its SHA-256.
+
+    Raises:
+        ApiError: it is empty, or larger than ``limit`` bytes.
+    """
+    digest, size = sha256(), 0
+    with path.open("xb") as file:
+        while block := upload.file.read(BLOCK):
+            size += len(block)
+            if size > limit:
+                raise ApiError(413, "too_large", f"{path.name} is larger than {limit >> 20} MB")
+            digest.update(block)
+            file.write(block)
+    if not size:
+        raise ApiError(422, "invalid_request", f"{path.name} is empty")
+    return digest.hexdigest()
+
+
+def keep_portrait(server: Server, owner: str, upload: UploadFile | None, portrait_id: str | None, path: Path) -> str:
+    """Write the photo of a job to a file, an upload or one of ``/v1/portraits``; its SHA-256.
+
+    Raises:
+        ApiError: neither or both are given, or the upload cannot be taken.
+    """
+    if (upload is None) == (portrait_id is None):
+        raise ApiError(422, "invalid_request", "give portrait, a file, or portrait_id")
+    if upload is not None:
+        return keep(upload, path, server.settings.portrait_bytes)
+    found = server.store.portrait(portrait_id or "", owner)
+    try:
+        if found is None:
+            raise FileNotFoundError
+        shutil.copyfile(server.settings.portraits / found.id / PORTRAIT, path)
+    except FileNotFoundError:
+        raise ApiError(404, "not_found", "there is no such portrait") from None
+    return found.digest

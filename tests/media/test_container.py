@@ -1,0 +1,55 @@
+"""What a recording may be: nothing that makes FFmpeg open another file."""
+
+import numpy as np
+import pytest
+from recordings import tone, write_clip, write_sound
+
+from kptalk.errors import AudioError, InputError
+from kptalk.media.audio import Speech
+from kptalk.media.clip import probe, read_frames
+
+LISTS = {
+    "list.ffconcat": "ffconcat version 1.0\nfile secret.wav\n",
+    "upload": "ffconcat version 1.0\nfile secret.wav\n",
+    "speech.wav": "ffconcat version 1.0\nfile secret.wav\n",
+    "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:2,\nsecret.mp4\n#EXT-X-ENDLIST\n",
+    "list.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+    "list.mpd": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    'mediaPresentationDuration="PT2S"><Period><AdaptationSet mimeType="audio/mp4"><Representation id="1" bandwidth="9">'
+    "<BaseURL>secret.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>",
+}
+
+
+@pytest.fixture
+def secrets(tmp_path):
+    """A folder with recordings that a list names."""
+    write_sound(tmp_path / "secret.wav", tone(16_000, 1.0), 16_000)
+    frames = np.zeros((10, 32, 32, 3), np.uint8)
+    write_clip(tmp_path / "secret.mp4", frames, 25, tone(16_000, 0.4), 16_000)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_of_other_files_opens_none_of_them(secrets, name):
+    path = secrets / name
+    path.write_text(LISTS[name])
+    for recording in (path, path.read_bytes()):
+        with pytest.raises(AudioError, match="is not a recording that can be read"):
+            Speech.open(recording)
+    with pytest.raises(InputError):
+        probe(path)
+
+
+def test_numbered_pictures_are_no_video(secrets):
+    (secrets / "frame%d.png").write_bytes(b"x")
+    with pytest.raises(InputError):
+        next(read_frames(secrets / "frame%d.png"))
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".mp3", ".m4a", ".flac", ".ogg", ".mp4", ".aiff", ".mka", ".webm", ".avi"])
+def test_recordings_can_be_read_whatever_their_name(tmp_path, suffix):
+    codec = {".aiff": "pcm_s16be", ".mka": "libopus", ".webm": "libopus", ".avi": "pcm_s16le"}.get(suffix)
+    written = write_sound(tmp_path / f"a{suffix}", tone(48_000, 0.5), 48_000, codec=codec)
+    bare = written.rename(tmp_path / "upload")
+    for recording in (bare, bare.read_bytes()):
+        assert 0.4 < sum(len(chunk) for chunk in Speech.open(recording).chunks()) / 16_000 < 0.7
