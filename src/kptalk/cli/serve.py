@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from kptalk.cli import console, options, process
+from kptalk.cli import console, options, process, text
 from kptalk.errors import MissingExtra, OptionError
 
 if TYPE_CHECKING:
@@ -45,6 +45,15 @@ def serve(
     viewers: Annotated[int, options.flag("Streams that may be open.", group="Limits")] = 64,
     job_minutes: Annotated[float, options.flag("Longest work on a video.", group="Limits")] = 60,
     free_mb: Annotated[int, options.flag("Free disk space to leave, MB.", group="Limits")] = 1024,
+    live: Annotated[int, options.flag("People who may speak live at once; 0: nobody.", group="Limits")] = 1,
+    live_minutes: Annotated[float, options.flag("Longest time that one speaks live.", group="Limits")] = 10,
+    tts: Annotated[
+        str | None,
+        options.flag("Lets clients send text: who says it, as for animate.", group="Text", words=options.ENGINES),
+    ] = None,
+    voice: Annotated[
+        list[str] | None, options.flag("Voice that clients may ask for, the usual one first.", group="Text")
+    ] = None,
     model: options.Model = "embedded",
     device: options.Device = "auto",
 ) -> None:
@@ -60,6 +69,8 @@ def serve(
         from kptalk.serve.app import create_app
         from kptalk.serve.settings import LOCAL_HOSTS, Settings
 
+    if tts is not None:
+        text.check_voices(tts, voice or [])
     settings = Settings(
         folder.absolute(),
         model=model,
@@ -78,6 +89,11 @@ def serve(
         viewers=viewers,
         job_seconds=60 * job_minutes,
         free_bytes=free_mb << 20,
+        live=live,
+        live_seconds=60 * live_minutes,
+        tts=tts,
+        tts_key=os.environ.get(text.KEY),
+        voices=tuple(voice or ()),
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = uvicorn.Config(

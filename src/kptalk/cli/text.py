@@ -38,6 +38,14 @@ def speech_of(
     return lambda: engines.speak(wanted or "", engine, voice, key=os.environ.get(KEY))
 
 
+def check_voices(tts: str, voices: list[str]) -> None:
+    """Make sure that a server can say texts; raises OptionError where it cannot."""
+    from kptalk.media import tts as engines
+
+    for each in [*voices] or [None]:
+        engines.check_engine(tts, each)
+
+
 def _opened(path: Path) -> "Speech":
     from kptalk.media.audio import Speech
 

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from kptalk.errors import OptionError
+from kptalk.serve.live_sessions import LiveSessions
 from kptalk.serve.settings import Settings
 from kptalk.serve.store import Store
 from kptalk.serve.supervisor import Workers
@@ -30,6 +31,7 @@ class Server:
     settings: Settings
     store: Store
     workers: Workers
+    live: LiveSessions
     viewers: int = 0
 
 

@@ -20,8 +20,9 @@ try:
 except ImportError as error:
     raise MissingExtra("the server needs FastAPI: pip install 'kptalk[serve]'") from error
 
-from kptalk.serve import page, portraits, videos
+from kptalk.serve import live, page, portraits, videos
 from kptalk.serve.api import Server, answer_errors
+from kptalk.serve.live_sessions import LiveSessions
 from kptalk.serve.protect import Protection
 from kptalk.serve.settings import Settings
 from kptalk.serve.store import Store
@@ -30,16 +31,21 @@ from kptalk.version import __version__
 
 HOUSEKEEPING = 30.0  # seconds between looks for what has expired
 UPLOADING = 3600.0  # seconds after which a folder without a job was left by a server that was killed
-ROUTERS = (page.router, videos.router, portraits.router)
+ROUTERS = (page.router, videos.router, portraits.router, live.router)
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, workers: Callable[[Settings, Store], Workers] = WorkerProcess) -> FastAPI:
+def create_app(
+    settings: Settings,
+    workers: Callable[[Settings, Store], Workers] = WorkerProcess,
+    sessions: Callable[[Settings], LiveSessions] = LiveSessions,
+) -> FastAPI:
     """The ASGI application of a server; its worker runs as long as the application does.
 
     Args:
         settings: what the administrator decides.
         workers: makes what makes the videos; a process of its own by default.
+        sessions: makes what speaks live; processes of their own by default.
 
     Raises:
         OutputError: the folder cannot be made or written to, or another server is at work there.
@@ -50,13 +56,14 @@ def create_app(settings: Settings, workers: Callable[[Settings, Store], Workers]
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with _locked(settings.folder / "server.lock"):
-            server = app.state.server = _open_server(settings, workers)
+            server = app.state.server = _open_server(settings, workers, sessions(settings))
             keeping = asyncio.create_task(_keep_house(server))
             server.workers.start()
             try:
                 yield
             finally:
                 keeping.cancel()
+                await asyncio.to_thread(server.live.stop)
                 await asyncio.to_thread(server.workers.stop)
                 server.store.close()
 
@@ -68,14 +75,14 @@ def create_app(settings: Settings, workers: Callable[[Settings, Store], Workers]
     return app
 
 
-def _open_server(settings: Settings, workers: Callable[[Settings, Store], Workers]) -> Server:
+def _open_server(settings: Settings, workers: Callable[[Settings, Store], Workers], live: LiveSessions) -> Server:
     for folder in (settings.jobs, settings.portraits):
         make_folder(folder)
         folder.chmod(0o700)
     store = Store(settings.folder / "jobs.sqlite")
     store.requeue(None, killed=True, keep=settings.keep)
     store.forget_viewers()
-    return Server(settings, store, workers(settings, store))
+    return Server(settings, store, workers(settings, store), live)
 
 
 def _locked(path: Path) -> FileIO:

@@ -56,5 +56,9 @@ def ready(server: ServerPart) -> JSONResponse:
 @router.get("/v1/models", tags=["server"])
 def models(server: ServerPart) -> dict[str, Any]:
     """The model of this server."""
-    model = {"id": model_name(server), "object": "model", "created": 0, "owned_by": "kptalk"}
+    settings = server.settings
+    model: dict[str, Any] = {"id": model_name(server), "object": "model", "created": 0, "owned_by": "kptalk"}
+    model["text"], model["voices"] = settings.tts is not None, list(settings.voices)
+    model["live"], model["size"] = settings.live > 0, settings.size
+    model["speech_seconds"], model["keep_seconds"] = settings.speech_seconds, settings.keep
     return {"object": "list", "data": [model]}

@@ -27,6 +27,10 @@ class Settings:
         job_seconds: of work on one job.
         stall_seconds: without a sign of life from the worker until it is started again.
         idle_seconds: that a client may take for the next bytes, in either direction.
+        live: people who may speak live at once, each to a process with a model of its own.
+        live_seconds: that one may speak.
+        tts: what says the text of a job, as ``kptalk.speak`` takes it, or None; ``tts_key`` is that server's.
+        voices: that clients may ask for; the first one is the usual one. None: the engine's usual one.
         free_bytes: of the disk, below which no job is accepted.
     """
 
@@ -49,6 +53,11 @@ class Settings:
     job_seconds: float = 3600.0
     stall_seconds: float = 120.0
     idle_seconds: float = 60.0
+    live: int = 1
+    live_seconds: float = 600.0
+    tts: str | None = None
+    tts_key: str | None = None
+    voices: tuple[str, ...] = ()
     free_bytes: int = 1 << 30
 
     @property

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from hashlib import sha256
 from pathlib import Path
 
 from fastapi import Request, UploadFile
 
+from kptalk.errors import KptalkError
+from kptalk.media.tts import speak
 from kptalk.serve.api import ApiError, Server
 from kptalk.serve.render import PORTRAIT
 
 BLOCK = 1 << 20  # bytes
+SAYING = 60.0  # seconds that a text may take to be said
+logger = logging.getLogger(__name__)
 
 
 def refuse_unknown(request: Request, known: frozenset[str]) -> None:
@@ -44,6 +49,34 @@ def keep(upload: UploadFile, path: Path, limit: int) -> str:
     if not size:
         raise ApiError(422, "invalid_request", f"{path.name} is empty")
     return digest.hexdigest()
+
+
+def keep_speech(server: Server, upload: UploadFile | None, text: str | None, voice: str | None, path: Path) -> str:
+    """Write the recording of a job to a file, an upload or what the server's engine says; a digest of it.
+
+    Raises:
+        ApiError: neither or both are given, the upload cannot be taken, or the text cannot be said here.
+    """
+    settings = server.settings
+    if (upload is None) == (text is None) or (voice is not None and text is None):
+        raise ApiError(422, "invalid_request", "give speech, a file, or text, to which a voice belongs")
+    if upload is not None:
+        return keep(upload, path, settings.speech_bytes)
+    if settings.tts is None:
+        raise ApiError(422, "no_voice", "no voice is set up here: give speech, a file")
+    if voice is not None and voice not in settings.voices:
+        raise ApiError(422, "invalid_request", f"the voices are {', '.join(settings.voices) or 'not to be chosen'}")
+    if not (text or "").strip():
+        raise ApiError(422, "invalid_request", "there is no text to say")
+    chosen = voice or next(iter(settings.voices), None)
+    try:
+        said = speak(text or "", settings.tts, chosen, seconds=SAYING, key=settings.tts_key)
+    except KptalkError as error:
+        logger.warning("a text could not be said: %s", error)
+        raise ApiError(502, "no_voice", "the text could not be said: the voice failed") from None
+    assert isinstance(said.recording, bytes)
+    path.write_bytes(said.recording)
+    return sha256(f"{chosen} {text}".encode("utf-8", "replace")).hexdigest()
 
 
 def keep_portrait(server: Server, owner: str, upload: UploadFile | None, portrait_id: str | None, path: Path) -> str:

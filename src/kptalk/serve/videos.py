@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, File, Form, Header, Query, Request, Uplo
 from fastapi import Path as PathPart
 from fastapi.responses import FileResponse, Response
 
+from kptalk.media.tts import MOST_TEXT
 from kptalk.options import Options
 from kptalk.serve import uploads
 from kptalk.serve.api import ApiError, Owner, Server, ServerPart
@@ -24,7 +25,7 @@ from kptalk.serve.store import ACTIVE, Job, QueueFull, new_id
 
 FILES: dict[int | str, dict[str, Any]] = {200: {"content": {"video/mp4": {}, "image/webp": {}}}}
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
-FIELDS = frozenset({"portrait", "portrait_id", "speech", "face", "model"}) | NAMES
+FIELDS = frozenset({"portrait", "portrait_id", "speech", "text", "voice", "face", "model"}) | NAMES
 VideoId = Annotated[str, PathPart(max_length=64, description="As `POST /v1/videos` answered.")]
 
 
@@ -33,7 +34,13 @@ def new_job(
     server: ServerPart,
     owner: Owner,
     options: Annotated[Options, Depends(given_options)],
-    speech: Annotated[UploadFile, File(description="The recording: any sound file, or a video with sound.")],
+    speech: Annotated[
+        UploadFile | None, File(description="The recording: any sound file, or a video with sound.")
+    ] = None,
+    text: Annotated[
+        str | None, Form(max_length=MOST_TEXT, description="What is said, instead of `speech`, if a voice is set up.")
+    ] = None,
+    voice: Annotated[str | None, Form(max_length=200, description="Whose voice, one of `GET /v1/models`.")] = None,
     portrait: Annotated[UploadFile | None, File(description="The photo: any image file.")] = None,
     portrait_id: Annotated[
         str | None, Form(max_length=64, description="A photo of `POST /v1/portraits`, in the place of `portrait`.")
@@ -57,7 +64,7 @@ def new_job(
     folder.mkdir(parents=True)
     try:
         photo = uploads.keep_portrait(server, owner, portrait, portrait_id, folder / PORTRAIT)
-        sound = uploads.keep(speech, folder / SPEECH, settings.speech_bytes)
+        sound = uploads.keep_speech(server, speech, text, voice, folder / SPEECH)
         digest = sha256(f"{photo} {sound} {job.options} {face}".encode()).hexdigest()
         per_owner = settings.waiting_per_key if len(settings.keys) > 1 else None
         job = server.store.add(replace(job, portrait=photo, request_digest=digest), settings.waiting, per_owner)
