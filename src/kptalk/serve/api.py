@@ -21,6 +21,7 @@ from kptalk.serve.supervisor import Workers
 
 EVERYBODY = ""  # the owner of all jobs where there are no keys
 CODES = {400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
+CODES |= {408: "too_slow", 413: "too_large"}
 NO_KEY = 401, "unauthorized", "give a valid key: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"}
 
 

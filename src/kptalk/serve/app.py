@@ -20,7 +20,7 @@ try:
 except ImportError as error:
     raise MissingExtra("the server needs FastAPI: pip install 'kptalk[serve]'") from error
 
-from kptalk.serve import live, page, portraits, videos
+from kptalk.serve import live, metrics, page, portraits, reference, videos
 from kptalk.serve.api import Server, answer_errors
 from kptalk.serve.live_sessions import LiveSessions
 from kptalk.serve.protect import Protection
@@ -31,7 +31,7 @@ from kptalk.version import __version__
 
 HOUSEKEEPING = 30.0  # seconds between looks for what has expired
 UPLOADING = 3600.0  # seconds after which a folder without a job was left by a server that was killed
-ROUTERS = (page.router, videos.router, portraits.router, live.router)
+ROUTERS = (page.router, videos.router, portraits.router, live.router, metrics.router, reference.router)
 logger = logging.getLogger(__name__)
 
 

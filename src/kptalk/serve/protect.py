@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kptalk.serve.api import NO_KEY, error_response, owner_of_key
@@ -15,6 +16,7 @@ from kptalk.serve.settings import Settings
 CONTENT = "default-src 'self'; media-src 'self' blob:; img-src 'self' blob: data:"
 CLOSED = ("/v1/", "/metrics")  # to who has no key, where there are keys; a WebSocket looks for itself
 FIXED = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+CLOSE = {"Connection": "close"}  # what else comes of the request is not read
 HEADERS = {
     "content-security-policy": f"{CONTENT}; {FIXED}",
     "x-content-type-options": "nosniff",
@@ -22,14 +24,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(self), microphone=(self)",
 }
-
-
-class TooLarge(Exception):
-    """A request's body is longer than allowed."""
-
-
-class TooSlow(Exception):
-    """A request's body does not come."""
 
 
 class Protection:
@@ -52,20 +46,7 @@ class Protection:
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
-        begun = False
-
-        async def sending(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await _with_headers(send)(message)
-
-        try:
-            await self._app(scope, self._counted(receive), sending)
-        except (TooLarge, TooSlow) as error:
-            if begun:
-                raise
-            answer = (413, "too_large") if isinstance(error, TooLarge) else (408, "too_slow")
-            await error_response(*answer, str(error), {"Connection": "close"})(scope, receive, _with_headers(send))
+        await self._app(scope, self._counted(receive), _with_headers(send))
 
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[Any, ...] | None:
         """What is answered instead; without a key nothing of a body is read."""
@@ -88,7 +69,7 @@ class Protection:
         return None
 
     def _counted(self, receive: Receive) -> Receive:
-        """The same, until the body is too long, or comes too slowly."""
+        """The same, until the body is too long, or comes too slowly: then it raises what is answered."""
         taken, complete = 0, False
 
         async def counted() -> Message:
@@ -98,11 +79,11 @@ class Protection:
             try:
                 message = await asyncio.wait_for(receive(), self._settings.idle_seconds)
             except TimeoutError:
-                raise TooSlow("the request did not come to its end") from None
+                raise HTTPException(408, "the request did not come to its end", CLOSE) from None
             taken += len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if taken > self._settings.body_bytes:
-                raise TooLarge(self._too_large())
+                raise HTTPException(413, self._too_large(), CLOSE)
             return message
 
         return counted

@@ -117,6 +117,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
+        path.touch(0o600)  # for nobody else; what SQLite lays beside it is the same
         self._database = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
         self._database.row_factory = sqlite3.Row
         self._database.executescript(f"pragma journal_mode=wal; pragma synchronous=normal; {SCHEMA}")
