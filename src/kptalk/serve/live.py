@@ -2,8 +2,8 @@
 
 The client's first message is JSON, ``{"portrait_id": ..., "face": ..., "options": {...}, "key": ...}``; then it sends
 sound as binary messages, 16-bit little-endian mono at 16 kHz, and at the end ``{"type": "stop"}``. The server answers
-with ``{"type": "started", "delay", "size"}``, ``{"type": "video", "mime"}``, the growing MP4 in binary messages, and
-``{"type": "ended"}`` or ``{"type": "error", "error": {"code", "message"}}``.
+with ``{"type": "started", "delay", "lead", "size"}``, ``{"type": "video", "mime"}``, the growing MP4 in binary messages,
+and ``{"type": "ended"}`` or ``{"type": "error", "error": {"code", "message"}}``.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ async def _answer(socket: WebSocket, process: LiveProcess, patience: float) -> N
         message = await process.receive()
         if isinstance(message, Started):
             size = f"{message.size[0]}x{message.size[1]}"
-            await socket.send_json({"type": "started", "delay": round(message.delay, 3), "size": size})
+            times = {"delay": round(message.delay, 3), "lead": message.lead}
+            await socket.send_json({"type": "started", "size": size} | times)
         elif isinstance(message, bytes):
             if process.unsent > UNSENT:
                 raise ApiError(408, "too_slow", "the video is not taken as fast as it is made")

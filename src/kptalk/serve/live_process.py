@@ -46,10 +46,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Started:
-    """The video's size, and by how many seconds a frame follows its sound without the time to compute."""
+    """Of the video: its size, the seconds from a sound to its frame without computing, those before the first sound."""
 
     size: tuple[int, int]
     delay: float
+    lead: float
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _session(
         options = Options.from_dict(start.options)
         portrait = portraits.find(start.portrait, start.digest, start.face, options.rotate)
         animation = pipeline.live(portrait, options=options)
-        server.send(Started(animation.size, animation.delay))
+        server.send(Started(animation.size, animation.delay, float(animation.lead / animation.fps)))
         animation.save(_sound(inbox, settings.live_seconds), _Outbox(server))
         return Ended()
     except Cancelled:

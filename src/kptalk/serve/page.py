@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import re
-from base64 import b64encode
 from functools import cache
-from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse, Response
 
-from kptalk.serve.api import ServerPart
-from kptalk.serve.protect import CONTENT, FIXED
+from kptalk.serve.api import ApiError, ServerPart
 from kptalk.serve.videos import model_name
 from kptalk.version import __version__
 
+KINDS = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
+NAMES = frozenset(each.name for each in files("kptalk.serve").joinpath("static").iterdir())
 router = APIRouter()
 
 
 @cache
-def _page() -> tuple[str, str]:
-    """The page, and a content security policy that knows its script and style by their digests."""
-    text = files("kptalk.serve").joinpath("page.html").read_text("utf-8")
-    allowed = []
-    for tag in ("script", "style"):
-        inside = re.findall(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.DOTALL)
-        digests = [b64encode(sha256(each.encode()).digest()).decode() for each in inside]
-        allowed.append(" ".join([f"{tag}-src 'self'", *(f"'sha256-{digest}'" for digest in digests)]))
-    return text, "; ".join([CONTENT, *allowed, FIXED])
+def _content(name: str) -> bytes:
+    return files("kptalk.serve").joinpath("static", name).read_bytes()
 
 
 @router.get("/", include_in_schema=False)
-def page() -> HTMLResponse:
+def page() -> Response:
     """The page."""
-    text, policy = _page()
-    return HTMLResponse(text, headers={"Content-Security-Policy": policy, "Cache-Control": "no-cache"})
+    return _file("page.html", "text/html; charset=utf-8")
+
+
+@router.get("/static/{name}", include_in_schema=False)
+def static(name: str) -> Response:
+    """A file of the page: no path, one of those that are there."""
+    if (kind := KINDS.get(Path(name).suffix)) is None or name not in NAMES:
+        raise ApiError(404, "not_found", "there is no such file")
+    return _file(name, kind)
+
+
+def _file(name: str, kind: str) -> Response:
+    return Response(_content(name), media_type=kind, headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/health", tags=["server"])
