@@ -166,11 +166,12 @@ async function speak() {
   const signal = open(photo.poster());
   status('Starting; the first time this takes a few seconds.');
   markFirstFrame();
-  const live = page.live = new Live(video, delay => { if (live.speaking) status(`Speak. The picture is ${delay.toFixed(1)} s behind.`); });
+  const live = page.live = new Live(video, delay => { $('delay').textContent = live.speaking ? `The picture is ${delay.toFixed(1)} s behind.` : ''; });
   signal.addEventListener('abort', () => live.close());
   $('make').disabled = true;
   try {
     await live.start({portrait_id: photo.found.id, face: photo.face, options: {framing: 'crop', ...options()}});
+    status('Speak.');
     $('stop').hidden = false;
     $('stop').focus();
     $('stop').onclick = () => { $('stop').hidden = true; status('Finishing…'); live.stop(); };
@@ -182,6 +183,7 @@ async function speak() {
     live.close();
     failed(Object.assign(error, {told: true}), signal);
   } finally {
+    $('delay').textContent = '';
     $('stop').hidden = true;
     $('make').disabled = false;
   }
