@@ -264,6 +264,8 @@ def test_every_command_is_run_here():
     known += (
         "kptalk models",
         "kptalk weights",
+        "kptalk serve",  # these two in tests/serve/test_documented.py
+        "curl ",
         "pip install -c constraints.txt .",
         "pip install torch",
         "python benchmarks/",

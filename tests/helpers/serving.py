@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from multiprocessing import Pipe
@@ -31,6 +32,12 @@ class WorkerThread:
         self.ours, theirs = Pipe()
         self.thread = threading.Thread(target=self.work, args=(theirs,), daemon=True)
         self.thread.start()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        with suppress(EOFError, OSError):
+            while True:
+                self.ours.recv()
 
     def work(self, server):
         store = Store(self.settings.folder / "jobs.sqlite")
@@ -40,14 +47,15 @@ class WorkerThread:
         self.ready = True
         worker.run()
         store.close()
+        server.close()
 
     def wake(self):
-        while self.ours.poll():
-            self.ours.recv()
+        self.ours.send("wake")
 
     def stop(self):
         self.ours.send("stop")
         self.thread.join(10)
+        assert not self.thread.is_alive()
 
 
 def no_search(patch):
@@ -115,3 +123,13 @@ def refused(answer, status, code, *words):
     for word in words:
         assert word in error["message"]
     return True
+
+
+class _Patch:
+    setattr = staticmethod(setattr)
+
+
+def load_fake(settings):
+    """What a worker's process loads in the tests."""
+    no_search(_Patch)
+    return fake_pipeline(facemesh_space())

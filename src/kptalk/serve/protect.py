@@ -30,7 +30,7 @@ class Protection:
     """Middleware around the whole application, for HTTP and WebSocket."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._settings = app, settings
+        self._app, self._settings, self._uploads = app, settings, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -46,7 +46,18 @@ class Protection:
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
-        await self._app(scope, self._counted(receive), _with_headers(send))
+        counted, own = self._counted(receive), _with_headers(send)
+        if scope["method"] not in ("POST", "PUT", "PATCH"):
+            await self._app(scope, counted, own)
+        elif self._uploads >= self._settings.uploads:
+            busy = error_response(503, "busy", "too many uploads at once: try again", {"Retry-After": "5"} | CLOSE)
+            await busy(scope, receive, own)
+        else:
+            self._uploads += 1
+            try:
+                await self._app(scope, counted, own)
+            finally:
+                self._uploads -= 1
 
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[Any, ...] | None:
         """What is answered instead; without a key nothing of a body is read."""

@@ -23,6 +23,7 @@ class Settings:
         waiting, waiting_per_key: jobs that may wait; the latter counts where there are several keys.
         streams: videos that are made at the same time because somebody watches them; one that nobody watches is made
             beside them.
+        uploads: requests with a body that may come in at the same time.
         viewers: connections that may be open for streams and events.
         job_seconds: of work on one job.
         stall_seconds: without a sign of life from the worker until it is started again.
@@ -49,6 +50,7 @@ class Settings:
     waiting: int = 16
     waiting_per_key: int = 2
     streams: int = 4
+    uploads: int = 8
     viewers: int = 64
     job_seconds: float = 3600.0
     stall_seconds: float = 120.0
