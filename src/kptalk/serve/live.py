@@ -2,7 +2,7 @@
 
 The client's first message is JSON, ``{"portrait_id": ..., "face": ..., "options": {...}, "key": ...}``; then it sends
 sound as binary messages, 16-bit little-endian mono at 16 kHz, and at the end ``{"type": "stop"}``. The server answers
-with ``{"type": "started", "delay", "lead", "size"}``, ``{"type": "video", "mime"}``, the growing MP4 in binary messages,
+with ``{"type": "started", "delay", "lead", "size"}``, ``{"type": "video", "mime"}``, the growing MP4 in binary messages
 and ``{"type": "ended"}`` or ``{"type": "error", "error": {"code", "message"}}``.
 """
 

@@ -26,6 +26,7 @@ class LiveProcess:
     Attributes:
         pid: of the process.
         unsent: bytes of video that nobody has taken yet.
+        gone: whether the process has ended.
     """
 
     def __init__(self, settings: Settings, load: Load) -> None:
@@ -36,7 +37,7 @@ class LiveProcess:
         theirs.close()
         self._loop, self._news = asyncio.get_running_loop(), asyncio.Queue[Any]()
         self.unsent, self.pid = 0, self._process.pid
-        self._speaking = False
+        self._speaking, self.gone = False, False
         threading.Thread(target=self._listen, name="kptalk-live", daemon=True).start()
 
     def send(self, message: Any) -> None:
@@ -60,7 +61,7 @@ class LiveProcess:
             async with asyncio.timeout(ENDING):
                 while self._speaking:
                     await self.receive()
-        return self._process.is_alive() and not self._speaking
+        return not self.gone and not self._speaking
 
     def end(self) -> None:
         """End the process."""
@@ -83,6 +84,7 @@ class LiveProcess:
 
     def _tell(self, message: Any) -> None:
         self.unsent += len(message) if isinstance(message, bytes) else 0
+        self.gone |= message is None
         self._news.put_nowait(Ended("internal_error", "the process has ended") if message is None else message)
 
 
@@ -92,6 +94,7 @@ class LiveSessions:
     def __init__(self, settings: Settings, load: Load = load) -> None:
         self._settings, self._load = settings, load
         self._free: list[tuple[LiveProcess, asyncio.TimerHandle]] = []
+        self._ending: set[asyncio.Task[None]] = set()
         self.busy = 0
         self.processes: set[LiveProcess] = set()
 
@@ -102,17 +105,19 @@ class LiveSessions:
         Raises:
             Busy: all are busy, or the model cannot be loaded.
         """
+        while self.busy >= self._settings.live and self._ending:  # somebody is about to be gone
+            await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
         if self.busy >= self._settings.live:
             raise Busy("as many people speak as may at once: try again later")
         self.busy += 1
+        process = None
         try:
             process = await self._ready()
-            try:
-                yield process
-            finally:
-                await asyncio.shield(self._put_back(process))
-        finally:
-            self.busy -= 1
+            yield process
+        finally:  # in a task of its own, since this one may have been cancelled
+            task = asyncio.create_task(self._put_back(process))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
     def stop(self) -> None:
         """End all processes."""
@@ -120,10 +125,12 @@ class LiveSessions:
             self._end(process)
 
     async def _ready(self) -> LiveProcess:
-        if self._free:
+        while self._free:
             process, timer = self._free.pop()
             timer.cancel()
-            return process
+            if not process.gone:
+                return process
+            await asyncio.to_thread(self._end, process)
         process = LiveProcess(self._settings, self._load)
         self.processes.add(process)
         try:
@@ -135,8 +142,14 @@ class LiveSessions:
         await asyncio.to_thread(self._end, process)
         raise Busy("the model could not be loaded")
 
-    async def _put_back(self, process: LiveProcess) -> None:
-        if not await process.finish() or process not in self.processes:
+    async def _put_back(self, process: LiveProcess | None) -> None:
+        try:
+            good = process is not None and await process.finish()
+        finally:
+            self.busy -= 1
+        if process is None or process not in self.processes:
+            return
+        if not good:
             await asyncio.to_thread(self._end, process)
             return
         timer = asyncio.get_running_loop().call_later(IDLE, self._expire, process)
@@ -144,7 +157,7 @@ class LiveSessions:
 
     def _expire(self, process: LiveProcess) -> None:
         self._free = [each for each in self._free if each[0] is not process]
-        self._end(process)
+        asyncio.get_running_loop().run_in_executor(None, self._end, process)
 
     def _end(self, process: LiveProcess) -> None:
         self.processes.discard(process)
