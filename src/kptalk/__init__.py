@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from kptalk.job import Animation
     from kptalk.live import LiveAnimation
     from kptalk.media.audio import Speech
+    from kptalk.media.given import SpeechLike
     from kptalk.media.tts import speak
     from kptalk.options import Control, Options, ReenactOptions, RetargetOptions
-    from kptalk.pipeline import Pipeline, PortraitLike, SpeechLike, animate
+    from kptalk.pipeline import Pipeline, PortraitLike, animate
     from kptalk.types import Motion, Portrait
 
 del TYPE_CHECKING
@@ -54,9 +55,10 @@ _MODULES = {
     "kptalk.job": ("Animation",),
     "kptalk.live": ("LiveAnimation",),
     "kptalk.media.audio": ("Speech",),
+    "kptalk.media.given": ("SpeechLike",),
     "kptalk.media.tts": ("speak",),
     "kptalk.options": ("Control", "Options", "ReenactOptions", "RetargetOptions"),
-    "kptalk.pipeline": ("Pipeline", "PortraitLike", "SpeechLike", "animate"),
+    "kptalk.pipeline": ("Pipeline", "PortraitLike", "animate"),
     "kptalk.types": ("Motion", "Portrait"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from fractions import Fraction
@@ -29,15 +28,14 @@ from PIL.Image import Image as PillowImage
 
 from kptalk.audio.windows import SpeechWindows
 from kptalk.device import pick_device
-from kptalk.errors import AudioError, InputError, MotionError, OptionError
+from kptalk.errors import InputError, MotionError, OptionError
 from kptalk.face.find import find_portrait
 from kptalk.face.framing import Framing
 from kptalk.face.landmarks import FaceMesh
 from kptalk.files import MOTION_SUFFIX
 from kptalk.job import Animation, Progress, RenderJob
 from kptalk.live import LOOKAHEAD, STRIDE, LiveAnimation
-from kptalk.media.audio import Speech
-from kptalk.media.clip import probe
+from kptalk.media.given import SpeechLike, as_speech, sound_of_video, speech_chunks
 from kptalk.media.image import read_image
 from kptalk.methods import loaders_of
 from kptalk.methods.base import Method, Precision, Session
@@ -46,7 +44,7 @@ from kptalk.motion.filters.resample import resample
 from kptalk.motion.generator import FPS
 from kptalk.motion.video import VideoMotion
 from kptalk.options import OptionKeywords, Options, ReenactKeywords, ReenactOptions
-from kptalk.types import SAMPLE_RATE, Array, Image, Motion, Portrait
+from kptalk.types import Image, Motion, Portrait
 from kptalk.validation import shown
 from kptalk.version import __version__
 from kptalk.weights.model import open_model
@@ -54,10 +52,6 @@ from kptalk.weights.model import open_model
 PortraitLike = str | PathLike[str] | bytes | BinaryIO | PillowImage | NDArray[Any] | Portrait
 """A photo: the path of an image file, its bytes, a file opened in binary mode, a Pillow image, an array (H, W) grey,
 (H, W, 3) RGB or (H, W, 4) RGBA, of uint8 or of floats from 0 to 1, or a ``Portrait`` that was found before."""
-
-SpeechLike = str | PathLike[str] | bytes | BinaryIO | tuple[NDArray[Any], int] | Speech
-"""A recording: the path of a sound or video file, its bytes, a file opened in binary mode, samples (N,) or (N, C) with
-their rate in Hz, or a ``Speech``."""
 
 STYLE_SECONDS = Fraction(60)  # of a video whose style is wanted
 OptionsT = TypeVar("OptionsT", Options, ReenactOptions)
@@ -131,13 +125,13 @@ class Pipeline:
             ImageError, FaceError, AudioError, OptionError: what was given cannot be used.
             MotionError, InputError: the pose's file cannot be used.
         """
-        options, sound = _given(options, Options).changed(**changes), _speech(speech)
+        options, sound = _given(options, Options).changed(**changes), as_speech(speech)
         framing, tags, options = self._prepared(portrait, face, options, "a recording", sound.duration_hint)
         seconds, fps = sound.duration_hint, options.fps
         expected = None if seconds is None else max(1, round(seconds * fps))
 
         def motion(session: Session) -> Iterator[Motion]:
-            return session.generate(SpeechWindows(_chunks(sound, fps), FPS), options)
+            return session.generate(SpeechWindows(speech_chunks(sound, fps), FPS), options)
 
         return Animation(self.method, framing, RenderJob(motion, fps, sound, expected, tags, options, options.seed))
 
@@ -202,7 +196,7 @@ class Pipeline:
         framing = self.method.framing(
             _portrait(portrait, face, options.rotate), options.framing, options.size, options.stitch
         )
-        sound = None if speech is None else _speech(speech)
+        sound = None if speech is None else as_speech(speech)
         pieces: list[Motion] | VideoMotion
         if isinstance(driver, Motion):
             driver.require_space(self.method.space.id, self.method.space.keypoints)
@@ -318,32 +312,6 @@ def video_motion(
     return VideoMotion(loaders_of(folder).load_reader(folder, pick_device(device)), path, fps)
 
 
-def sound_of_video(path: str | PathLike[str]) -> Speech | None:
-    """The sound of a video; None where it has none. Warns if it has some that cannot be used.
-
-    Raises:
-        InputError: the video cannot be read.
-    """
-    if not probe(path).has_audio:
-        return None
-    try:
-        return Speech.open(path)
-    except AudioError as error:
-        warnings.warn(f"{error}: the video will be silent", stacklevel=2)
-        return None
-
-
-def _chunks(speech: Speech, fps: Fraction) -> Iterator[Array]:
-    """Samples at 16 kHz; raises AudioError at the end of a speech that is shorter than one frame of the video."""
-    samples = 0
-    for chunk in speech.chunks():
-        samples += len(chunk)
-        yield chunk
-    if samples * fps < SAMPLE_RATE:
-        seconds = samples / SAMPLE_RATE
-        raise AudioError(f"{speech.name} lasts {seconds:.3f} s, less than one frame at {float(fps):g} fps")
-
-
 def _portrait(portrait: PortraitLike, face: int | None, rotate: str) -> Portrait:
     if isinstance(portrait, Portrait):
         return portrait
@@ -352,14 +320,6 @@ def _portrait(portrait: PortraitLike, face: int | None, rotate: str) -> Portrait
     found = find_portrait(read_image(portrait), face, rotate)
     logger.info("face found: %r", found)
     return found
-
-
-def _speech(speech: SpeechLike) -> Speech:
-    if isinstance(speech, tuple):
-        if len(speech) != 2:
-            raise AudioError(f"the speech is a tuple of {len(speech)}: give (samples, rate)")
-        return Speech.from_samples(*speech)
-    return speech if isinstance(speech, Speech) else Speech.open(speech)
 
 
 def _given(options: OptionsT | None, kind: type[OptionsT]) -> OptionsT:
