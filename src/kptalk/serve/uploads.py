@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import Request, UploadFile
 
 from kptalk.serve.api import ApiError, Server
-from kptalk.serve.render import PORTRAIT
+from kptalk.serve.settings import PORTRAIT
 
 BLOCK = 1 << 20  # bytes
 
