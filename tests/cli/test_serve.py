@@ -63,7 +63,8 @@ def test_a_port_in_use_and_a_folder_in_use_are_refused(kptalk, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert refused(kptalk("serve", "--port", port, "--folder", tmp_path), f"port {port}", "in use")
-    assert refused(kptalk("serve", "--port", 99999, "--folder", tmp_path), "cannot listen")
+    assert refused(kptalk("serve", "--port", 99999, "--folder", tmp_path), "--port is 99999")
+    assert refused(kptalk("serve", "--host", "192.0.2.1", "--no-auth", "--folder", tmp_path), "cannot listen")
     with lock_file(tmp_path / "server.lock"):
         assert refused(kptalk("serve", "--port", 0, "--folder", tmp_path), "another server is at work in", "folder")
 

@@ -118,11 +118,13 @@ def _hosts(host: str, names: list[str], local: tuple[str, ...], guarded: bool) -
 
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that is bound; raises OptionError where it cannot be."""
+    if not 0 <= port <= 65535:  # the system would take another
+        raise OptionError(f"port is {port}: give 0 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with closing(socket.socket(family, kind, protocol)) as listening:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
             return listening.dup()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise OptionError(f"cannot listen at {host}, port {port}: {error}") from error
