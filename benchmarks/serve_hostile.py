@@ -227,11 +227,8 @@ def main() -> None:
             ours = {"jobs.sqlite-wal", "jobs.sqlite-shm", "portrait"}
             more = files_around(folder) - before
             strangers = [path for path in more if path.name not in ours and not path.name.startswith("portrait_")]
-            restarts = [
-                line
-                for line in server.client.get("/metrics").text.splitlines()
-                if line.startswith("kptalk_worker_restarts_total")
-            ]
+            numbers = server.client.get("/metrics").text.splitlines()
+            restarts = [line.split()[-1] for line in numbers if line.startswith("kptalk_worker_restarts_total ")]
         finally:
             server.stop()
         log = Path(server.log.name).read_text()
@@ -243,7 +240,7 @@ def main() -> None:
         "of_the_description": sent,
         "accepted_jobs": len(made),
         "answers": dict(watch.statuses.most_common()),
-        "worker_restarts": float(restarts[0].split()[-1]),
+        "worker_restarts": float(restarts[0]),
         "seconds": round(time.monotonic() - began),
         "faults": watch.faults,
     }
