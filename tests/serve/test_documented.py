@@ -77,7 +77,8 @@ def test_curl_commands(running):
         assert samples.shape[1] / rate == pytest.approx(1.5, abs=0.15)
     watched, finished = (list(read_frames(folder / name)) for name in ("watched.mp4", "finished.mp4"))
     assert np.array_equal(watched, finished)
-    assert Image.open(folder / "first.webp").format == "WEBP"
+    with Image.open(folder / "first.webp") as image:
+        assert image.format == "WEBP"
     moved = np.abs(np.int16(watched[15]) - np.int16(watched[0])).mean()
     assert 0.2 < moved < 30  # a face that speaks, not a still and not noise
 

@@ -59,7 +59,8 @@ def test_a_thumbnail_is_the_first_frame(client, speech):
 
     answer = client.get(f"/v1/videos/{made(client, speech)['id']}/content", params={"variant": "thumbnail"})
     assert answer.headers["content-type"] == "image/webp"
-    assert Image.open(io.BytesIO(answer.content)).size == (128, 128)
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert image.size == (128, 128)
 
 
 def test_options_are_those_of_the_library_and_change_the_video(client, speech):

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,6 +62,11 @@ def serve(
     keys = tuple(filter(None, re.split(r"[\s,]+", os.environ.get(KEYS, ""))))
     if host not in LOCAL and not keys and not no_auth:
         raise OptionError(f"host is {host}: set {KEYS}, or say --no-auth to let everybody in")
+    limits = {"portrait_mb": portrait_mb, "speech_mb": speech_mb, "speech_seconds": speech_seconds, "waiting": waiting}
+    limits |= {"max_size": max_size, "waiting_per_key": waiting_per_key, "streams": streams, "viewers": viewers}
+    for limit, value in (limits | {"job_minutes": job_minutes, "free_mb": free_mb + 1}).items():
+        if not value > 0:
+            raise OptionError(f"{limit} is {value}: give more than 0")
     with console.loading():
         try:
             import uvicorn
@@ -128,11 +134,13 @@ def _hosts(host: str, names: list[str], local: tuple[str, ...], guarded: bool) -
 
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that is bound; raises OptionError where it cannot be."""
+    if not 0 <= port <= 65535:  # the system would take another
+        raise OptionError(f"port is {port}: give 0 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except (OSError, OverflowError) as error:
+        with closing(socket.socket(family, kind, protocol)) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            return listening.dup()
+    except OSError as error:
         raise OptionError(f"cannot listen at {host}, port {port}: {error}") from error
-    return listening

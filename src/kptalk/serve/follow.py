@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from kptalk.serve.api import ApiError, Server, error_response
-from kptalk.serve.render import STREAM
+from kptalk.serve.settings import STREAM
 from kptalk.serve.store import ACTIVE, Job
 
 BLOCK = 1 << 16  # bytes

@@ -20,9 +20,9 @@ from kptalk.options import Options
 from kptalk.serve.api import EVERYBODY, NO_KEY, ApiError, Server, owner_of_key
 from kptalk.serve.follow import HEAD, stream_type
 from kptalk.serve.forms import NAMES
-from kptalk.serve.live_process import STOP, Ended, Start, Started
+from kptalk.serve.live_messages import STOP, Ended, Start, Started
 from kptalk.serve.live_sessions import Busy, LiveProcess
-from kptalk.serve.render import PORTRAIT
+from kptalk.serve.settings import PORTRAIT
 
 router = APIRouter()
 LARGEST_HELLO, LARGEST_CHUNK = 20_000, 64_000  # characters, bytes

@@ -1,8 +1,4 @@
-"""The process of one live voice: sound in, growing video out, one session after the other.
-
-Between the processes go: a ``Start``, then sound as bytes, then ``STOP`` or ``CANCEL``; back a ``Started``, video as
-bytes, and at the end of every session an ``Ended``. ``None`` ends the process.
-"""
+"""The process of one live voice: sound in, growing video out, one session after the other."""
 
 from __future__ import annotations
 
@@ -12,9 +8,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,42 +17,14 @@ from kptalk.errors import Cancelled, KptalkError
 from kptalk.methods.trial import plain_portrait
 from kptalk.options import Options
 from kptalk.pipeline import Pipeline
+from kptalk.serve.live_messages import CANCEL, READY, STOP, Ended, Start, Started
 from kptalk.serve.render import Portraits
 from kptalk.serve.settings import Settings
 from kptalk.types import SAMPLE_RATE, Array
 
-STOP, CANCEL, READY = "stop", "cancel", "ready"
 BYTES_PER_SECOND = 2 * SAMPLE_RATE  # of 16-bit mono sound
 BACKLOG = 4.0  # seconds of sound that may wait before the machine is too slow, or the client too fast
-Load = Callable[[Settings], Pipeline]
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a session begins with: the photo's file and digest, which face of it, and options as a job has them."""
-
-    portrait: Path
-    digest: str
-    face: int | None
-    options: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Started:
-    """Of the video: its size, the seconds from a sound to its frame without computing, those before the first sound."""
-
-    size: tuple[int, int]
-    delay: float
-    lead: float
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a session ended: a code of the API and its message, or neither."""
-
-    code: str | None = None
-    message: str = ""
 
 
 class _TooSlow(Exception):
@@ -101,7 +67,7 @@ class _Outbox:
         self._server.send(bytes(data))
 
 
-def main(settings: Settings, server: Connection, load: Load) -> None:
+def main(settings: Settings, server: Connection, load: Callable[[Settings], Pipeline]) -> None:
     """What the process does."""
     from PIL import Image
 

@@ -7,13 +7,21 @@ import multiprocessing
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from multiprocessing.connection import Connection
 from typing import Any
 
-from kptalk.serve.live_process import CANCEL, READY, Ended, Load, Start, main
+from kptalk.serve.live_messages import CANCEL, READY, Ended, Start
 from kptalk.serve.settings import Settings
-from kptalk.serve.worker import load
+from kptalk.serve.supervisor import Load
 
 STARTING, ENDING, IDLE = 120.0, 5.0, 600.0  # seconds until a process is ready, has ended, is no longer needed
+
+
+def main(settings: Settings, server: Connection, load: Load | None) -> None:
+    """What a process does; only there the models' modules are loaded."""
+    from kptalk.serve import live_process, worker
+
+    live_process.main(settings, server, load or worker.load)
 
 
 class Busy(Exception):
@@ -29,7 +37,7 @@ class LiveProcess:
         gone: whether the process has ended.
     """
 
-    def __init__(self, settings: Settings, load: Load) -> None:
+    def __init__(self, settings: Settings, load: Load | None) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=main, args=(settings, theirs, load), daemon=True)
@@ -91,7 +99,7 @@ class LiveProcess:
 class LiveSessions:
     """As many processes as clients may speak at once; started when first needed, kept for a while for the next."""
 
-    def __init__(self, settings: Settings, load: Load = load) -> None:
+    def __init__(self, settings: Settings, load: Load | None = None) -> None:
         self._settings, self._load = settings, load
         self._free: list[tuple[LiveProcess, asyncio.TimerHandle]] = []
         self._ending: set[asyncio.Task[None]] = set()

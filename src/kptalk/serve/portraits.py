@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from kptalk.serve import uploads
 from kptalk.serve.api import ApiError, Owner, Server, ServerPart
-from kptalk.serve.render import PORTRAIT
+from kptalk.serve.settings import PORTRAIT
 from kptalk.serve.store import PortraitRequest, new_id
 
 router = APIRouter(prefix="/v1/portraits", tags=["portraits"])

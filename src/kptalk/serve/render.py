@@ -22,12 +22,10 @@ from kptalk.media.sink import copy_plain
 from kptalk.media.stream import StreamSink
 from kptalk.options import Options
 from kptalk.pipeline import Pipeline
-from kptalk.serve.settings import Settings
+from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, THUMBNAIL, VIDEO, Settings
 from kptalk.serve.store import Job, PortraitRequest
 from kptalk.types import SAMPLE_RATE, Portrait
 
-PORTRAIT, SPEECH = "portrait", "speech"  # what a client sent
-STREAM, VIDEO, THUMBNAIL = "stream.mp4", "video.mp4", "thumbnail.webp"  # what it gets
 CACHED = 16  # portraits whose faces are known
 THUMBNAIL_SIDE = 320  # pixels
 Key = tuple[str, int | None, str]  # SHA-256 of a photo, which face, and how a turned one is taken

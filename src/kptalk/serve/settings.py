@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+PORTRAIT, SPEECH = "portrait", "speech"  # files in a job's folder: what a client sent
+STREAM, VIDEO, THUMBNAIL = "stream.mp4", "video.mp4", "thumbnail.webp"  # what it gets
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 

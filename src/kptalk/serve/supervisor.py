@@ -7,21 +7,28 @@ import multiprocessing
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kptalk.serve.settings import Settings
 from kptalk.serve.store import Store
-from kptalk.serve.worker import READY, Load, load, main
+
+if TYPE_CHECKING:
+    from kptalk.pipeline import Pipeline
 
 PAUSES = (0.0, 0.5, 2.0, 10.0)  # seconds before a start, after so many that never got ready
 STARTING = 600.0  # seconds until a worker is ready
 STOPPING = 5.0  # seconds that it may take to end
 LOOK = 0.25  # seconds between looks whether it lives
+READY = "ready"  # what the worker says when it is
 logger = logging.getLogger(__name__)
+
+
+Load = Callable[[Settings], "Pipeline"]
 
 
 class Workers(Protocol):
@@ -40,6 +47,13 @@ class Workers(Protocol):
     def stop(self) -> None: ...
 
 
+def main(settings: Settings, server: Connection, load: Load | None) -> None:
+    """What the process does; only there the models' modules are loaded."""
+    from kptalk.serve import worker
+
+    worker.main(settings, server, load or worker.load)
+
+
 class WorkerProcess:
     """The worker in a spawned process of its own, and a thread that watches it.
 
@@ -49,7 +63,7 @@ class WorkerProcess:
         pid: of the process, or None.
     """
 
-    def __init__(self, settings: Settings, store: Store, load: Load = load) -> None:
+    def __init__(self, settings: Settings, store: Store, load: Load | None = None) -> None:
         """``load`` makes the pipeline; it is called in the process, so it must be a function of a module."""
         self._settings, self._store, self._load = settings, store, load
         self.ready, self.restarts, self.pid = False, 0, None

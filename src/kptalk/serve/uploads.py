@@ -12,7 +12,7 @@ from fastapi import Request, UploadFile
 from kptalk.errors import KptalkError
 from kptalk.media.tts import speak
 from kptalk.serve.api import ApiError, Server
-from kptalk.serve.render import PORTRAIT
+from kptalk.serve.settings import PORTRAIT
 
 BLOCK = 1 << 20  # bytes
 SAYING = 60.0  # seconds that a text may take to be said

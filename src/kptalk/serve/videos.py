@@ -20,7 +20,7 @@ from kptalk.serve import uploads
 from kptalk.serve.api import ApiError, Owner, Server, ServerPart
 from kptalk.serve.follow import GrowingResponse, growing_file, interrupted, news, stream_type
 from kptalk.serve.forms import NAMES, given_options
-from kptalk.serve.render import PORTRAIT, SPEECH, THUMBNAIL, VIDEO
+from kptalk.serve.settings import PORTRAIT, SPEECH, THUMBNAIL, VIDEO
 from kptalk.serve.store import ACTIVE, Job, QueueFull, new_id
 
 FILES: dict[int | str, dict[str, Any]] = {200: {"content": {"video/mp4": {}, "image/webp": {}}}}

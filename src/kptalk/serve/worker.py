@@ -22,14 +22,14 @@ from kptalk.files import lock_file
 from kptalk.methods.trial import hum, plain_portrait
 from kptalk.pipeline import Pipeline
 from kptalk.serve import turns
-from kptalk.serve.render import PORTRAIT, SPEECH, Portraits, Start, find, render
-from kptalk.serve.settings import Settings
+from kptalk.serve.render import Portraits, Start, find, render
+from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, Settings
 from kptalk.serve.store import Job, Store
+from kptalk.serve.supervisor import READY
 
 IDLE = 0.05  # seconds between looks at the store, where nothing wakes the worker earlier
 NICENESS = 5  # the server answers while videos are made
 Load = Callable[[Settings], Pipeline]
-READY = "ready"
 logger = logging.getLogger(__name__)
 
 
@@ -63,6 +63,8 @@ def main(settings: Settings, server: Connection, load: Load) -> None:
             if _told_to_stop(server, IDLE):
                 return
     with lock:
+        lock.truncate(0)
+        lock.write(str(os.getpid()).encode())  # for who looks after the machine
         Worker(settings, Store(settings.folder / "jobs.sqlite"), pipeline, server).run()
 
 
@@ -156,7 +158,7 @@ class Worker:
         work.frames = frames
         progress = min(99, int(99 * frames / max(1, job.expected or 1)))
         self._store.update(job.id, frames=frames, progress=progress, spent=work.spent)
-        if job.first_fragment is None and (self._settings.jobs / job.id / "stream.mp4").stat().st_size:
+        if job.first_fragment is None and (self._settings.jobs / job.id / STREAM).stat().st_size:
             self._store.update(job.id, first_fragment=now - work.began)
             self._store.add_total("first_fragments", 1)
             self._store.add_total("first_fragment_seconds", now - work.began)
