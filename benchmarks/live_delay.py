@@ -1,0 +1,145 @@
+"""How late the mouth of a live face is behind the voice, measured in the picture.
+
+python benchmarks/live_delay.py [--seconds 30] [--size 384]
+
+The demo's speech is Chromium's microphone; the page speaks live. Every frame that the browser presents is kept with its
+time, and so is the level of the microphone. The lips' opening in these frames is compared with that of a video of the same
+speech that was made from the file, and the level with that of the file: the difference of the two shifts is the delay from
+a sound at the microphone to the mouth on the screen that makes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import resource
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from browsing import page
+from common import portrait, recording
+from numpy.typing import NDArray
+from serving import Running
+
+from kptalk import Pipeline, Speech
+from kptalk.face.landmarks import FaceMesh
+from kptalk.face.measures import lip_gap
+
+GRID = 0.01  # seconds
+SIDE = 256  # pixels in which the lips are measured
+FURTHEST = 4.0  # seconds of delay that would be found
+RECORD = """
+const video = document.getElementById('video'), frames = self.frames = [], levels = self.levels = [];
+const canvas = document.createElement('canvas'), pen = canvas.getContext('2d', {willReadFrequently: true});
+canvas.width = canvas.height = arguments[0];
+const look = (now, frame) => {
+  pen.drawImage(video, 0, 0, canvas.width, canvas.height);
+  frames.push([frame.expectedDisplayTime / 1000, pen.getImageData(0, 0, canvas.width, canvas.height)]);
+  video.requestVideoFrameCallback(look);
+};
+video.requestVideoFrameCallback(look);
+const context = new AudioContext(), node = context.createScriptProcessor(512, 1, 1);
+context.createMediaStreamSource(kptalk.live.stream).connect(node);
+node.connect(context.destination);
+node.onaudioprocess = event => {
+  const sound = event.inputBuffer.getChannelData(0), power = sound.reduce((sum, x) => sum + x * x, 0) / sound.length;
+  levels.push([performance.now() / 1000 - sound.length / context.sampleRate / 2, power]);
+};
+"""
+PICTURES = """
+const [first, last] = arguments;
+const parts = frames.slice(first, last).map(([_, picture]) => picture.data.filter((_, k) => k % 4 !== 3));
+const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
+let text = '';
+for (let k = 0; k < whole.length; k += 30000) text += String.fromCharCode(...whole.subarray(k, k + 30000));
+return btoa(text);
+"""
+Floats = NDArray[np.float64]
+
+
+def openings(pictures: NDArray[np.uint8]) -> Floats:
+    """Opening of the lips in each of (T, H, W, 3) pictures."""
+    with FaceMesh() as mesh:
+        found = [mesh(picture) for picture in pictures]
+    gaps = np.array([lip_gap(faces[0].landmarks) if faces else np.nan for faces in found])
+    known = np.isfinite(gaps)
+    return np.interp(np.arange(len(gaps)), np.flatnonzero(known), gaps[known])
+
+
+def on_grid(times: Floats, values: Floats) -> tuple[float, Floats]:
+    """Values between two times, every ``GRID`` seconds, without their slow part; and the first time."""
+    grid = np.arange(times[0], times[-1], GRID)
+    evenly = np.interp(grid, times, values)
+    width = round(2 / GRID)
+    padded = np.pad(evenly, width // 2, "edge")
+    return float(times[0]), evenly - np.convolve(padded, np.ones(width) / width, "same")[width // 2 :][: len(evenly)]
+
+
+def shift(
+    later: tuple[float, Floats], earlier: tuple[float, Floats], lowest: float, highest: float
+) -> tuple[float, float]:
+    """By how many seconds one track is later than another, and their correlation then."""
+    best = (0.0, -1.0)
+    for seconds in np.arange(lowest, highest, GRID):
+        begin = round(
+            (earlier[0] + seconds - later[0]) / GRID
+        )  # where the earlier one's first value lies in the later one
+        first, last = max(0, begin), min(len(later[1]), begin + len(earlier[1]))
+        if last - first > 5 / GRID:
+            correlation = float(np.corrcoef(later[1][first:last], earlier[1][first - begin : last - begin])[0, 1])
+            best = max(best, (float(seconds), correlation), key=lambda each: each[1])
+    return best
+
+
+def main() -> None:
+    """Print the delay and what the server computed meanwhile."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--size", type=int, default=384)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        photo, speech = portrait(folder), recording(folder, arguments.seconds)
+        server = Running(folder / "served")
+        try:
+            with page(server.address, f"--use-file-for-fake-audio-capture={speech}%noloop") as visitor:
+                visitor.give(photo, source="live")
+                visitor.script("document.getElementById('size').value = arguments[0]", str(arguments.size))
+                visitor.make()
+                visitor.wait("return kptalk.live?.micBegan")
+                visitor.script(RECORD, SIDE)
+                visitor.wait(
+                    f"return kptalk.live.closed || kptalk.live.sent > {arguments.seconds - 1}", 4 * arguments.seconds
+                )
+                if problem := visitor.script(
+                    "return kptalk.live.closed && document.getElementById('status').textContent"
+                ):
+                    raise SystemExit(f"the live session ended: {problem}")
+                shown = visitor.script("return kptalk.live.delay")
+                visitor.script("document.getElementById('stop').click()")
+                times = np.array(visitor.script("return frames.map(([time]) => time)"))
+                levels = np.array(visitor.script("return levels"))
+                parts = [visitor.script(PICTURES, k, k + 25) for k in range(0, len(times), 25)]
+        finally:
+            server.stop()
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        pictures = np.frombuffer(b"".join(map(base64.b64decode, parts)), np.uint8).reshape(-1, SIDE, SIDE, 3)
+        offline = Pipeline.from_pretrained().animate(photo, speech, framing="crop", size=SIDE)
+        made = np.stack(list(offline))
+        sound = np.concatenate(list(Speech.open(speech).chunks()))
+    blocks = sound[: len(sound) // 160 * 160].reshape(-1, 160)
+    file_level = on_grid(GRID * (np.arange(len(blocks)) + 0.5), np.log10(np.square(blocks).mean(1) + 1e-6))
+    mic_level = on_grid(levels[:, 0], np.log10(levels[:, 1] + 1e-6))
+    began = mic_level[0] - file_level[0]
+    heard, sure = shift(mic_level, file_level, began - arguments.seconds, began + FURTHEST)
+    lips, file_lips = on_grid(times, openings(pictures)), on_grid(np.arange(len(made)) / 25, openings(made))
+    seen, alike = shift(lips, file_lips, heard - 0.5, heard + FURTHEST)
+    print(f"microphone found in the file with correlation {sure:.2f}, the lips with {alike:.2f}; {len(times)} frames")
+    print(f"mouth behind sound, measured in the picture: {seen - heard:.2f} s (the page shows {shown:.2f} s)")
+    print(f"processor time of the server and its processes: {spent.ru_utime + spent.ru_stime:.0f} s, start included")
+
+
+if __name__ == "__main__":
+    main()
