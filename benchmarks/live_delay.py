@@ -2,10 +2,10 @@
 
 python benchmarks/live_delay.py [--seconds 30] [--size 384]
 
-The demo's speech is Chromium's microphone; the page speaks live. Every frame that the browser presents is kept with its
-time, and so is the level of the microphone. The lips' opening in these frames is compared with that of a video of the same
-speech that was made from the file, and the level with that of the file: the difference of the two shifts is the delay from
-a sound at the microphone to the mouth on the screen that makes it.
+The demo's speech is Chromium's microphone; the page speaks live. Every frame that the browser presents is kept with
+its time, and so is the level of the microphone. The lips' opening in these frames is compared with that of a video of
+the same speech that was made from the file, and the level with that of the file: the difference of the two shifts is
+the delay from a sound at the microphone to the mouth on the screen that makes it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import argparse
 import base64
 import resource
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
-from browsing import page
+from browsing import STATUS, page
 from common import portrait, recording
 from numpy.typing import NDArray
 from serving import Running
@@ -28,7 +29,7 @@ from kptalk.face.measures import lip_gap
 
 GRID = 0.01  # seconds
 SIDE = 256  # pixels in which the lips are measured
-FURTHEST = 4.0  # seconds of delay that would be found
+FURTHEST = 10.0  # seconds of delay that would be found
 RECORD = """
 const video = document.getElementById('video'), frames = self.frames = [], levels = self.levels = [];
 const canvas = document.createElement('canvas'), pen = canvas.getContext('2d', {willReadFrequently: true});
@@ -63,7 +64,7 @@ def openings(pictures: NDArray[np.uint8]) -> Floats:
     """Opening of the lips in each of (T, H, W, 3) pictures."""
     with FaceMesh() as mesh:
         found = [mesh(picture) for picture in pictures]
-    gaps = np.array([lip_gap(faces[0].landmarks) if faces else np.nan for faces in found])
+    gaps = np.array([np.nan if face is None else float(lip_gap(face.landmarks)) for face in found])
     known = np.isfinite(gaps)
     return np.interp(np.arange(len(gaps)), np.flatnonzero(known), gaps[known])
 
@@ -110,18 +111,16 @@ def main() -> None:
                 visitor.make()
                 visitor.wait("return kptalk.live?.micBegan")
                 visitor.script(RECORD, SIDE)
-                visitor.wait(
-                    f"return kptalk.live.closed || kptalk.live.sent > {arguments.seconds - 1}", 4 * arguments.seconds
-                )
-                if problem := visitor.script(
-                    "return kptalk.live.closed && document.getElementById('status').textContent"
-                ):
-                    raise SystemExit(f"the live session ended: {problem}")
+                said = f"kptalk.live.sent > {arguments.seconds - 1}"
+                visitor.wait(f"return kptalk.live.closed || {said}", 4 * arguments.seconds)
+                if visitor.script("return kptalk.live.closed"):
+                    time.sleep(0.5)
+                    raise SystemExit(f"the live session ended: {visitor.script(STATUS)}")
                 shown = visitor.script("return kptalk.live.delay")
                 visitor.script("document.getElementById('stop').click()")
                 times = np.array(visitor.script("return frames.map(([time]) => time)"))
                 levels = np.array(visitor.script("return levels"))
-                parts = [visitor.script(PICTURES, k, k + 25) for k in range(0, len(times), 25)]
+                parts = [visitor.script(PICTURES, k, min(k + 25, len(times))) for k in range(0, len(times), 25)]
         finally:
             server.stop()
         spent = resource.getrusage(resource.RUSAGE_CHILDREN)

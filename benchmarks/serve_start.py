@@ -2,9 +2,9 @@
 
 python benchmarks/serve_start.py [--runs 7] [--seconds 60] [--size 512]
 
-A server in a process of its own, models warm, the photo chosen before; headless Chromium with the page. The time is that
-between the page's sending the speech and the browser's presenting the first frame (requestVideoFrameCallback). All runs
-but the last are cancelled then; the last one plays to its end, and its stalls are counted.
+A server in a process of its own, models warm, the photo chosen before; headless Chromium with the page. The time is
+that between the page's sending the speech and the browser's presenting the first frame (requestVideoFrameCallback). All
+runs but the last are cancelled then; the last one plays to its end, and its stalls are counted.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 python benchmarks/serve_sync.py [--seconds 60]
 
-The encoder of the server writes the video; the server streams it to the page, whose player plays it in headless Chromium.
-A flash is timed by when its frame is to be displayed (requestVideoFrameCallback), a click by when the browser's sound
-system plays its sample (Web Audio). What screen and loudspeaker add is not in it. Positive: the click comes late.
+The encoder of the server writes the video; the server streams it to the page, whose player plays it in headless
+Chromium. A flash is timed by when its frame is to be displayed (requestVideoFrameCallback), a click by when its
+sound system plays its sample (Web Audio). What screen and loudspeaker add is not in it. Positive: the click comes late.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from kptalk.media.stream import StreamSink
 
 RATE, FPS, SIDE = 22_050, 25, 256
 LISTEN = """
-const video = document.getElementById('video'), context = new AudioContext(), flashes = self.flashes = [], clicks = self.clicks = [];
+const video = document.getElementById('video'), context = new AudioContext();
+const flashes = self.flashes = [], clicks = self.clicks = [];
 const node = context.createScriptProcessor(256, 2, 1);
 context.createMediaElementSource(video).connect(node);
 node.connect(context.destination);
@@ -45,7 +46,8 @@ const canvas = document.createElement('canvas'), pen = canvas.getContext('2d', {
 canvas.width = canvas.height = 8;
 const look = (now, frame) => {
   pen.drawImage(video, 0, 0, 8, 8);
-  if (pen.getImageData(0, 0, 1, 1).data[0] > 200) flashes.push(context.currentTime + (frame.expectedDisplayTime - performance.now()) / 1000);
+  const at = context.currentTime + (frame.expectedDisplayTime - performance.now()) / 1000;
+  if (pen.getImageData(0, 0, 1, 1).data[0] > 200) flashes.push(at);
   video.requestVideoFrameCallback(look);
 };
 video.requestVideoFrameCallback(look);
