@@ -236,3 +236,19 @@ def test_the_notebook_runs_and_shows_its_videos(tmp_path):
     assert "saved as talk.mp4" in saved["text/html"]
     assert "image/png" in frames
     assert probe(tmp_path / "talk.mp4").has_audio
+
+
+def test_live_writes_what_is_said(pipeline, portrait, tmp_path, monkeypatch):
+    """The microphone is standard input."""
+    sound = io.BytesIO((32767 * hum(1.0)[0]).astype("<i2").tobytes() + b"x")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(sound))
+    monkeypatch.setattr("sys.argv", ["live.py", "face.jpg", str(tmp_path / "live.mp4")])
+    monkeypatch.setattr("kptalk.Pipeline.from_pretrained", lambda: pipeline)
+    monkeypatch.setattr(pipeline, "warm_up", lambda: None)
+    monkeypatch.setattr("kptalk.pipeline.read_image", lambda _: None)
+    monkeypatch.setattr("kptalk.pipeline.find_portrait", lambda *_: portrait)
+    example("live")["main"]()
+    lead = pipeline.live(portrait).lead
+    pictures, seconds, sound_seconds, _ = streams(tmp_path / "live.mp4")
+    assert pictures == lead + 25
+    assert sound_seconds == pytest.approx(seconds, abs=0.1)
