@@ -29,7 +29,7 @@ class Settings:
         viewers: connections that may be open for streams and events.
         job_seconds: of work on one job.
         stall_seconds: without a sign of life from the worker until it is started again.
-        idle_seconds: that a client may take for the next bytes, in either direction.
+        idle_seconds: that a client may take for the next bytes, in either direction; ten times that for a whole body.
         free_bytes: of the disk, below which no job is accepted.
     """
 
