@@ -37,7 +37,7 @@ MORE = {"evaluate/generate.py": {"pipeline"}}  # what a single file may use beyo
 LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
-    "media": 1280,
+    "media": 1284,
     "face": 1238,
     "audio": 493,
     "networks": 2014,
@@ -47,7 +47,7 @@ BUDGET = {
     "weights": 1149,
     "train": 2808,
     "evaluate": 3238,
-    "cli": 1430,
+    "cli": 1457,
     "serve": 2100,
     "top level": 1890,
 }

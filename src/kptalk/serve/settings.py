@@ -5,6 +5,7 @@ from pathlib import Path
 
 PORTRAIT, SPEECH = "portrait", "speech"  # files in a job's folder: what a client sent
 STREAM, VIDEO, THUMBNAIL = "stream.mp4", "video.mp4", "thumbnail.webp"  # what it gets
+READY = "ready"  # what the worker says to the server when it is
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 

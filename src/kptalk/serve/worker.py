@@ -24,9 +24,8 @@ from kptalk.methods.trial import hum, plain_portrait
 from kptalk.pipeline import Pipeline
 from kptalk.serve import turns
 from kptalk.serve.render import Portraits, Start, find, render
-from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, Settings
+from kptalk.serve.settings import PORTRAIT, READY, SPEECH, STREAM, Settings
 from kptalk.serve.store import Job, Store
-from kptalk.serve.supervisor import READY
 
 IDLE = 0.25  # seconds between looks at the store, where nothing wakes the worker earlier
 NICENESS = 5  # the server answers while videos are made
