@@ -74,7 +74,7 @@ def _open_server(settings: Settings, workers: Callable[[Settings, Store], Worker
         folder.chmod(0o700)
     store = Store(settings.folder / "jobs.sqlite")
     store.requeue(None, killed=True, keep=settings.keep)
-    store.forget_viewers()
+    store.forget_clients()
     return Server(settings, store, workers(settings, store))
 
 
