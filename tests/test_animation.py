@@ -20,6 +20,7 @@ from kptalk import job
 from kptalk.errors import Cancelled, KptalkError, OutputError
 from kptalk.media import html
 from kptalk.media.audio import Speech
+from kptalk.media.stream import StreamSink
 from kptalk.options import Control, Options
 
 
@@ -248,3 +249,35 @@ def test_a_saved_video_is_shown_whatever_its_length(pipeline, portrait, tmp_path
     assert player(animation._repr_html_())[1] == "mine%20%26%20yours.mp4"
     path.unlink()
     assert "animation.save(" in animation._repr_html_()
+
+
+def test_it_is_encoded_in_steps_with_the_bytes_of_save(animation):
+    whole, steps = io.BytesIO(), io.BytesIO()
+    animation.save(whole)
+    encoded = list(animation.encode(StreamSink(steps)))
+    assert steps.getvalue() == whole.getvalue()
+    assert encoded == sorted(encoded)
+    assert encoded[-1] == 50
+    assert len(encoded) >= 50 // job.BATCH_SIZE
+
+
+def test_two_that_take_turns_become_what_they_are_alone(pipeline, portrait):
+    both = [pipeline.animate(portrait, speech(32_000), seed=seed) for seed in (1, 2)]
+    alone, in_turns = [io.BytesIO(), io.BytesIO()], [io.BytesIO(), io.BytesIO()]
+    for one, file in zip(both, alone, strict=True):
+        one.save(file)
+    working = [one.encode(StreamSink(file)) for one, file in zip(both, in_turns, strict=True)]
+    while working:
+        working = [steps for steps in working if next(steps, None) is not None]
+    assert [file.getvalue() for file in in_turns] == [file.getvalue() for file in alone]
+
+
+def test_steps_that_are_given_up_end_the_work(animation):
+    before, file = threading.active_count(), io.BytesIO()
+    steps = animation.encode(StreamSink(file))
+    next(steps)
+    steps.close()
+    assert threading.active_count() == before
+    assert animation.cancel() is None
+    with pytest.raises(Cancelled):
+        next(animation.encode(StreamSink(io.BytesIO())))

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from kptalk.errors import DatasetError, ImageError, OutputError, WeightsError
-from kptalk.files import atomic_write, check_readable, check_writable, partial_path, sha256, write_bytes
+from kptalk.files import atomic_write, check_readable, check_writable, lock_file, partial_path, sha256, write_bytes
 
 
 @pytest.fixture
@@ -128,3 +128,9 @@ def test_a_sound_for_a_picture_asks_whether_they_are_swapped(tmp_path, start):
     check_readable(path, "a recording")
     path.write_bytes(b"RIFF\x24\0\0\0WEBP")
     check_readable(path, "an image", ImageError)
+
+
+def test_a_locked_file_is_one_process_s_until_it_is_closed(tmp_path):
+    with lock_file(tmp_path / "a.lock"), pytest.raises(BlockingIOError):
+        lock_file(tmp_path / "a.lock")
+    lock_file(tmp_path / "a.lock").close()

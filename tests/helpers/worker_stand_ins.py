@@ -13,6 +13,10 @@ def work(settings, server, _):
     server.send("ready")
     while not server.poll(0.01) or server.recv() != "stop":
         server.send("")
+        if (photo := store.next_portrait()) is not None:
+            server.send(photo.id)
+            misbehave(photo.face)
+            store.answer_portrait(photo.id, {"face": 1})
         for job in store.unfinished():
             store.update(job.id, status="in_progress")
             server.send(job.id)

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import signal
 import time
 
@@ -42,6 +43,18 @@ def test_a_server_that_is_started_again_makes_what_was_unfinished(serve, long, t
         undisturbed = made(client, long, seed=1)["id"]
         assert files_of(client, first) == files_of(client, undisturbed)
         assert files_of(client, first) != files_of(client, second)
+
+
+def test_a_job_whose_files_vanish_while_it_is_made_harms_nobody(serve, long, speech):
+    """As when it is deleted between two steps of the worker."""
+    with serve() as client:
+        server = client.app.state.server
+        video = send(client, long).json()["id"]
+        while client.get(f"/v1/videos/{video}").json()["status"] == "queued":
+            time.sleep(0.001)
+        shutil.rmtree(server.settings.jobs / video)
+        assert finished(client, video)["error"]["code"] in ("storage_error", "audio_error", "internal_error")
+        assert made(client, speech)["status"] == "completed"
 
 
 def test_two_servers_in_one_folder_are_refused(serve, tmp_path):

@@ -83,7 +83,14 @@ def test_only_known_hosts_are_served(client):
 
 
 def test_pages_of_other_sites_can_neither_send_nor_read(client, speech):
-    for origin in ("https://evil.example", "null", "http://testserver.evil.example", "http://testserver:1"):
+    for origin in (
+        "https://evil.example",
+        "null",
+        "http://[",
+        "",
+        "http://testserver.evil.example",
+        "http://testserver:1",
+    ):
         answer = send(client, speech, headers={"Origin": origin})
         assert refused(answer, 403, "other_origin")
         assert "access-control-allow-origin" not in answer.headers
@@ -135,6 +142,53 @@ def test_a_body_that_does_not_come_is_given_up():
     with pytest.raises(HTTPException) as given_up:  # which the application answers
         asyncio.run(Protection(app, Settings(Path("."), idle_seconds=0.05))(scope, slow, None))
     assert given_up.value.status_code == 408
+
+
+def test_a_body_may_not_take_for_ever_byte_by_byte():
+    async def app(scope, receive, send):
+        while True:
+            await receive()
+
+    async def trickle():
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"a", "more_body": True}
+
+    scope = {"type": "http", "path": "/v1/videos", "headers": [(b"host", b"localhost")], "method": "POST"}
+    with pytest.raises(HTTPException) as given_up:
+        asyncio.run(Protection(app, Settings(Path("."), idle_seconds=0.02))(scope, trickle, None))
+    assert given_up.value.status_code == 408
+
+
+def test_uploads_are_bounded_while_they_come_in_and_no_longer():
+    """Who waits for a video, or watches it, is no upload any more."""
+    statuses = []
+
+    async def app(scope, receive, send):
+        while (await receive()).get("more_body"):
+            pass
+        await asyncio.sleep(0.2)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def answered(message):
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def one(protection, seconds):
+        async def body():
+            await asyncio.sleep(seconds)
+            return {"type": "http.request", "body": b""}
+
+        scope = {"type": "http", "path": "/v1/videos", "headers": [(b"host", b"localhost")], "method": "POST"}
+        await protection(scope, body, answered)
+
+    async def several():
+        protection = Protection(app, Settings(Path("."), uploads=1))
+        first = [asyncio.create_task(one(protection, seconds)) for seconds in (0.05, 0.05)]
+        await asyncio.sleep(0.12)
+        await asyncio.gather(one(protection, 0), *first)
+
+    asyncio.run(several())
+    assert statuses == [503, 200, 200]
 
 
 def test_a_large_picture_is_refused_before_it_is_decoded(serve, speech, monkeypatch):

@@ -52,7 +52,9 @@ def test_jobs_at_work_wait_again_after_a_restart(store):
     store.finish(done.id, 10)
     store.viewed(at_work.id, 1, first_bytes=True)
     store.requeue(None, killed=True, keep=10)
-    store.forget_viewers()
+    store.add_portrait(PortraitRequest("p", "", 1.0, "digest"))
+    store.forget_clients()
+    assert store.next_portrait() is None
     found = store.get(at_work.id)
     assert (found.status, found.progress, found.frames, found.kills, found.crashes) == ("queued", 0, 0, 1, 0)
     assert (found.viewers, found.viewed_since) == (0, None)

@@ -10,7 +10,7 @@ import worker_stand_ins
 
 from kptalk.serve import supervisor
 from kptalk.serve.settings import Settings
-from kptalk.serve.store import Job, Store, new_id
+from kptalk.serve.store import Job, PortraitRequest, Store, new_id
 from kptalk.serve.supervisor import WorkerProcess
 
 
@@ -58,6 +58,15 @@ def test_a_job_that_ends_the_worker_twice_fails_and_others_go_on(running, seed, 
     until(lambda: guilty().status == "failed" and other().status == "completed")
     assert (guilty().code, guilty().crashes, workers.restarts) == ("worker_crashed", 2, 2)
     assert "/" not in guilty().message
+
+
+def test_a_photo_that_ends_the_worker_is_not_looked_at_again(running):
+    workers, store = running
+    for face in (1, 5):
+        store.add_portrait(PortraitRequest(f"portrait_{face}", "", float(face), "digest", face))
+    until(lambda: store.portrait("portrait_5").result is not None)
+    assert store.portrait("portrait_1").code == "worker_crashed"
+    assert workers.restarts == 1
 
 
 def test_a_kill_is_nobody_s_fault_unless_memory_was_short(running, monkeypatch):

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import time
 
 import av
 import pytest
@@ -11,6 +13,7 @@ from openai import OpenAI
 from serving import finished, made, photo, recording, refused, send
 
 from kptalk.options import Control, Options
+from kptalk.serve.app import clean
 
 MINE = {"id", "object", "model", "status", "progress", "created_at", "completed_at", "expires_at", "seconds", "size"}
 
@@ -160,6 +163,23 @@ def test_deleting_an_unfinished_video_cancels_it(serve, tmp_path):
         assert not (client.app.state.server.settings.jobs / video).exists()
         client.delete(f"/v1/videos/{video}")
         assert client.get(f"/v1/videos/{video}").status_code == 404
+
+
+def test_files_expire(serve, speech):
+    with serve(keep=50.0) as client:
+        server = client.app.state.server
+        video = made(client, speech)["id"]
+        client.post("/v1/portraits", files={"portrait": photo()})
+        left = server.settings.jobs / "left-by-a-killed-server"
+        left.mkdir()
+        os.utime(left, (0, 0))
+        clean(server, time.time() + 40)
+        assert client.get(f"/v1/videos/{video}/content").status_code == 200
+        assert not left.exists()
+        clean(server, time.time() + 60)
+        assert client.get(f"/v1/videos/{video}").json()["status"] == "expired"
+        assert refused(client.get(f"/v1/videos/{video}/content"), 410, "expired")
+        assert [*server.settings.jobs.iterdir(), *server.settings.portraits.iterdir()] == []
 
 
 def test_openai_s_client_lists_polls_and_downloads(client, speech):

@@ -19,6 +19,7 @@ KEYS = "KPTALK_API_KEY"
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 FOLDER = Path("kptalk-serve")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+CONNECTIONS = 512  # open at the same time, whatever they say
 GRACEFUL = 5  # seconds that open streams may hold the end
 OUTCOME = "the videos that are not finished are made at the next start"
 
@@ -103,7 +104,12 @@ def serve(
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = uvicorn.Config(
-        create_app(settings), server_header=False, access_log=False, log_config=None, timeout_graceful_shutdown=GRACEFUL
+        create_app(settings),
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=GRACEFUL,
+        limit_concurrency=CONNECTIONS,
     )
     listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +18,7 @@ from kptalk.serve.settings import Settings
 CONTENT = "default-src 'self'; media-src 'self' blob:; img-src 'self' blob: data:"
 CLOSED = ("/v1/", "/metrics")  # to who has no key, where there are keys; a WebSocket looks for itself
 FIXED = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+PATIENCE = 10  # times ``Settings.idle_seconds`` that a whole body may take
 CLOSE = {"Connection": "close"}  # what else comes of the request is not read
 HEADERS = {
     "content-security-policy": f"{CONTENT}; {FIXED}",
@@ -46,61 +49,74 @@ class Protection:
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
-        counted, own = self._counted(receive), _with_headers(send)
-        if scope["method"] not in ("POST", "PUT", "PATCH"):
-            await self._app(scope, counted, own)
-        elif self._uploads >= self._settings.uploads:
+        own = _with_headers(send)
+        uploads = scope["method"] in ("POST", "PUT", "PATCH")
+        if uploads and self._uploads >= self._settings.uploads:
             busy = error_response(503, "busy", "too many uploads at once: try again", {"Retry-After": "5"} | CLOSE)
             await busy(scope, receive, own)
-        else:
-            self._uploads += 1
-            try:
-                await self._app(scope, counted, own)
-            finally:
-                self._uploads -= 1
+            return
+        self._uploads += uploads
+        body = _Body(receive, self._settings, self._uploaded if uploads else _nothing)
+        try:
+            await self._app(scope, body.receive, own)
+        finally:
+            body.complete()
+
+    def _uploaded(self) -> None:
+        self._uploads -= 1
 
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[Any, ...] | None:
         """What is answered instead; without a key nothing of a body is read."""
-        host = _name(headers.get(b"host", ""))
-        if "*" not in self._settings.hosts and host not in self._settings.hosts:
+        settings, host, origin = self._settings, headers.get(b"host", "").lower(), headers.get(b"origin")
+        if "*" not in settings.hosts and _name(host) not in settings.hosts:
             return 400, "unknown_host", "the server is not known by this name"
-        origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get(b"host", ""):
+        if origin is not None and re.sub("^https?://", "", origin.lower()) != host:
             return 403, "other_origin", "pages of other sites may not use this server"
         closed = scope["type"] == "http" and scope["path"].startswith(CLOSED)
-        if (
-            closed
-            and self._settings.keys
-            and owner_of_key(headers.get(b"authorization", ""), self._settings.keys) is None
-        ):
+        if closed and settings.keys and owner_of_key(headers.get(b"authorization", ""), settings.keys) is None:
             return NO_KEY
         length = headers.get(b"content-length", "")
         if length.isdecimal() and int(length[:20]) > self._settings.body_bytes:
-            return 413, "too_large", self._too_large()
+            return 413, "too_large", _too_large(self._settings)
         return None
 
-    def _counted(self, receive: Receive) -> Receive:
-        """The same, until the body is too long, or comes too slowly: then it raises what is answered."""
-        taken, complete = 0, False
 
-        async def counted() -> Message:
-            nonlocal taken, complete
-            if complete:  # what comes now is that the client leaves, whenever that is
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), self._settings.idle_seconds)
-            except TimeoutError:
-                raise HTTPException(408, "the request did not come to its end", CLOSE) from None
-            taken += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            if taken > self._settings.body_bytes:
-                raise HTTPException(413, self._too_large(), CLOSE)
-            return message
+class _Body:
+    """A request's body, until it is too long or comes too slowly: then receiving raises what is answered."""
 
-        return counted
+    def __init__(self, receive: Receive, settings: Settings, on_complete: Callable[[], None]) -> None:
+        self._receive, self._settings, self._on_complete = receive, settings, on_complete
+        self._taken, self._complete = 0, False
+        self._until = time.monotonic() + PATIENCE * settings.idle_seconds
 
-    def _too_large(self) -> str:
-        return f"the request is larger than {self._settings.body_bytes >> 20} MB"
+    async def receive(self) -> Message:
+        if self._complete:  # what comes now is that the client leaves, whenever that is
+            return await self._receive()
+        left = self._until - time.monotonic()
+        try:
+            message = await asyncio.wait_for(self._receive(), min(left, self._settings.idle_seconds))
+        except TimeoutError:
+            raise HTTPException(408, "the request did not come to its end", CLOSE) from None
+        self._taken += len(message.get("body", b""))
+        if self._taken > self._settings.body_bytes:
+            raise HTTPException(413, _too_large(self._settings), CLOSE)
+        if not message.get("more_body", False):
+            self.complete()
+        return message
+
+    def complete(self) -> None:
+        """It is all there, or no more of it is wanted."""
+        if not self._complete:
+            self._complete = True
+            self._on_complete()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _too_large(settings: Settings) -> str:
+    return f"the request is larger than {settings.body_bytes >> 20} MB"
 
 
 def _name(host: str) -> str:

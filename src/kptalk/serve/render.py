@@ -26,7 +26,8 @@ from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, THUMBNAIL, VIDEO, Se
 from kptalk.serve.store import Job, PortraitRequest
 from kptalk.types import SAMPLE_RATE, Portrait
 
-CACHED = 16  # portraits whose faces are known
+CACHED = 16  # portraits whose faces are known, at most
+CACHED_BYTES = 256_000_000  # of their pictures
 THUMBNAIL_SIDE = 320  # pixels
 Key = tuple[str, int | None, str]  # SHA-256 of a photo, which face, and how a turned one is taken
 
@@ -51,8 +52,12 @@ class Portraits:
     def keep(self, key: Key, portrait: Portrait) -> None:
         """Remember a face that was found."""
         self._found[key] = portrait
-        if len(self._found) > CACHED:
+        while len(self._found) > 1 and self._is_full():
             self._found.popitem(last=False)
+
+    def _is_full(self) -> bool:
+        pictures = {id(each.image): each.image.nbytes for each in self._found.values()}
+        return len(self._found) > CACHED or sum(pictures.values()) > CACHED_BYTES
 
 
 def find(request: PortraitRequest, path: Path, portraits: Portraits) -> dict[str, Any]:

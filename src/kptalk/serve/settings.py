@@ -5,6 +5,7 @@ from pathlib import Path
 
 PORTRAIT, SPEECH = "portrait", "speech"  # files in a job's folder: what a client sent
 STREAM, VIDEO, THUMBNAIL = "stream.mp4", "video.mp4", "thumbnail.webp"  # what it gets
+READY = "ready"  # what the worker says to the server when it is
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -29,11 +30,15 @@ class Settings:
         viewers: connections that may be open for streams and events.
         job_seconds: of work on one job.
         stall_seconds: without a sign of life from the worker until it is started again.
+<<<<<<< HEAD
         idle_seconds: that a client may take for the next bytes, in either direction.
         live: people who may speak live at once, each to a process with a model of its own.
         live_seconds: that one may speak.
         tts: what says the text of a job, as ``kptalk.speak`` takes it, or None; ``tts_key`` is that server's.
         voices: that clients may ask for; the first one is the usual one. None: the engine's usual one.
+=======
+        idle_seconds: that a client may take for the next bytes, in either direction; ten times that for a whole body.
+>>>>>>> serve
         free_bytes: of the disk, below which no job is accepted.
     """
 

@@ -230,13 +230,16 @@ class Store:
         """The worker is gone: jobs at work wait again, from their start.
 
         Args:
-            culprit: the job at whose work it ended, if that is known.
-            killed: whether somebody else ended it; otherwise the culprit did, which may happen ``CRASHES`` times.
+            culprit: the job or photo at which it was at work, if any.
+            killed: whether somebody else ended it; otherwise the culprit did. A job may do that ``CRASHES`` times, a
+                photo once.
             keep: as in ``finish``.
         """
         with self._transaction():
             if culprit is not None and not killed:
                 self._rows("update job set crashes = crashes + 1 where id = ?", culprit)
+                asked = "update portrait set code = ?, message = ? where id = ? and result is null"
+                self._rows(asked, "worker_crashed", "the worker ended while it looked at this photo", culprit)
             self._rows("update job set kills = kills + 1 where status = 'in_progress'")
             self._rows("update job set status = 'queued', progress = 0, frames = 0 where status = 'in_progress'")
             hopeless = self._rows(
@@ -245,8 +248,9 @@ class Store:
         for row in hopeless:
             self.finish(row["id"], keep, "worker_crashed", "the worker ended twice while it made this video")
 
-    def forget_viewers(self) -> None:
-        """After a start of the server nobody watches."""
+    def forget_clients(self) -> None:
+        """After a start of the server nobody watches, or waits for the faces of a photo."""
+        self._rows("update portrait set code = 'gone', message = 'asked before' where result is null and code is null")
         self._rows("update job set viewers = 0, viewed_since = null where viewers > 0 or viewed_since is not null")
 
     # Portraits.

@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from kptalk.serve.settings import Settings
+from kptalk.serve.settings import READY, Settings
 from kptalk.serve.store import Store
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ PAUSES = (0.0, 0.5, 2.0, 10.0)  # seconds before a start, after so many that nev
 STARTING = 600.0  # seconds until a worker is ready
 STOPPING = 5.0  # seconds that it may take to end
 LOOK = 0.25  # seconds between looks whether it lives
-READY = "ready"  # what the worker says when it is
 logger = logging.getLogger(__name__)
 
 

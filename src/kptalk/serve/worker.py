@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from shutil import rmtree
 
 from kptalk.errors import KptalkError, OutputError
@@ -23,11 +24,10 @@ from kptalk.methods.trial import hum, plain_portrait
 from kptalk.pipeline import Pipeline
 from kptalk.serve import turns
 from kptalk.serve.render import Portraits, Start, find, render
-from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, Settings
+from kptalk.serve.settings import PORTRAIT, READY, SPEECH, STREAM, Settings
 from kptalk.serve.store import Job, Store
-from kptalk.serve.supervisor import READY
 
-IDLE = 0.05  # seconds between looks at the store, where nothing wakes the worker earlier
+IDLE = 0.25  # seconds between looks at the store, where nothing wakes the worker earlier
 NICENESS = 5  # the server answers while videos are made
 Load = Callable[[Settings], Pipeline]
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Worker:
             while not _told_to_stop(self._server, 0 if busy else IDLE):
                 self._server.send("")  # a sign of life
                 busy = self.turn()
-        except OSError as error:
+        except (BrokenPipeError, ConnectionResetError) as error:
             logger.info("the server is gone: %s", error)
         finally:
             for job in list(self._open):
@@ -158,7 +158,7 @@ class Worker:
         work.frames = frames
         progress = min(99, int(99 * frames / max(1, job.expected or 1)))
         self._store.update(job.id, frames=frames, progress=progress, spent=work.spent)
-        if job.first_fragment is None and (self._settings.jobs / job.id / STREAM).stat().st_size:
+        if job.first_fragment is None and _size(self._settings.jobs / job.id / STREAM):
             self._store.update(job.id, first_fragment=now - work.began)
             self._store.add_total("first_fragments", 1)
             self._store.add_total("first_fragment_seconds", now - work.began)
@@ -207,6 +207,14 @@ def _told_to_stop(server: Connection, wait: float) -> bool:
     except (EOFError, OSError):
         return True
     return False
+
+
+def _size(path: Path) -> int:
+    """Of a file; 0 where it is no more, since the job was cancelled meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _code(error: KptalkError) -> str:
