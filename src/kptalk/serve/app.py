@@ -81,13 +81,8 @@ def _open_server(settings: Settings, workers: Callable[[Settings, Store], Worker
         folder.chmod(0o700)
     store = Store(settings.folder / "jobs.sqlite")
     store.requeue(None, killed=True, keep=settings.keep)
-<<<<<<< HEAD
-    store.forget_viewers()
-    return Server(settings, store, workers(settings, store), live)
-=======
     store.forget_clients()
-    return Server(settings, store, workers(settings, store))
->>>>>>> serve
+    return Server(settings, store, workers(settings, store), live)
 
 
 def _locked(path: Path) -> FileIO:

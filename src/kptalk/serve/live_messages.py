@@ -1,7 +1,7 @@
 """What goes between the server and the process of a live voice.
 
-A ``Start``, then sound as bytes, then ``STOP`` or ``CANCEL``; back a ``Started``, video as bytes, and at the end of each
-session an ``Ended``. ``READY`` comes once, when the model is loaded; ``None`` ends the process.
+A ``Start``, then sound as bytes, then ``STOP`` or ``CANCEL``; back a ``Started``, video as bytes, and at the end of
+each session an ``Ended``. ``READY`` comes once, when the model is loaded; ``None`` ends the process.
 """
 
 from __future__ import annotations
