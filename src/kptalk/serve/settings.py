@@ -13,33 +13,29 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 class Settings:
     """Of one server.
 
-        Attributes:
-            folder: of the jobs and their database; this server's alone.
-            model, device: of the videos, as ``Pipeline.from_pretrained`` takes them.
-            keys: of clients, each of which sees its own videos only; without any, everybody sees all.
-            hosts: names under which the server is reached; requests to others are refused. ``*`` allows all.
-            keep: seconds after which a finished job's files are deleted.
-            body_bytes: of a request.
-            portrait_bytes, portrait_pixels: of a photo.
-            speech_bytes, speech_seconds: of a recording; seconds are counted while it is decoded.
-            size: of a video's longer side in pixels, at most.
-            waiting, waiting_per_key: jobs that may wait; the latter counts where there are several keys.
-            streams: videos that are made at the same time because somebody watches them; one that nobody watches is made
-                beside them.
-            uploads: requests with a body that may come in at the same time.
-            viewers: connections that may be open for streams and events.
-            job_seconds: of work on one job.
-            stall_seconds: without a sign of life from the worker until it is started again.
-    <<<<<<< HEAD
-            idle_seconds: that a client may take for the next bytes, in either direction.
-            live: people who may speak live at once, each to a process with a model of its own.
-            live_seconds: that one may speak.
-            tts: what says the text of a job, as ``kptalk.speak`` takes it, or None; ``tts_key`` is that server's.
-            voices: that clients may ask for; the first one is the usual one. None: the engine's usual one.
-    =======
-            idle_seconds: that a client may take for the next bytes, in either direction; ten times that for a whole body.
-    >>>>>>> serve
-            free_bytes: of the disk, below which no job is accepted.
+    Attributes:
+        folder: of the jobs and their database; this server's alone.
+        model, device: of the videos, as ``Pipeline.from_pretrained`` takes them.
+        keys: of clients, each of which sees its own videos only; without any, everybody sees all.
+        hosts: names under which the server is reached; requests to others are refused. ``*`` allows all.
+        keep: seconds after which a finished job's files are deleted.
+        body_bytes: of a request.
+        portrait_bytes, portrait_pixels: of a photo.
+        speech_bytes, speech_seconds: of a recording; seconds are counted while it is decoded.
+        size: of a video's longer side in pixels, at most.
+        waiting, waiting_per_key: jobs that may wait; the latter counts where there are several keys.
+        streams: videos that are made at the same time because somebody watches them; one that nobody watches is made
+            beside them.
+        uploads: requests with a body that may come in at the same time.
+        viewers: connections that may be open for streams and events.
+        job_seconds: of work on one job.
+        stall_seconds: without a sign of life from the worker until it is started again.
+        idle_seconds: that a client may take for the next bytes, in either direction; ten times that for a whole body.
+        live: people who may speak live at once, each to a process with a model of its own.
+        live_seconds: that one may speak.
+        tts: what says the text of a job, as ``kptalk.speak`` takes it, or None; ``tts_key`` is that server's.
+        voices: that clients may ask for; the first one is the usual one. None: the engine's usual one.
+        free_bytes: of the disk, below which no job is accepted.
     """
 
     folder: Path
