@@ -45,7 +45,7 @@ BUDGET = {
     "render": 2859,
     "methods": 534,
     "weights": 1149,
-    "train": 2808,
+    "train": 2811,
     "evaluate": 3238,
     "cli": 1557,
     "serve": 2620,

@@ -1,5 +1,5 @@
 // The photo: from a file, dropped, or of the camera; which faces the server finds in it.
-import {json} from './api.js';
+import {json, sentence} from './api.js';
 
 const $ = id => document.getElementById(id);
 const BIGGEST = 2048;  // pixels of what the camera takes
@@ -83,7 +83,7 @@ export class Photo {
     $('faces').replaceChildren(...buttons);
     this.choose(found.face);
     const about = many ? `${found.faces.length} faces found: choose the one that speaks.` : 'Face found.';
-    this.note(found.warnings.length && !many ? `${about} ${found.warnings.join(' ')}` : about);
+    this.note(found.warnings.length && !many ? `${about} ${found.warnings.map(sentence).join(' ')}` : about);
     this.changed();
   }
 
