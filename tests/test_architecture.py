@@ -42,14 +42,14 @@ BUDGET = {
     "networks": 2014,
     "motion": 2782,
     "render": 2859,
-    "methods": 504,
+    "methods": 526,
     "weights": 1149,
-    "train": 2808,
+    "train": 2811,
     "evaluate": 3238,
-    "cli": 1319,
-    "top level": 1857,
+    "cli": 1322,
+    "top level": 1861,
 }
-WHOLE_BUDGET = 21_495
+WHOLE_BUDGET = 21_527
 
 
 def name_of(path: Path) -> str:
