@@ -43,15 +43,15 @@ BUDGET = {
     "networks": 2014,
     "motion": 2822,
     "render": 2859,
-    "methods": 534,
+    "methods": 556,
     "weights": 1149,
     "train": 2811,
     "evaluate": 3238,
-    "cli": 1557,
+    "cli": 1560,
     "serve": 2620,
-    "top level": 2018,
+    "top level": 2022,
 }
-WHOLE_BUDGET = 25_050
+WHOLE_BUDGET = 25_100
 
 
 def name_of(path: Path) -> str:
