@@ -85,9 +85,15 @@ def photo(side=128):
     return file.getvalue()
 
 
+_recordings = {}
+
+
 def recording(folder, seconds=1.0, suffix=".wav"):
-    """The bytes of a recording."""
-    return write_sound(folder / f"speech{suffix}", tone(16_000, seconds), 16_000).read_bytes()
+    """The bytes of a recording; a folder to write it to."""
+    if (seconds, suffix) not in _recordings:
+        path = write_sound(folder / f"speech{suffix}", tone(16_000, seconds), 16_000)
+        _recordings[seconds, suffix] = path.read_bytes()
+    return _recordings[seconds, suffix]
 
 
 def send(client, speech, portrait=None, path="/v1/videos", headers=None, **fields):

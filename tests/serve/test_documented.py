@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -37,6 +38,7 @@ def running(tmp_path_factory):
     Image.fromarray(astronaut()).save(folder / "face.jpg")
     sound = np.concatenate(list(Speech.open(ROOT / "examples/speech.mp3").chunks()))[None, :24_000]
     write_sound(folder / "speech.m4a", sound, 16_000)
+    write_sound(folder / "long.wav", np.tile(sound, 80), 16_000)
     argv = [sys.executable, "-m", "kptalk", "serve", "--port", "0"]
     with subprocess.Popen(argv, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
@@ -47,11 +49,23 @@ def running(tmp_path_factory):
                     break
                 time.sleep(0.1)
             yield folder, address
+            with watching(folder, address) as (_, blocks):
+                assert next(blocks)
+                server.terminate()
+                _, err = server.communicate(timeout=20)
         finally:
-            server.terminate()
-            _, err = server.communicate(timeout=20)
+            server.kill()
     assert server.returncode == 143
-    assert err == "kptalk: stopped: the videos that are not finished are made at the next start\n"
+    assert "Traceback" not in err
+    assert err.endswith("kptalk: stopped: the videos that are not finished are made at the next start\n")
+
+
+@contextmanager
+def watching(folder, address):
+    """A long video while it is made."""
+    files = {"portrait": (folder / "face.jpg").read_bytes(), "speech": (folder / "long.wav").read_bytes()}
+    with httpx.stream("POST", f"{address}/v1/videos/sync", files=files, timeout=60) as answer:
+        yield answer, answer.iter_raw()
 
 
 def here(text, address):
@@ -93,6 +107,20 @@ def test_python_examples(running, monkeypatch):
         (folder / "talk.mp4").unlink(missing_ok=True)
         exec(compile(here(block, address), "serve.md", "exec"), {})
         assert probe(folder / "talk.mp4").has_audio
+
+
+@pytest.mark.slow
+def test_who_leaves_sync_over_http_cancels(running):
+    folder, address = running
+    with watching(folder, address) as (answer, blocks):
+        assert next(blocks)[4:8] == b"ftyp"
+        video = f"{address}/v1/videos/{answer.headers['x-video-id']}"
+        assert httpx.get(video).json()["status"] == "in_progress"
+    until = time.monotonic() + 10
+    while httpx.get(video).json()["status"] == "in_progress":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert httpx.get(video).json()["status"] == "cancelled"
 
 
 def test_the_limits_that_the_page_names_are_the_program_s():

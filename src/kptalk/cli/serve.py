@@ -74,6 +74,7 @@ def serve(
         except ImportError as error:
             raise MissingExtra("the server needs uvicorn: pip install 'kptalk[serve]'") from error
         from kptalk.serve.app import create_app
+        from kptalk.serve.run import EndingServer
         from kptalk.serve.settings import LOCAL_HOSTS, Settings
 
     if tts is not None:
@@ -116,7 +117,7 @@ def serve(
     console.output.print(f"kptalk is at http://{shown}:{listening.getsockname()[1]}")
     signal.set_wakeup_fd(-1)  # the end takes as long as open streams may hold it, not what a command has
     with process.outcome(lambda: OUTCOME):
-        uvicorn.Server(config).run(sockets=[listening])
+        EndingServer(config).run(sockets=[listening])
 
 
 def parse_time(text: str) -> float:

@@ -27,13 +27,20 @@ NO_KEY = 401, "unauthorized", "give a valid key: Authorization: Bearer KEY", {"W
 
 @dataclass
 class Server:
-    """The parts of a running server; endpoints get it as ``ServerPart``."""
+    """The parts of a running server; endpoints get it as ``ServerPart``.
+
+    Attributes:
+        settings, store, workers: see there.
+        viewers: streams that are open.
+        stopping: whether it is about to end, so that what goes on and on ends now.
+    """
 
     settings: Settings
     store: Store
     workers: Workers
     live: LiveSessions
     viewers: int = 0
+    stopping: bool = False
 
 
 class ApiError(Exception):

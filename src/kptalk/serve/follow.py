@@ -110,7 +110,7 @@ async def growing_file(server: Server, job_id: str, cancel: bool = False) -> Asy
                 offset += len(block)
                 yield block
                 continue
-            if job is None or job.status not in ACTIVE:
+            if job is None or job.status not in ACTIVE or server.stopping:
                 break
             await asyncio.sleep(FILE_LOOK)
             if time.monotonic() - looked > STORE_LOOK:
@@ -122,7 +122,7 @@ async def growing_file(server: Server, job_id: str, cancel: bool = False) -> Asy
         store.viewed(job_id, -1)
         if descriptor is not None:
             os.close(descriptor)
-        if cancel and not complete:
+        if cancel and not complete and not server.stopping:
             store.cancel(job_id)
 
 
@@ -136,6 +136,8 @@ def interrupted(job: Job | None) -> Interrupted:
     if job is not None and job.status == "failed":
         return Interrupted(422, job.code or "failed", job.message or "the video could not be made")
     status = "cancelled" if job is None else job.status
+    if status in ACTIVE:
+        return Interrupted(503, "stopping", "the server ends; the video is made at its next start")
     return Interrupted(410, status, f"the video is {status}")
 
 
@@ -157,7 +159,7 @@ async def news(server: Server, job: Job, shown: Callable[[Job], dict[str, Any]])
         elif time.monotonic() - said > QUIET:
             yield b": still here\n\n"
             said = time.monotonic()
-        if found.status not in ACTIVE:
+        if found.status not in ACTIVE or server.stopping:
             return
         await asyncio.sleep(NEWS_LOOK)
         found = server.store.get(job.id)
