@@ -107,6 +107,7 @@ def finished(client, video, seconds=20.0, headers=None):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         found = client.get(f"/v1/videos/{video}", headers=headers).json()
+        assert "status" in found, found
         if found["status"] not in ("queued", "in_progress"):
             return found
         time.sleep(0.01)

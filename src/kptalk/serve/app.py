@@ -72,6 +72,7 @@ def create_app(
         app.include_router(router)
     answer_errors(app)
     app.add_middleware(Protection, settings=settings)
+    app.openapi()  # builds the routes, which would otherwise be done at the first request, beside other threads
     return app
 
 
