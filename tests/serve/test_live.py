@@ -113,8 +113,9 @@ def test_the_next_one_gets_the_same_process(client, face):
             socket.send_json({"portrait_id": face, "options": {"size": 64}})
             assert socket.receive_json()["type"] == "started"
             pids.append([each.pid for each in client.app.state.server.live.processes])
-            speak(socket, sound(0.5))  # and leaves in the middle
-        wait_until(lambda: client.app.state.server.live.busy == 0)
+            speak(socket, sound(0.5))
+            socket.close()  # in the middle
+            wait_until(lambda: client.app.state.server.live.busy == 0)
     assert pids[0] == pids[1]
     assert len(pids[0]) == 1
 
