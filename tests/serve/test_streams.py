@@ -123,7 +123,7 @@ def leaving(server, content, after, begun=True):
     async def watch():
         await GrowingResponse(server, content, stream_type)({"type": "http"}, receive, answered)
 
-    asyncio.run(asyncio.wait_for(watch(), 10))
+    asyncio.run(asyncio.wait_for(watch(), 60))
     return sent
 
 
