@@ -23,6 +23,7 @@ from kptalk.train import l2v
 from kptalk.train.data import Inputs
 from kptalk.train.frame_configs import L2V, VAE
 from kptalk.train.l2v import FrameTraining, inputs_of, mouth_of
+from kptalk.train.loop import Draw
 from kptalk.train.losses import critic_loss, energy, loss_weight, psnr, weighted
 from kptalk.train.picture_data import batch
 from kptalk.train.recipes import RECIPES, train_network
@@ -43,7 +44,7 @@ def drawn(folder, space):
 
 @pytest.fixture
 def data(picture_folder, model_folder):
-    return l2v.data(Inputs(picture_folder, model_folder, 0, "cpu", "smoke"))
+    return l2v.data(Inputs(picture_folder, model_folder, 0, "cpu", L2V["smoke"]))
 
 
 @pytest.mark.slow
@@ -98,7 +99,7 @@ def test_training_brings_the_loss_down(data):
     optimiser, losses = torch.optim.Adam(model.parameters(), 3e-3), []
     b = batch([(data.sets[0], 0), (data.sets[0], 1)])
     for step in range(40):
-        value = model.loss(b, data, np.random.default_rng(step))
+        value = model.loss(b, data, Draw(0, step, 0, range(2)))
         optimiser.zero_grad()
         value.backward()
         optimiser.step()
@@ -122,9 +123,9 @@ SWITCHES = [{}, {"landmarks": False}, {"warp": False}, {"temporal": False}]
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
 def test_ablations_train(picture_folder, model_folder, switches):
-    data = l2v.data(Inputs(picture_folder, model_folder, 0, "cpu", "smoke"), **switches)
-    model, rng = l2v.build(data), np.random.default_rng(0)
-    assert l2v.loss(data)(model, rng).isfinite()
+    data = l2v.data(Inputs(picture_folder, model_folder, 0, "cpu", L2V["smoke"]), **switches)
+    model = l2v.build(data)
+    assert l2v.loss(data)(model, Draw(0, 0, 0, range(2))).isfinite()
     b = batch([(data.sets[0], 0)])
     base, condition, sound = inputs_of(b, data)
     assert (sound is None) is data.landmarks
@@ -161,7 +162,7 @@ def test_an_autoencoder_of_another_config_is_refused(picture_folder, model_folde
 
 def test_latents_without_landmarks_are_refused(picture_folder, model_folder):
     with pytest.raises(OptionError, match="sound in the place of landmarks"):
-        l2v.data(Inputs(picture_folder, model_folder, 0, "cpu", "latent-smoke"), landmarks=False)
+        l2v.data(Inputs(picture_folder, model_folder, 0, "cpu", L2V["latent-smoke"]), landmarks=False)
 
 
 def test_without_diffusers_the_extra_is_named(kptalk, picture_folder, model_folder, monkeypatch):

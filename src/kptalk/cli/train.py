@@ -1,14 +1,20 @@
 """``kptalk prepare`` and ``kptalk train``."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kptalk.cli import options
-from kptalk.cli.console import loading, output
+from kptalk.cli.console import errors, loading, output
 from kptalk.cli.process import BAD_INPUT
 from kptalk.train import CONFIGS, NAMES
+
+if TYPE_CHECKING:
+    from kptalk.train.loop import Pace, Progress
 
 
 def prepare(
@@ -48,10 +54,14 @@ def train(
     folder: Annotated[Path, options.flag("Model folder: weights, logs and checkpoints.", "--output", "-o")],
     config: Annotated[
         str,
-        options.flag("Of a2l, vae and l2v: 'smoke', 'embedded' or 'paper'.", group="Training", words=CONFIGS),
+        options.flag("'smoke', 'embedded', 'paper', or a TOML file.", group="Training", words=CONFIGS),
     ] = "embedded",
+    changes: Annotated[
+        list[str] | None,
+        options.flag("Change a config's field; may be repeated.", "--set", group="Training", metavar="FIELD=VALUE"),
+    ] = None,
     steps: Annotated[
-        int | None, options.flag("Optimiser steps; each recipe has its own default.", group="Training")
+        int | None, options.flag("Optimiser steps; each config has its own number.", group="Training")
     ] = None,
     seed: Annotated[int, options.flag("Fixes the batches and the initial weights.", group="Training")] = 0,
     minutes: Annotated[
@@ -65,12 +75,46 @@ def train(
         from kptalk.train.recipes import train_network
 
     set_threads()
+    with training_line(name) as (show, pace):
+        path = train_network(
+            name,
+            data,
+            folder,
+            config=config,
+            changes=changes or (),
+            steps=steps,
+            seed=seed,
+            minutes=minutes,
+            device=device,
+            on_progress=show,
+            on_pace=pace,
+        )
+    if is_main_process():
+        output.print(f"weights are in {path}")
 
-    def show(done: int, total: int, row: dict[str, float]) -> None:
-        numbers = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")
-        output.print(f"{name} {done}/{total}  {numbers}")
 
-    path = train_network(
-        name, data, folder, config=config, steps=steps, seed=seed, minutes=minutes, device=device, on_progress=show
-    )
-    output.print(f"weights are in {path}")
+@contextmanager
+def training_line(name: str) -> Iterator[tuple["Progress", "Pace"]]:
+    """What prints a row of the log, and what keeps a line with speed and time left up to date, on a terminal."""
+    with errors.status(name) if errors.is_terminal else nullcontext() as status:
+
+        def show(done: int, total: int, row: dict[str, float]) -> None:
+            numbers = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")
+            output.print(f"{name} {done}/{total}  {numbers}")
+
+        def pace(done: int, total: int, speed: float, left: float) -> None:
+            if status:
+                status.update(f"{name} {done}/{total}  {speed:.1f} samples/s  {duration(left)} left")
+
+        yield show, pace
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for those that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"

@@ -15,6 +15,7 @@ from kptalk.audio.mel import FRAME_RATE, mel_spectrogram
 from kptalk.errors import DatasetError
 from kptalk.files import explain, write_bytes
 from kptalk.motion.generator import FPS
+from kptalk.train.config import RecipeConfig
 from kptalk.types import Array
 
 SHORTEST = 40  # frames of a clip; less than the denoiser can learn from
@@ -25,14 +26,14 @@ PACKED = ("tokens", "canonical", "mel")  # of a training clip, in a file
 class Inputs:
     """Training ``data`` (a folder of shards, or a file of packed clips), and the ``folder`` of the model so far.
 
-    ``config`` names one of the recipe's, where it has several.
+    ``config`` is what the recipe is trained with; None where it has none.
     """
 
     data: Path
     folder: Path
     seed: int
     device: str
-    config: str = "embedded"
+    config: RecipeConfig | None = None
 
 
 @dataclass(frozen=True)

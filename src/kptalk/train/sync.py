@@ -18,14 +18,13 @@ from kptalk.face.topology import STABLE_POINTS
 from kptalk.networks.sync import SEARCH, SyncModel, lag_correlations
 from kptalk.train.data import Inputs, Shard, SyncClip, load_shards, split_people
 from kptalk.train.facemesh import fit_template
-from kptalk.train.loop import LoopConfig, Loss, Score
+from kptalk.train.loop import Draw, LoopConfig, Loss, Score
 from kptalk.train.sampler import PersonSampler, augment_mel, interpolate
 from kptalk.train.sync_ridge import RidgeFit, ridge_curve
 from kptalk.types import Array
 
-LOOP = LoopConfig(steps=800, learning_rate=2e-3, ema=0.99, tolerance=0.05)
+LOOP = LoopConfig(steps=800, batch=24, learning_rate=2e-3, ema=0.99, tolerance=0.05)
 WINDOW = 90  # frames in a training sequence
-BATCH = 24
 SHIFT = 10  # frames, largest artificial shift
 SHORTEST = 50  # frames; shorter clips teach no lag
 LARGEST_OWN = 4  # frames; a larger offset of a clip's own is an error of the ridge, prepared clips have none
@@ -74,13 +73,13 @@ def estimate_offsets(clips: Sequence[SyncClip]) -> list[SyncClip]:
     return found
 
 
-def draw(sampler: PersonSampler[SyncClip], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """One sequence each of as many people as a batch has, the sound shifted by a known number of frames.
+def sequences(sampler: PersonSampler[SyncClip], rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One sequence each of up to ``count`` people, the sound shifted by a known number of frames.
 
     Returns:
         lips (B, T, 68), mel frames (B, 4 T, 80), and by how many frames the sound comes later, (B,) int64.
     """
-    lips, sounds, shifts = zip(*(_cut(clip, rng) for clip in sampler.draw_people(rng, BATCH)), strict=True)
+    lips, sounds, shifts = zip(*(_cut(clip, rng) for clip in sampler.draw_people(rng, count)), strict=True)
     return torch.from_numpy(np.stack(lips)), torch.from_numpy(np.stack(sounds)), torch.tensor(shifts)
 
 
@@ -103,10 +102,12 @@ def loss(data: SyncData) -> Loss:
     """Loss of a batch: cross-entropy of the shift among all lags, and of the own sound among the batch's (InfoNCE)."""
     sampler = PersonSampler(data.clips)
 
-    def batch_loss(model: nn.Module, rng: np.random.Generator) -> Tensor:
+    def batch_loss(model: nn.Module, draw: Draw) -> Tensor:
         device = next(model.parameters()).device
-        lips, sound, shifts = (part.to(device) for part in draw(sampler, rng))
-        lips, sound = model(lips, sound)
+        lips, sound, shifts = (part.to(device) for part in sequences(sampler, draw.rng, len(draw)))
+        with draw.autocast(device):
+            lips, sound = model(lips, sound)
+        lips, sound = lips.float(), sound.float()
         own = lag_cross_entropy(lips, sound, shifts)
         inner = torch.arange(SHIFT, WINDOW - SHIFT, device=device)
         places = (inner + shifts[:, None])[:, None].expand(-1, sound.shape[1], -1)
