@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from datasets_made import written
 from drawing import SMALL, SMALL_VAE, small_unet
 from fakes import plain_portrait
 from safetensors.numpy import load_file
@@ -175,8 +176,8 @@ def test_without_diffusers_the_extra_is_named(kptalk, picture_folder, model_fold
     assert "pip install 'kptalk[latent]'" in err
 
 
-def test_one_person_is_too_few(picture_folder, model_folder):
-    sorted(picture_folder.iterdir())[0].unlink()
+def test_one_person_is_too_few(picture_clips, model_folder, tmp_path):
+    picture_folder = written(picture_clips[1:], tmp_path / "one")
     with pytest.raises(DatasetError, match="two people"):
         train_network("l2v", picture_folder, model_folder, config="smoke")
 

@@ -73,7 +73,7 @@ def data(inputs: Inputs) -> LandmarkData:
         DatasetError: the clips are packed, without landmarks.
     """
     if inputs.data.is_file():
-        raise DatasetError(f"{inputs.data} holds packed clips without landmarks: give the folder of shards")
+        raise DatasetError(f"{inputs.data} holds packed clips without landmarks: give the dataset")
     found = motion.data(inputs, LandmarkSpace)
     config, start = CONFIGS[inputs.config], inputs.folder / "motion.safetensors"
     usable = start.is_file() and config.network == load_model(start, Denoiser, DenoiserConfig).config

@@ -12,7 +12,8 @@ from kptalk.audio.mel import SILENCE
 from kptalk.audio.windows import mel_windows
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.motion.generator import FPS, WINDOW
-from kptalk.train.data import Clip, Inputs, TrainingClip, load_clips, load_shards, split_people
+from kptalk.train.data import Clip, Inputs, TrainingClip, load_clips, split_people
+from kptalk.train.dataset import Dataset
 from kptalk.train.facemesh import mirrored, training_clips
 from kptalk.types import N_KEYPOINTS, Array, Floats
 
@@ -41,7 +42,7 @@ class ClipData:
 
 
 def load_clip_data(inputs: Inputs, kind: type[FaceMeshSpace] = FaceMeshSpace) -> ClipData:
-    """Clips of shards or of a file of packed clips, split by person; ``mel_mean`` is of those to train on.
+    """Clips of a dataset or of a file of packed clips, split by person; ``mel_mean`` is of those to train on.
 
     Args:
         inputs: of the recipe.
@@ -49,7 +50,7 @@ def load_clip_data(inputs: Inputs, kind: type[FaceMeshSpace] = FaceMeshSpace) ->
     """
     space = kind.load(inputs.folder / "facemesh.safetensors")
     packed = inputs.data.is_file()
-    clips = load_clips(inputs.data) if packed else training_clips(space, load_shards(inputs.data))
+    clips = load_clips(inputs.data) if packed else training_clips(space, Dataset.open(inputs.data))
     chosen, held_out = split_people(clips)
     mel = np.concatenate([clip.mel for clip in chosen])
     weight = mean_norm.speech_weight(mel)
