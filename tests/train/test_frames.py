@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from datasets_made import written
 from drawing import SMALL, SMALL_VAE, small_unet
 from fakes import plain_portrait
 from safetensors.numpy import load_file
@@ -145,9 +146,9 @@ def test_a_network_without_landmarks_is_no_renderer(model_folder):
 
 
 def test_configs_that_are_not_there(picture_folder, model_folder):
-    with pytest.raises(OptionError, match=r"vae has no config 'embedded': give smoke, paper"):
+    with pytest.raises(OptionError, match=r"vae no config 'embedded'"):
         train_network("vae", picture_folder, model_folder)
-    with pytest.raises(OptionError, match=r"l2v has no config 'huge'"):
+    with pytest.raises(OptionError, match=r"l2v no config 'huge'"):
         train_network("l2v", picture_folder, model_folder, config="huge")
     assert tuple(RECIPES["l2v"].configs) == tuple(L2V)
     assert tuple(RECIPES["vae"].configs) == tuple(VAE)
@@ -176,8 +177,8 @@ def test_without_diffusers_the_extra_is_named(kptalk, picture_folder, model_fold
     assert "pip install 'kptalk[latent]'" in err
 
 
-def test_one_person_is_too_few(picture_folder, model_folder):
-    sorted(picture_folder.iterdir())[0].unlink()
+def test_one_person_is_too_few(picture_clips, model_folder, tmp_path):
+    picture_folder = written(picture_clips[1:], tmp_path / "one")
     with pytest.raises(DatasetError, match="two people"):
         train_network("l2v", picture_folder, model_folder, config="smoke")
 

@@ -58,9 +58,7 @@ def stop_at(step):
 
 def test_it_learns(tmp_path):
     before = score(model().eval())
-    trained = fit(
-        model(), loss, score, tmp_path, dataclasses.replace(CONFIG, steps=300, ema=0.9)
-    )
+    trained = fit(model(), loss, score, tmp_path, dataclasses.replace(CONFIG, steps=300, ema=0.9))
     assert score(trained) > 0.3 * before
     assert not trained.training
 

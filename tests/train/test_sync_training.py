@@ -112,7 +112,7 @@ def test_training_from_the_command_line(stored, tmp_path):
     assert (tmp_path / "a" / "sync.log" / "log.csv").read_text().startswith("step,loss,score")
 
 
-def test_it_learns_from_shards_only(tmp_path):
+def test_it_learns_from_datasets_only(tmp_path):
     (tmp_path / "clips.safetensors").touch()
-    with pytest.raises(DatasetError, match="no shards"):
+    with pytest.raises(DatasetError, match="is no dataset"):
         train_network("syncnet", tmp_path / "clips.safetensors", tmp_path / "weights")

@@ -56,7 +56,7 @@ def data(inputs: Inputs) -> LandmarkData:
         DatasetError: the clips are packed, without landmarks.
     """
     if inputs.data.is_file():
-        raise DatasetError(f"{inputs.data} holds packed clips without landmarks: give the folder of shards")
+        raise DatasetError(f"{inputs.data} holds packed clips without landmarks: give the dataset")
     found = motion.data(inputs, LandmarkSpace)
     start = inputs.folder / "motion.safetensors"
     usable = start.is_file() and found.config.network == load_model(start, Denoiser, DenoiserConfig).config

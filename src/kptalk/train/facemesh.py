@@ -6,7 +6,7 @@ with closed lips and open eyes; (3) weighted PCA of what is left; (4) the change
 greedy block-pivoted QR so that the change is well conditioned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,8 @@ from kptalk.files import write_bytes
 from kptalk.motion.facemesh.space import EYE_TO_PIVOT, FaceMeshSpace, head_pose, neutral_mesh
 from kptalk.motion.filters import savgol
 from kptalk.motion.generator import FPS
-from kptalk.train.data import SHORTEST, Inputs, Shard, TrainingClip, load_shards, save_clips
+from kptalk.train.data import SHORTEST, Inputs, TrainingClip, save_clips
+from kptalk.train.dataset import Dataset, TrackedClip
 from kptalk.train.lag import in_step, load_judge
 from kptalk.types import N_KEYPOINTS, Array, Floats
 
@@ -54,22 +55,22 @@ class AlignedClip:
         return neutral_mesh(self.meshes)
 
 
-def data(inputs: Inputs) -> list[Shard]:
-    """The shards."""
-    return load_shards(inputs.data)
+def data(inputs: Inputs) -> list[TrackedClip]:
+    """The dataset's clips."""
+    return list(Dataset.open(inputs.data))
 
 
-def build(shards: list[Shard]) -> dict[str, Array]:
+def build(clips: list[TrackedClip]) -> dict[str, Array]:
     """Tensors of the motion space."""
-    template = fit_template([shard.landmarks for shard in shards])
-    return fit_space([align_clip(shard.landmarks, template) for shard in shards], template)
+    template = fit_template([clip.landmarks for clip in clips])
+    return fit_space([align_clip(clip.landmarks, template) for clip in clips], template)
 
 
-def save(path: Path, tensors: dict[str, Array], shards: list[Shard]) -> None:
-    """Write the space, and the shards as its tokens to ``clips.safetensors`` beside it."""
+def save(path: Path, tensors: dict[str, Array], clips: list[TrackedClip]) -> None:
+    """Write the space, and the clips as its tokens to ``clips.safetensors`` beside it."""
     write_bytes(path, serialise(tensors))
     space = FaceMeshSpace(tensors)
-    save_clips(training_clips(space, shards), path.with_name("clips.safetensors"))
+    save_clips(training_clips(space, clips), path.with_name("clips.safetensors"))
 
 
 def fit_template(clips: Sequence[Array], rounds: int = 6) -> Array:
@@ -158,12 +159,12 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
     return {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
 
 
-def training_clip(space: FaceMeshSpace, shard: Shard) -> TrainingClip:
-    """Tokens and mel of one shard, in step.
+def training_clip(space: FaceMeshSpace, clip: TrackedClip) -> TrainingClip:
+    """Tokens and mel of one clip, in step.
 
     Blinks and gaze are removed from the expression: they do not follow from the speech, and control adds them.
     """
-    aligned = align_clip(shard.landmarks, space.template)
+    aligned = align_clip(clip.landmarks, space.template)
     expression = space.encode(aligned.meshes - aligned.neutral)
     opening, own = lid_opening(aligned.meshes).mean(-1), lid_opening(aligned.neutral).mean()
     look = gaze(aligned.meshes) - gaze(aligned.neutral)
@@ -174,15 +175,15 @@ def training_clip(space: FaceMeshSpace, shard: Shard) -> TrainingClip:
         pose = savgol.smooth_values(pose, FPS, "interp")  # the tracker's jitter: 0.03 to 0.2 degrees
     whitened = space.coefficients(expression) @ space.whiten
     tokens = np.concatenate([pose / space.pose_std, whitened], 1).astype(np.float32)
-    mel, count = shard.mel()
+    mel, count = clip.mel()
     canonical = space.canonical_token(space.canonical(aligned.neutral))
-    return TrainingClip(shard.identity, tokens[:count], canonical, mel)
+    return TrainingClip(clip.identity, tokens[:count], canonical, mel)
 
 
-def training_clips(space: FaceMeshSpace, shards: Sequence[Shard]) -> list[TrainingClip]:
-    """Tokens and mel of shards, whose own AV offsets are taken out."""
+def training_clips(space: FaceMeshSpace, clips: Iterable[TrackedClip]) -> list[TrainingClip]:
+    """Tokens and mel of clips, whose own AV offsets are taken out."""
     judge = load_judge()
-    return [training_clip(space, in_step(shard, judge)) for shard in shards]
+    return [training_clip(space, in_step(clip, judge)) for clip in clips]
 
 
 def relative_pose(clip: AlignedClip) -> Array:

@@ -48,7 +48,7 @@ class L2VData(PictureData):
 
 
 def data(inputs: Inputs, *, landmarks: bool = True, warp: bool = True, temporal: bool = True) -> L2VData:
-    """Pictures of the shards' videos, made where there are none; the switches are those of ``PictureData``.
+    """Pictures of the dataset's videos, made where there are none; the switches are those of ``PictureData``.
 
     Raises:
         DatasetError: see ``open_pictures``.

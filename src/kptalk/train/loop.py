@@ -65,7 +65,7 @@ class LoopConfig:
     score_every: int = 100
     tolerance: float = 0.0
     seed: int = 0
-    minutes: float = 0
+    minutes: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises OptionError where a number makes no sense."""

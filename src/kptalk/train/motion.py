@@ -29,7 +29,7 @@ from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.networks.noise_schedule import N_STEPS, alphas_cumprod
 from kptalk.train import lips
 from kptalk.train.config import RecipeConfig
-from kptalk.train.data import Inputs, TrainingClip
+from kptalk.train.data import Inputs, TrainingClip, lengths_of, people_of
 from kptalk.train.loop import Draw, LoopConfig, Loss, Score
 from kptalk.train.sampler import ClipData, augment_mel, mirror_tokens
 from kptalk.train.stream import Cache, WindowOrder
@@ -202,8 +202,16 @@ class WindowSampler:
     def of(cls, data: MotionData) -> "WindowSampler":
         """The sampler of the clips."""
         config, clips = data.config, data.clips
-        lengths, people = [len(clip) for clip in clips], [clip.identity for clip in clips]
-        order = WindowOrder(lengths, people, config.network.window, config.buffer, config.balance, data.seed)
+        files = getattr(clips, "shards", None)
+        order = WindowOrder(
+            lengths_of(clips),
+            people_of(clips),
+            config.network.window,
+            config.buffer,
+            config.balance,
+            data.seed,
+            files,
+        )
         spread = np.concatenate([data.features(number).astype(np.float32) for number in data.some()]).std()
         return cls(data, order, mirror_tokens(data.space), float(spread))
 

@@ -2,12 +2,10 @@
 
 import csv
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from kptalk.device import side_by_side
 from kptalk.errors import DatasetError, InputError
 from kptalk.face.find import SMALLEST
 from kptalk.face.landmarks import FaceMesh
@@ -15,7 +13,9 @@ from kptalk.files import explain, make_folder
 from kptalk.media.audio import Speech
 from kptalk.media.clip import VIDEO_SUFFIXES, read_frames
 from kptalk.motion.generator import FPS
-from kptalk.train.data import SHORTEST, Shard, save_shard
+from kptalk.train.data import SHORTEST
+from kptalk.train.dataset import TrackedClip
+from kptalk.train.shards import write_dataset
 from kptalk.types import SAMPLE_RATE, Array
 
 SEEN = 0.95  # share of the frames that must show a face
@@ -48,26 +48,20 @@ def prepare_videos(
         places, endings = ", ".join(map(str, videos)), ", ".join(sorted(VIDEO_SUFFIXES))
         raise DatasetError(f"no videos in {places}: give files or folders of {endings}")
     make_folder(folder)
-    first = {file.stem: number for number, file in reversed(list(enumerate(files)))}
+    taken: list[tuple[str, TrackedClip]] = []
 
-    def prepare(number: int, file: Path) -> str | None:
-        shard = folder / f"{file.stem}.safetensors"
-        if first[file.stem] != number:
-            return f"another video is named {file.stem} too: rename one"
-        if not shard.exists():
-            try:
-                landmarks, sound, begin = track(file)
-                identity = names.get(file.name, file.stem)
-                save_shard(Shard(landmarks, sound, identity, file.absolute(), begin), shard)
-            except InputError as error:
-                return str(error)
+    def prepare(file: Path) -> str | None:
+        try:
+            landmarks, sound, begin = track(file)
+        except InputError as error:
+            return str(error)
+        identity = names.get(file.name, file.stem)
+        taken.append((file.stem, TrackedClip(landmarks, sound, identity, file.absolute(), begin)))
         return None
 
-    with ThreadPoolExecutor(side_by_side()) as pool:
-        try:
-            yield from zip(files, pool.map(prepare, range(len(files)), files), strict=True)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    for file in files:
+        yield file, prepare(file)
+    write_dataset(folder, taken)
 
 
 def track(file: Path) -> tuple[Array, Array, int]:

@@ -112,7 +112,7 @@ def train_network(
             ``motion`` for the method ``landmark``, whose pictures are drawn by ``l2v`` (without it, by the mesh
             renderer), in the latents of ``vae`` or in pixels; or ``syncnet``, the measure of lip sync, which needs no
             other.
-        data: folder of shards; for ``audio``, ``lips`` and ``motion`` also the file of packed clips that ``facemesh``
+        data: a dataset; for ``audio``, ``lips`` and ``motion`` also the file of packed clips that ``facemesh``
             wrote, small enough to travel to another machine.
         folder: of the model; also holds a log and a checkpoint for every network.
         config: ``smoke`` (to try that it runs), ``embedded``, ``paper``, or the path of a TOML file; of ``l2v`` also

@@ -1,8 +1,8 @@
 """The order in which windows of clips are trained on, for data larger than memory, and a bounded cache of what is read.
 
-The order of an epoch is that of the clips, shuffled, so that a clip's windows are near each other; they are then
-shuffled within buffers of so many windows. Which window a number means follows from the seed and the number alone: to
-resume, or to share a training among processes, nothing need be stored or replayed.
+The order of an epoch is that of the files, shuffled, and of the clips in them, shuffled, so that what is read once lies
+together; the windows are then shuffled within buffers of so many. Which window a number means follows from the seed and
+the number alone: to resume, or to share a training among processes, nothing need be stored or replayed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,18 @@ class WindowOrder:
         buffer: windows that are shuffled among themselves.
         balance: 0 gives every clip windows by its length; 1 every person equally many.
         seed: of the order.
+        files: number of the file that each clip lies in; None where they all are in memory.
     """
 
     def __init__(
-        self, lengths: Sequence[int], people: Sequence[str], window: int, buffer: int, balance: float, seed: int
+        self,
+        lengths: Sequence[int],
+        people: Sequence[str],
+        window: int,
+        buffer: int,
+        balance: float,
+        seed: int,
+        files: NDArray[np.int64] | None = None,
     ) -> None:
         _, of_person = np.unique(np.asarray(people), return_inverse=True)
         frames = np.asarray(lengths, np.float64)
@@ -40,6 +48,7 @@ class WindowOrder:
         self._shares = frames * (whole.mean() / whole[of_person]) ** balance
         self.epoch_size = max(1, round(frames.sum() / window))
         self._buffer, self._seed = buffer, seed
+        self._files = np.zeros(len(frames), np.int64) if files is None else files
         self._epoch = lru_cache(2)(self._draw_epoch)
         self._block = lru_cache(4)(self._draw_block)
 
@@ -52,7 +61,8 @@ class WindowOrder:
     def _draw_epoch(self, epoch: int) -> NDArray[np.int64]:
         """The clips of an epoch's windows, those of a clip together: systematic sampling by the clips' shares."""
         rng = np.random.default_rng([self._seed, 2, epoch])
-        order = rng.permutation(len(self._shares))
+        rank = rng.permutation(self._files.max() + 1)
+        order = np.lexsort((rng.random(len(self._files)), rank[self._files]))
         edges = np.cumsum(self._shares[order])
         places = (np.arange(self.epoch_size) + rng.random()) / self.epoch_size * edges[-1]
         return np.asarray(order[np.searchsorted(edges, places, side="right").clip(max=len(order) - 1)])

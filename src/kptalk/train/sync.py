@@ -4,7 +4,7 @@ Videos come with AV offsets of their own; two frames are common. Before training
 the person estimates each clip's; training removes it, so that zero is the offset of the average clip.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,8 @@ from kptalk.audio.sync_mel import STEPS, level_free, resample
 from kptalk.face.measures import lip_shape
 from kptalk.face.topology import STABLE_POINTS
 from kptalk.networks.sync import SEARCH, SyncModel, lag_correlations
-from kptalk.train.data import Inputs, Shard, SyncClip, load_shards, split_people
+from kptalk.train.data import Inputs, SyncClip, split_people
+from kptalk.train.dataset import Dataset, TrackedClip
 from kptalk.train.facemesh import fit_template
 from kptalk.train.loop import Draw, LoopConfig, Loss, Score
 from kptalk.train.sampler import PersonSampler, augment_mel, interpolate
@@ -43,21 +44,21 @@ class SyncData:
 
 
 def data(inputs: Inputs) -> SyncData:
-    """Lip shapes and mel frames of shards, with each clip's own offset."""
-    shards = load_shards(inputs.data)
-    points = fit_template([shard.landmarks for shard in shards])[STABLE_POINTS].astype(np.float32)
-    clips, held_out = split_people(estimate_offsets(sync_clips(shards, points)))
-    return SyncData(clips, held_out, points)
+    """Lip shapes and mel frames of a dataset's clips, with each one's own offset."""
+    tracked = list(Dataset.open(inputs.data))
+    points = fit_template([clip.landmarks for clip in tracked])[STABLE_POINTS].astype(np.float32)
+    clips, held_out = split_people(estimate_offsets(sync_clips(tracked, points)))
+    return SyncData(list(clips), list(held_out), points)
 
 
-def sync_clips(shards: Sequence[Shard], stable_points: Array) -> list[SyncClip]:
-    """Lip shapes and mel frames of shards, in step; clips too short to teach a lag are left out."""
+def sync_clips(tracked: Iterable[TrackedClip], stable_points: Array) -> list[SyncClip]:
+    """Lip shapes and mel frames of clips, in step; clips too short to teach a lag are left out."""
     clips = []
-    for shard in shards:
-        mel, count = shard.mel()
-        lips = lip_shape(shard.landmarks, stable_points)[:count]
+    for clip in tracked:
+        mel, count = clip.mel()
+        lips = lip_shape(clip.landmarks, stable_points)[:count]
         if len(lips) >= SHORTEST:
-            clips.append(SyncClip(lips, mel, shard.identity))
+            clips.append(SyncClip(lips, mel, clip.identity))
     return clips
 
 

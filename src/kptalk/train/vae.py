@@ -45,7 +45,7 @@ class VaeTraining(nn.Module):
 
 
 def data(inputs: Inputs) -> VaeData:
-    """Pictures of the shards' videos, made where there are none.
+    """Pictures of the dataset's videos, made where there are none.
 
     Raises:
         DatasetError: see ``open_pictures``.
