@@ -146,9 +146,9 @@ def test_a_network_without_landmarks_is_no_renderer(model_folder):
 
 
 def test_configs_that_are_not_there(picture_folder, model_folder):
-    with pytest.raises(OptionError, match=r"vae no config 'embedded'"):
+    with pytest.raises(OptionError, match=r"no config 'embedded'"):
         train_network("vae", picture_folder, model_folder)
-    with pytest.raises(OptionError, match=r"l2v no config 'huge'"):
+    with pytest.raises(OptionError, match=r"no config 'huge'"):
         train_network("l2v", picture_folder, model_folder, config="huge")
     assert tuple(RECIPES["l2v"].configs) == tuple(L2V)
     assert tuple(RECIPES["vae"].configs) == tuple(VAE)

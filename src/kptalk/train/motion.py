@@ -37,7 +37,7 @@ from kptalk.train.validation import sampled_score
 from kptalk.types import Array
 from kptalk.weights.store import load_model, save_model
 
-MEASURED = 256  # clips, at most, that the spread of features and the mean face are taken from
+MEASURED, HEARD = 512, 16  # clips, at most, that the mean face and the spread of features are taken from
 # Measured on the people held out. The lip ensemble's mouth has twice the spread of the denoiser's (lip_scale); that of
 # both together is a third of the real one, for a mean lacks what the sound does not tell (mouth_gain). The pose's gains
 # are for scale, yaw, pitch, roll and translation of a head that is drawn by diffusion.
@@ -165,9 +165,9 @@ class MotionData(ClipData):
         store = FeatureStore(self.clips, self.encoder, self.mel_mean, self.seed, self.config.cache)
         object.__setattr__(self, "features", store)
 
-    def some(self) -> range:
-        """Numbers of some clips, spread over all."""
-        return range(0, len(self.clips), max(1, len(self.clips) // MEASURED))
+    def some(self, most: int) -> range:
+        """Numbers of up to so many clips, spread over all."""
+        return range(0, len(self.clips), -(-len(self.clips) // most))
 
 
 def data(inputs: Inputs, kind: type[FaceMeshSpace] = FaceMeshSpace) -> MotionData:
@@ -212,7 +212,7 @@ class WindowSampler:
             data.seed,
             files,
         )
-        spread = np.concatenate([data.features(number).astype(np.float32) for number in data.some()]).std()
+        spread = np.concatenate([data.features(number).astype(np.float32) for number in data.some(HEARD)]).std()
         return cls(data, order, mirror_tokens(data.space), float(spread))
 
     def batch(self, draw: Draw, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -277,6 +277,6 @@ def score(data: MotionData) -> Score:
 
 def save(path: Path, denoiser: Denoiser, data: MotionData, numbers: SamplerConfig = SAMPLER) -> None:
     """Write the denoiser with the ``numbers`` for sampling from it, and the clips' mean face."""
-    mean = np.concatenate([data.clips[number].tokens[:, N_POSE:] for number in data.some()]).mean(0)
+    mean = np.concatenate([data.clips[number].tokens[:, N_POSE:] for number in data.some(MEASURED)]).mean(0)
     sampler = replace(numbers, mean_expression=tuple(round(float(x), 4) for x in mean))
     save_model(path, denoiser, denoiser.config, {"sampler": json.dumps(asdict(sampler))}, half=True)
