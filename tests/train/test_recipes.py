@@ -139,7 +139,7 @@ def test_a_config_that_a_recipe_has_not(kptalk, tmp_path, name):
 
 def test_landmarks_go_on_from_the_denoiser_of_keypoints_of_their_size(tmp_path, monkeypatch):
     def found(inputs, kind):
-        return MotionData(landmark_space(), [], [], np.zeros(80, np.float32), inputs.config, AudioEncoder(), 0)
+        return MotionData(landmark_space(), [], [], np.zeros(80, np.float32), inputs.config, AudioEncoder(), 0, None)
 
     monkeypatch.setattr("kptalk.train.motion.data", found)
     trained = Denoiser(CONFIGS["smoke"].network)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kptalk.cli.ablate import ablate
 from kptalk.cli.animate import animate
 from kptalk.cli.console import explain, loading, output, say, show_warning
 from kptalk.cli.evaluate import evaluate, study
@@ -92,6 +93,7 @@ for command, panel in (
     (reenact, "Videos"),
     (prepare, "Training"),
     (train, "Training"),
+    (ablate, "Training"),
     (evaluate, "Evaluation"),
     (models, "Models and installation"),
 ):

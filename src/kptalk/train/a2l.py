@@ -60,7 +60,7 @@ def data(inputs: Inputs) -> LandmarkData:
     found = motion.data(inputs, LandmarkSpace)
     start = inputs.folder / "motion.safetensors"
     usable = start.is_file() and found.config.network == load_model(start, Denoiser, DenoiserConfig).config
-    parts = {each.name: getattr(found, each.name) for each in fields(found) if each.init}
+    parts = {each.name: getattr(found, each.name) for each in fields(found)}
     return LandmarkData(**parts, start=start if usable else None)
 
 

@@ -31,7 +31,6 @@ from kptalk.types import N_KEYPOINTS, Array, Floats
 
 Indices = NDArray[np.int64]
 
-N_COMPONENTS = 3 * N_KEYPOINTS
 FEWEST_FRAMES = 200  # fewer do not span the components
 FRAMES_A_CLIP = 80  # so that a long clip of one person does not decide the basis
 PART_WEIGHTS = ((np.concatenate([LIPS_OUTER, LIPS_INNER]), 3.0), (LID_PAIRS.ravel(), 4.0), (IRISES.ravel(), 3.0))
@@ -93,12 +92,13 @@ def align_clip(landmarks: Floats, template: Array) -> AlignedClip:
     return AlignedClip(meshes, scale, rotation, translation)
 
 
-def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]:
-    """Tensors of ``kptalk.motion.facemesh.space.FaceMeshSpace`` from aligned clips.
+def fit_space(clips: Sequence[AlignedClip], template: Array, keypoints: int = N_KEYPOINTS) -> dict[str, Array]:
+    """Tensors of ``kptalk.motion.facemesh.space.FaceMeshSpace`` from aligned clips; ``keypoints`` control points.
 
     Raises:
         DatasetError: too few frames.
     """
+    n = 3 * keypoints
     frames = [np.linspace(0, len(c.meshes) - 1, min(len(c.meshes), FRAMES_A_CLIP)).astype(int) for c in clips]
     if sum(map(len, frames)) < FEWEST_FRAMES:
         raise DatasetError(
@@ -116,14 +116,14 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
         weights[part] = weight
     weights = np.repeat(weights, 3)  # applied to displacements, so squared in the error
     values, vectors = np.linalg.eigh((both * weights).T @ (both * weights) / len(both))
-    std = np.sqrt(values[::-1][:N_COMPONENTS])
-    components = vectors[:, ::-1][:, :N_COMPONENTS]  # (1434, 63)
-    components = components * np.sign(components[np.abs(components).argmax(0), range(N_COMPONENTS)])  # eigh's is any
+    std = np.sqrt(values[::-1][:n])
+    components = vectors[:, ::-1][:, :n]  # (1434, 63)
+    components = components * np.sign(components[np.abs(components).argmax(0), range(n)])  # eigh's is any
     basis = (components / weights[:, None]).T  # (63, 1434) coordinates to displacements
     project = weights[:, None] * components  # (1434, 63) displacements to coordinates
 
-    control = _pivot_vertices(basis * std[:, None])
-    at_control = basis.reshape(N_COMPONENTS, -1, 3)[:, control].reshape(N_COMPONENTS, N_COMPONENTS)
+    control = _pivot_vertices(basis * std[:, None], keypoints)
+    at_control = basis.reshape(n, -1, 3)[:, control].reshape(n, n)
     to_control = np.linalg.inv(at_control)
     decoder, encoder = to_control @ basis, project @ at_control
 
@@ -224,11 +224,11 @@ def _symmetric(mesh: Array, mirror: Indices) -> Array:
     return _normalised((mesh + mirrored(mesh, mirror)) / 2)
 
 
-def _pivot_vertices(basis: Array) -> Indices:
-    """21 vertices of (63, 1434) by greedy block-pivoted QR: each adds the largest volume not yet spanned."""
+def _pivot_vertices(basis: Array, count: int) -> Indices:
+    """Vertices of a basis (3 ``count``, 1434) by block-pivoted QR: each adds the largest volume not yet spanned."""
     blocks = basis.reshape(len(basis), -1, 3).transpose(1, 0, 2).copy()  # (478, 63, 3)
     chosen: list[int] = []
-    for _ in range(N_KEYPOINTS):
+    for _ in range(count):
         volume = np.linalg.det(np.einsum("vka,vkb->vab", blocks, blocks))
         volume[chosen] = -1
         best = int(volume.argmax())

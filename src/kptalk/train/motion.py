@@ -9,7 +9,7 @@ the steps that decide what is said.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -159,11 +159,7 @@ class MotionData(ClipData):
     config: MotionConfig
     encoder: AudioEncoder
     seed: int
-    features: FeatureStore = field(init=False)
-
-    def __post_init__(self) -> None:
-        store = FeatureStore(self.clips, self.encoder, self.mel_mean, self.seed, self.config.cache)
-        object.__setattr__(self, "features", store)
+    features: FeatureStore
 
     def some(self, most: int) -> range:
         """Numbers of up to so many clips, spread over all."""
@@ -181,7 +177,8 @@ def data(inputs: Inputs, kind: type[FaceMeshSpace] = FaceMeshSpace) -> MotionDat
             f"no clip of the people held out is longer than {window + 2} frames: add longer clips of more people"
         )
     encoder = load_model(inputs.folder / "audio.safetensors", AudioEncoder, AudioEncoderConfig).to(inputs.device)
-    return MotionData(source.space, source.clips, long, source.mel_mean, config, encoder, inputs.seed)
+    store = FeatureStore(source.clips, encoder, source.mel_mean, inputs.seed, config.cache)
+    return MotionData(source.space, source.clips, long, source.mel_mean, config, encoder, inputs.seed, store)
 
 
 def build(data: MotionData) -> Denoiser:

@@ -15,7 +15,7 @@ from kptalk.motion.generator import FPS, WINDOW
 from kptalk.train.data import Clip, Inputs, TrainingClip, lengths_of, load_clips, people_of, split_people
 from kptalk.train.facemesh import mirrored
 from kptalk.train.tokens import open_tokens
-from kptalk.types import N_KEYPOINTS, Array, Floats
+from kptalk.types import Array, Floats
 
 MEASURED = 2048  # clips, at most, that the mean mel frame is taken from
 
@@ -142,7 +142,7 @@ def augment_mel(mel: Floats, rng: np.random.Generator) -> Array:
 
 def mirror_tokens(space: FaceMeshSpace) -> Array:
     """Matrix (70, 70): tokens @ matrix are the tokens of the mirror image."""
-    basis = (space.unwhiten @ space.decoder).reshape(3 * N_KEYPOINTS, -1, 3)
-    flipped = mirrored(basis, space.mirror).reshape(3 * N_KEYPOINTS, -1) @ space.encoder @ space.whiten
+    basis = (space.unwhiten @ space.decoder).reshape(len(space.decoder), -1, 3)
+    flipped = mirrored(basis, space.mirror).reshape(len(space.decoder), -1) @ space.encoder @ space.whiten
     pose = np.diag([1, -1, 1, -1, -1, 1, 1])  # scale, yaw, pitch, roll, translation
     return np.asarray(block_diag(pose, flipped), np.float32)
