@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from safetensors import SafetensorError
@@ -110,7 +110,7 @@ class FaceMeshSpace:
     """Encodes meshes to motion, decodes motion to meshes; from the tensors that ``kptalk.train.facemesh`` fits."""
 
     id, keypoints = "facemesh", N_KEYPOINTS
-    controls = N_KEYPOINTS  # vertices that the basis is expressed by; a model has so many, an ablation may have fewer
+    sizes: ClassVar[dict[int, int]] = {}  # instead of those in ``SHAPES``, where a basis has fewer control points
     to_head_frame, from_head_frame = staticmethod(to_head_frame), staticmethod(from_head_frame)
 
     def __init__(self, tensors: dict[str, Array]) -> None:
@@ -146,18 +146,13 @@ class FaceMeshSpace:
         except (OSError, SafetensorError) as error:
             raise WeightsError(f"cannot read motion space {path}: {explain(error)}") from error
         for name in SHAPES.keys() & tensors.keys():
-            value, shape = tensors[name], tuple(cls._size(n) for n in SHAPES[name])
+            value, shape = tensors[name], tuple(cls.sizes.get(size, size) for size in SHAPES[name])
             if value.shape != shape or value.dtype.kind not in "fi":
                 raise WeightsError(f"{path} is damaged: {name} is {value.dtype} {value.shape}, expected {shape}")
             low = 1e-6 if name.endswith("_std") else 0 if name in INDICES else -LARGEST
             if not ((value >= low) & (value <= (477 if name in INDICES else LARGEST))).all():
                 raise WeightsError(f"{path} is damaged: {name} holds numbers that no motion space has")
         return cls(tensors)
-
-    @classmethod
-    def _size(cls, size: int) -> int:
-        """A size of ``SHAPES``, where the basis has other than 21 control points."""
-        return {N_KEYPOINTS: cls.controls, 3 * N_KEYPOINTS: 3 * cls.controls}.get(size, size)
 
     def pose(self, meshes: Array) -> tuple[Array, Array, Array]:
         """Similarity from the template to meshes (T, 478, 3): scale (T,), R (T, 3, 3), translation (T, 3)."""
