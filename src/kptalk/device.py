@@ -39,15 +39,19 @@ def usable_cores() -> int:
     return cores
 
 
-def set_threads() -> int:
+def set_threads(threads: int | None = None) -> int:
     """Choose the threads of torch, unless ``OMP_NUM_THREADS`` did, and as many for OpenCV; returns the number.
+
+    ``threads`` is for worker processes, which share the cores, whatever the environment says.
 
     They are the whole process's: for programs such as ``kptalk.cli`` to call once at the start, never for a library.
     Motion, drawing and encoding run side by side as it is. The networks here are small: more than four threads gain
     nothing, and on two shared cores two OpenMP threads that wait for each other by spinning were measured up to thirty
     times slower than one; OpenCV's took a tenth of the processor's time for nothing.
     """
-    if "OMP_NUM_THREADS" not in os.environ:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    elif "OMP_NUM_THREADS" not in os.environ:
         cores = usable_cores()
         torch.set_num_threads(1 if cores <= 2 else min(4, cores // 2))
     import cv2  # training from packed clips does without it

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,21 +13,34 @@ from mutations import mutated
 from kptalk.errors import DatasetError
 from kptalk.train.dataset import SAMPLES, ClipEntries, Dataset, Quality, Texts, TrackedClip
 from kptalk.train.shards import ShardWriter, record_of, shard_heads, write_dataset, write_index
+from kptalk.types import Motion
 
 
-def made_up(frames, seed, motion=True):
+def made_up(frames, seed):
     rng = np.random.default_rng(seed)
     sound = rng.uniform(-1, 1, frames * SAMPLES + 100).astype(np.float32)
     landmarks = rng.uniform(0, 200, (frames, 478, 3)).astype(np.float32)
-    tokens = rng.standard_normal((frames, 70)).astype(np.float32) if motion else None
-    return TrackedClip(landmarks, sound, f"person {seed % 2}", motion=tokens, first=seed)
+    return TrackedClip(landmarks, sound, f"person {seed % 2}", first=seed)
+
+
+def made_up_motion(frames, seed):
+    rng = np.random.default_rng(seed)
+    parts = (rng.standard_normal((frames, *shape)) for shape in ((1,), (3,), (3,), (21, 3)))
+    return Motion(*(part.astype(np.float32) for part in parts), Fraction(25), "facemesh")
+
+
+def write_five(folder):
+    """Five clips in several shards."""
+    records = [
+        record_of(made_up(10 + seed, seed), f"a/{seed}", motion=made_up_motion(10 + seed, seed)) for seed in range(5)
+    ]
+    write_dataset(folder, records, limit=400_000)
+    return folder
 
 
 @pytest.fixture
 def folder(tmp_path):
-    clips = [(f"a/{seed}", made_up(10 + seed, seed)) for seed in range(5)]
-    write_dataset(tmp_path / "set", clips, limit=400_000)
-    return tmp_path / "set"
+    return write_five(tmp_path / "set")
 
 
 def files(folder):
@@ -47,7 +61,7 @@ def test_clips_come_back_whole(stored, tracked):
 def test_a_part_is_what_the_whole_has_there(tmp_path_factory, number, start, stop):
     folder = tmp_path_factory.getbasetemp() / "parts"
     if not folder.exists():
-        write_dataset(folder, [(f"a/{seed}", made_up(10 + seed, seed)) for seed in range(5)], limit=400_000)
+        write_five(folder)
     dataset = Dataset.open(folder)
     entry = dataset.clips[number]
     frames = range(entry.frames)[start:stop]
@@ -57,7 +71,8 @@ def test_a_part_is_what_the_whole_has_there(tmp_path_factory, number, start, sto
         return
     whole, part = dataset.load(entry), dataset.load(entry, slice(start, stop))
     assert np.array_equal(part.landmarks, whole.landmarks[start:stop])
-    assert np.array_equal(part.motion, whole.motion[start:stop])
+    assert np.array_equal(part.motion.expression, whole.motion.expression[start:stop])
+    assert np.array_equal(part.motion.rotation, made_up_motion(entry.frames, number).rotation[start:stop])
     assert part.first == whole.first + frames[0]
     end = len(whole.sound) if frames[-1] == entry.frames - 1 else SAMPLES * (frames[-1] + 1)
     assert np.array_equal(part.sound, whole.sound[SAMPLES * frames[0] : end])
@@ -78,14 +93,15 @@ def test_shards_are_bounded_and_the_index_says_where_clips_lie(folder):
 
 def test_statistics_are_those_of_all_clips(folder):
     dataset = Dataset.open(folder)
-    motion, mel = (np.concatenate(x) for x in zip(*((c.motion, c.mel()[0]) for c in dataset), strict=True))
+    motion, mel = (np.concatenate(x) for x in zip(*((c.motion.rotation, c.mel()[0]) for c in dataset), strict=True))
     for key, values in (("motion", motion), ("mel", mel)):
-        assert np.allclose(dataset.card["statistics"][key]["mean"], values.mean(0), atol=1e-3)
-        assert np.allclose(dataset.card["statistics"][key]["std"], values.std(0), atol=1e-3)
+        columns = slice(1, 4) if key == "motion" else slice(None)  # the rotation
+        assert np.allclose(dataset.card["statistics"][key]["mean"][columns], values.mean(0), atol=1e-3)
+        assert np.allclose(dataset.card["statistics"][key]["std"][columns], values.std(0), atol=1e-3)
 
 
 def test_the_same_clips_give_the_same_bytes(folder, tmp_path):
-    write_dataset(tmp_path / "b", [(f"a/{seed}", made_up(10 + seed, seed)) for seed in range(5)], limit=400_000)
+    write_five(tmp_path / "b")
     assert files(folder) == files(tmp_path / "b")
 
 
@@ -101,7 +117,7 @@ def test_quality_is_kept_and_may_be_unknown(tmp_path):
     writer.add(record_of(made_up(5, 0), "a", Quality(120, sync_lag=-1)))
     writer.note({"left": "out"})
     writer.flush()
-    write_index(tmp_path, "facemesh", {"jobs": 1})
+    write_index(tmp_path, {"jobs": 1})
     quality = Dataset.open(tmp_path).clips[0].quality
     assert (quality.face_width, quality.sync_lag) == (120, -1)
     assert np.isnan(quality.yaw)
@@ -126,7 +142,7 @@ def test_no_dataset_and_an_unfinished_one_are_told_apart(folder, tmp_path):
 
 def test_two_clips_of_one_name_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="two clips of one name"):
-        write_dataset(tmp_path / "set", [("a", made_up(5, 0)), ("a", made_up(5, 1))])
+        write_dataset(tmp_path / "set", [record_of(made_up(5, seed), "a") for seed in (0, 1)])
 
 
 @pytest.mark.parametrize("name", ["dataset.json", "index.safetensors", "shard-00000.safetensors"])

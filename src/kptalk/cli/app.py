@@ -14,9 +14,10 @@ from kptalk.cli.evaluate import evaluate, study
 from kptalk.cli.models import models
 from kptalk.cli.motion import app as motion
 from kptalk.cli.options import Grouped
+from kptalk.cli.prepare import prepare
 from kptalk.cli.process import BAD_INPUT, FAILED
 from kptalk.cli.reenact import reenact
-from kptalk.cli.train import prepare, train
+from kptalk.cli.train import train
 from kptalk.cli.weights import app as weights
 from kptalk.errors import InputError, KptalkError
 from kptalk.version import __version__

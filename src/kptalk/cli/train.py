@@ -1,4 +1,4 @@
-"""``kptalk prepare`` and ``kptalk train``."""
+"""``kptalk train``."""
 
 import os
 from collections.abc import Iterator
@@ -10,37 +10,10 @@ import typer
 
 from kptalk.cli import options
 from kptalk.cli.console import errors, loading, output
-from kptalk.cli.process import BAD_INPUT
 from kptalk.train import CONFIGS, NAMES
 
 if TYPE_CHECKING:
     from kptalk.train.loop import Pace, Progress
-
-
-def prepare(
-    videos: Annotated[
-        list[Path], typer.Argument(metavar="VIDEOS...", help="Videos of one talking person each, or folders of them.")
-    ],
-    folder: Annotated[Path, options.flag("Folder for the training shards.", "--output", "-o")],
-    people: Annotated[
-        Path | None,
-        options.flag("CSV with the columns file and identity; without it every video is a person.", group="Training"),
-    ] = None,
-) -> None:
-    """Make training shards of videos; every video that is left out is named with the reason."""
-    with loading():
-        from kptalk.device import set_threads
-        from kptalk.train.prepare import prepare_videos
-
-    set_threads()
-    kept = 0
-    for path, reason in prepare_videos(videos, folder, people):
-        kept += reason is None
-        if reason is not None:
-            output.print(f"left out {path}: {reason}")
-    output.print(f"{kept} clips are in {folder}")
-    if not kept:
-        raise typer.Exit(BAD_INPUT)
 
 
 def train(
@@ -49,7 +22,7 @@ def train(
         typer.Argument(metavar="NAME", help=f"One of {', '.join(NAMES)}.", autocompletion=options.completing(NAMES)),
     ],
     data: Annotated[
-        Path, options.flag("Folder that 'kptalk prepare' filled, or file of packed clips.", group="Training")
+        Path, options.flag("Dataset that 'kptalk prepare' made, or file of packed clips.", group="Training")
     ],
     folder: Annotated[Path, options.flag("Model folder: weights, logs and checkpoints.", "--output", "-o")],
     config: Annotated[
@@ -69,7 +42,7 @@ def train(
     ] = 0,
     device: options.Device = "auto",
 ) -> None:
-    """Train a network on shards; after an interruption, the same command resumes."""
+    """Train a network on a dataset; after an interruption, the same command resumes."""
     with loading():
         from kptalk.device import set_threads
         from kptalk.train.recipes import train_network

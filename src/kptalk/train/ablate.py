@@ -53,7 +53,7 @@ Notice = Callable[[str], None]
 class FaceMesh15(FaceMeshSpace):
     """The motion space with 15 control points."""
 
-    id, keypoints, sizes = "facemesh15", 15, {21: 15, 63: 45}  # noqa: RUF012
+    id, keypoints, sizes = "facemesh15", 15, {21: 15, 63: 45}
 
 
 SPACES: dict[int, type[FaceMeshSpace]] = {21: FaceMeshSpace, 15: FaceMesh15}

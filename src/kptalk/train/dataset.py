@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from kptalk.audio.mel import FRAME_RATE, mel_spectrogram
-from kptalk.errors import DatasetError
+from kptalk.errors import DatasetError, MotionError
 from kptalk.files import explain
 from kptalk.motion.generator import FPS
-from kptalk.types import SAMPLE_RATE, Array
+from kptalk.types import SAMPLE_RATE, Array, Motion
 
 CARD, INDEX = "dataset.json", "index.safetensors"
 VERSION = 1
@@ -79,8 +79,7 @@ class TrackedClip:
         identity: whose face it is.
         video: the file that it was made of.
         first: frame of that file, at 25 fps, that the landmarks begin with.
-        motion: (T, 7 + 3 K) float32 in the dataset's motion space: scale, yaw, pitch, roll, translation, expression;
-            None where it was not made.
+        motion: in the dataset's motion space, or None where it was not made.
     """
 
     landmarks: Array
@@ -88,7 +87,7 @@ class TrackedClip:
     identity: str
     video: Path = Path()
     first: int = 0
-    motion: Array | None = None
+    motion: Motion | None = None
 
     def mel(self) -> tuple[Array, int]:
         """Mel frames (M, 80) of the sound, and how many video frames they last at most."""
@@ -237,9 +236,9 @@ class Dataset:
             landmarks = shard.get_slice(f"{entry.position}.landmarks")[part]
             sound = shard.get_slice(f"{entry.position}.sound")
             sound = sound[start * SAMPLES : sound.get_shape()[0] if whole else stop * SAMPLES]
-            has_motion = self.card.get("space") is not None
-            motion = shard.get_slice(f"{entry.position}.motion")[part] if has_motion else None
-        except (OSError, SafetensorError, ValueError) as error:
+            space = self.card["space"]
+            motion = _motion(shard.get_slice(f"{entry.position}.motion")[part], space) if space else None
+        except (OSError, SafetensorError, KeyError, ValueError, MotionError) as error:
             raise DatasetError(
                 f"cannot read clip {entry.name} of {self.folder}: {explain(error)}; prepare it again"
             ) from error
@@ -277,3 +276,9 @@ class Dataset:
 def shard_name(number: int) -> str:
     """A shard's file."""
     return f"shard-{number:05d}.safetensors"
+
+
+def _motion(values: Array, space: str) -> Motion:
+    """(T, 7 + 3 K) of a shard: scale, yaw, pitch, roll, translation, expression."""
+    scale, rotation, translation, expression = np.split(values, [1, 4, 7], axis=1)
+    return Motion(scale, rotation, translation, expression.reshape(len(values), -1, 3), FPS, space)

@@ -5,6 +5,7 @@ whatever else its writer notes, so that the index can be made of the shards alon
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from kptalk.errors import DatasetError
 from kptalk.files import atomic_write, explain, make_folder, write_bytes
 from kptalk.motion.generator import FPS
 from kptalk.train.dataset import CARD, INDEX, UNKNOWN, VERSION, Quality, Texts, TrackedClip, shard_name
-from kptalk.types import SAMPLE_RATE
+from kptalk.types import SAMPLE_RATE, Motion
 
 SHARD_BYTES = 256_000_000  # at most, unless one clip alone is larger
 Tensors = dict[str, NDArray[Any]]
@@ -41,8 +42,14 @@ class ClipRecord:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
-def record_of(clip: TrackedClip, name: str, quality: Quality = UNKNOWN, thumbnail: bytes = b"") -> ClipRecord:
-    """What is written of a clip; its sound has 16 bits."""
+def record_of(
+    clip: TrackedClip,
+    name: str,
+    quality: Quality = UNKNOWN,
+    motion: Motion | None = None,
+    thumbnail: bytes = b"",
+) -> ClipRecord:
+    """What is written of a clip, with its motion in some space; the sound has 16 bits."""
     tensors: Tensors = {
         "landmarks": np.ascontiguousarray(clip.landmarks, np.float32),
         "sound": np.round(np.clip(clip.sound, -1, 1) * 32767).astype(np.int16),
@@ -52,9 +59,10 @@ def record_of(clip: TrackedClip, name: str, quality: Quality = UNKNOWN, thumbnai
     weight = mean_norm.speech_weight(mel)
     parts = {"mel": mel, "speech_mel": mel * weight[:, None]}
     counts = {"mel": len(mel), "speech_mel": float(weight.sum())}
-    if clip.motion is not None:
-        tensors["motion"] = np.ascontiguousarray(clip.motion, np.float32)
-        parts["motion"], counts["motion"] = clip.motion.astype(np.float64), len(clip.motion)
+    if motion is not None:
+        fields = (motion.scale, motion.rotation, motion.translation, motion.expression.reshape(len(motion), -1))
+        tensors["motion"] = np.concatenate(fields, 1)
+        parts["motion"], counts["motion"] = tensors["motion"].astype(np.float64), len(motion)
     sums = {key: [counts[key], *values.sum(0), *(values**2).sum(0)] for key, values in parts.items()}
     row = {
         "name": name,
@@ -62,6 +70,7 @@ def record_of(clip: TrackedClip, name: str, quality: Quality = UNKNOWN, thumbnai
         "frames": len(clip.landmarks),
         "video": str(clip.video),
         "first": clip.first,
+        "space": motion.space if motion else None,
         "quality": [float(value) if np.isfinite(value) else None for value in quality],
     }
     return ClipRecord(row, tensors, sums)
@@ -71,15 +80,15 @@ def record_of(clip: TrackedClip, name: str, quality: Quality = UNKNOWN, thumbnai
 class ShardWriter:
     """Gathers clips, and writes a shard whenever the next one would make it too large.
 
-    ``number`` is that of the next shard. ``note`` adds to what the header of the shard says beside its clips.
+    ``number`` is that of the next shard; ``head`` is in the header of each, beside the rows of its clips and the notes.
     """
 
     folder: Path
     limit: int = SHARD_BYTES
     number: int = 0
+    head: Row = field(default_factory=dict)
     _records: list[ClipRecord] = field(default_factory=list)
     _notes: list[Row] = field(default_factory=list)
-    _extra: Tensors = field(default_factory=dict)
     _size: int = 0
 
     def add(self, record: ClipRecord) -> bool:
@@ -95,10 +104,9 @@ class ShardWriter:
         self._size += record.size
         return full
 
-    def note(self, row: Row, tensors: Tensors | None = None) -> None:
-        """Keep a row with the clips added so far, and tensors under names that no clip's have."""
+    def note(self, row: Row) -> None:
+        """Keep a row with the clips added so far."""
         self._notes.append(row)
-        self._extra.update(tensors or {})
 
     def flush(self) -> None:
         """Write what is left as a shard.
@@ -111,12 +119,17 @@ class ShardWriter:
         tensors = {
             f"{n}.{name}": tensor for n, record in enumerate(self._records) for name, tensor in record.tensors.items()
         }
-        head = {"clips": [record.row for record in self._records], "notes": self._notes, "sums": _added(self._records)}
+        head = {
+            **self.head,
+            "clips": [record.row for record in self._records],
+            "notes": self._notes,
+            "sums": _added(self._records),
+        }
         # One entry: safetensors writes several in any order.
         content = save(tensors, {"kptalk": json.dumps(head)})
         write_bytes(self.folder / shard_name(self.number), content)
         self.number += 1
-        self._records, self._notes, self._extra, self._size = [], [], {}, 0
+        self._records, self._notes, self._size = [], [], 0
 
 
 def _added(records: Iterable[ClipRecord]) -> dict[str, list[float]]:
@@ -142,12 +155,11 @@ def shard_heads(folder: Path) -> Iterator[dict[str, Any]]:
             raise DatasetError(f"cannot read shard {path}: {explain(error)}; prepare the videos anew") from error
 
 
-def write_index(folder: Path, space: str | None = None, options: Row | None = None) -> None:
+def write_index(folder: Path, options: Row | None = None) -> None:
     """Make index, statistics and card of the shards in a folder, which by this becomes a dataset.
 
     Args:
         folder: with the shards.
-        space: id of the motion space, where the clips have ``motion``.
         options: what they were made with.
 
     Raises:
@@ -157,16 +169,17 @@ def write_index(folder: Path, space: str | None = None, options: Row | None = No
     rows: list[tuple[Any, ...]] = []
     people: dict[str, int] = {}
     videos: dict[str, int] = {}
-    names, sums = [], []
+    names, sums, spaces = [], [], set()
     for number, head in enumerate(shard_heads(folder)):
         sums.append(ClipRecord({}, {}, head["sums"]))
         for position, row in enumerate(head["clips"]):
             person = people.setdefault(row["identity"], len(people))
             video = videos.setdefault(row["video"], len(videos))
             names.append(row["name"])
+            spaces.add(row["space"])
             rows.append((number, position, row["frames"], row["first"], person, video, *row["quality"]))
-    if len(set(names)) != len(names):
-        raise DatasetError(f"{folder} has two clips of one name: prepare the videos anew")
+    if len(set(names)) != len(names) or len(spaces) > 1:
+        raise DatasetError(f"{folder} has two clips of one name, or motion of two spaces: prepare the videos anew")
     table = np.array(rows, np.float64).reshape(len(rows), 6 + len(Quality._fields))
     order = {person: place for place, person in enumerate(sorted(people))}
     sorted_place = np.array([order[person] for person in people], np.int64)
@@ -185,7 +198,7 @@ def write_index(folder: Path, space: str | None = None, options: Row | None = No
         "version": VERSION,
         "fps": float(FPS),
         "sample_rate": SAMPLE_RATE,
-        "space": space,
+        "space": next(iter(spaces), None),
         "clips": len(names),
         "people": len(people),
         "videos": len(videos),
@@ -196,7 +209,12 @@ def write_index(folder: Path, space: str | None = None, options: Row | None = No
         "statistics": _statistics(_added(sums)),
     }
     with atomic_write(folder / CARD) as temporary:
-        temporary.write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+        temporary.write_text(_readable(card), "utf-8")
+
+
+def _readable(card: Row) -> str:
+    """JSON with a line for every list of numbers."""
+    return re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(card, indent=1)) + "\n"
 
 
 def _statistics(sums: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
@@ -212,18 +230,16 @@ def _statistics(sums: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def write_dataset(folder: Path, clips: Iterable[tuple[str, TrackedClip]], limit: int = SHARD_BYTES) -> None:
-    """Write a dataset of named clips at once.
+def write_dataset(folder: Path, records: Iterable[ClipRecord], limit: int = SHARD_BYTES) -> None:
+    """Write a dataset at once.
 
     Raises:
-        DatasetError: two have one name.
+        DatasetError: two clips have one name.
         OutputError: it cannot be written.
     """
     make_folder(folder)
     writer = ShardWriter(folder, limit)
-    space = None
-    for name, clip in clips:
-        space = "any" if clip.motion is not None else space
-        writer.add(record_of(clip, name))
+    for record in records:
+        writer.add(record)
     writer.flush()
-    write_index(folder, space)
+    write_index(folder)
