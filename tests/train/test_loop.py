@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from kptalk.errors import DatasetError, WeightsError
-from kptalk.train.loop import LoopConfig
+from kptalk.errors import DatasetError, OptionError, WeightsError
+from kptalk.train.loop import LoopConfig, draws
 from kptalk.train.loop import fit as fit_both
+from kptalk.train.processes import Processes, open_processes
 
 CONFIG = LoopConfig(steps=40, batch=16, warmup=5, score_every=10, learning_rate=0.02, precision="float32")
 
@@ -58,7 +59,7 @@ def stop_at(step):
 
 def test_it_learns(tmp_path):
     before = score(model().eval())
-    trained = fit(model(), loss, score, tmp_path, dataclasses.replace(CONFIG, steps=300, ema=0.9))
+    trained = fit(model(), loss, score, tmp_path, dataclasses.replace(CONFIG, steps=300, score_every=100, ema=0.9))
     assert score(trained) > 0.3 * before
     assert not trained.training
 
@@ -168,3 +169,66 @@ def test_state_of_another_network_is_named(tmp_path):
     fit(model(), loss, score, tmp_path, CONFIG)
     with pytest.raises(WeightsError, match="delete it"):
         fit(nn.Linear(4, 1), loss, score, tmp_path, CONFIG)
+
+
+def test_accelerate_changes_no_bit(tmp_path):
+    plain = weights(fit(model(), loss, score, tmp_path / "a", CONFIG))
+    assert equal(weights(fit(model(), loss, score, tmp_path / "b", CONFIG, processes=open_processes("cpu"))), plain)
+
+
+def test_a_batch_that_cannot_be_shared(tmp_path):
+    with pytest.raises(OptionError, match="multiple of 3"):
+        fit(model(), loss, score, tmp_path, dataclasses.replace(CONFIG, accumulate=3))
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_checkpoint(tmp_path):
+    def bad(network, draw):
+        value = loss(network, draw)
+        if draw.step == 19:
+            next(network.parameters()).register_hook(lambda gradient: gradient * float("nan"))
+        return value
+
+    with pytest.raises(DatasetError, match=r"diverged at step 20: the loss is nan; the checkpoint of step 10 stays"):
+        fit(model(), bad, score, tmp_path, CONFIG)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 10
+
+
+def test_rows_of_a_killed_run_are_not_logged_twice(tmp_path):
+    with pytest.raises(Stopped):
+        fit(model(), loss, score, tmp_path, CONFIG, stop_at(20))
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write("30.0,1,1,1,1,1\n")  # logged, then killed before the checkpoint
+    fit(model(), loss, score, tmp_path, CONFIG)
+    with (tmp_path / "log.csv").open() as file:
+        assert [int(float(row["step"])) for row in csv.DictReader(file)] == [10, 20, 30, 40]
+
+
+def test_several_columns_of_a_score_are_logged(tmp_path):
+    columns = {"score": 1.0, "lip_r": 0.5}
+    progress = []
+    fit(model(), loss, lambda network: columns, tmp_path, CONFIG, lambda done, total, row: progress.append(row))
+    assert progress[0]["lip_r"] == 0.5
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_best_and_last_are_both_given(tmp_path):
+    scores = iter([0.1, 0.9, 0.2, 0.3])
+    trained = fit_both(model(), loss, lambda network: next(scores), tmp_path, CONFIG)
+    assert not equal(weights(trained.best), weights(trained.last))
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert equal(weights(trained.last), list(state["average"].values()))
+
+
+def test_the_pace_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("kptalk.train.loop.PACE_EVERY", 0.0)
+    told = []
+    fit(model(), loss, score, tmp_path, CONFIG, on_pace=lambda *values: told.append(values))
+    assert [(done, total) for done, total, *_ in told] == [(step, 40) for step in range(1, 41)]
+    assert told[0][2] > 0
+    assert told[-1][3] == 0
+
+
+def test_sequences_have_numbers_of_their_own():
+    config = dataclasses.replace(CONFIG, batch=8, accumulate=2)
+    found = [list(draw.numbers) for draw in draws(config, 3, Processes(torch.device("cpu")))]
+    assert found == [[24, 25, 26, 27], [28, 29, 30, 31]]
