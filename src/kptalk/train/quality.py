@@ -28,7 +28,7 @@ from kptalk.train.validation import head_columns
 from kptalk.types import Array
 
 Draw = Callable[[Tensor, Tensor, Tensor], Tensor]  # references, audio, noise -> a window of frames
-LONGEST, MOST_CLIPS = 128, 48  # frames that are generated of a clip, and clips
+LONGEST, MOST_CLIPS = 128, 32  # frames that are generated of a clip, and clips
 N_SHAPE = 16  # expression tokens whose distribution is compared: those that move the face most
 
 
