@@ -9,7 +9,7 @@ from kptalk.train import ablate as module
 from kptalk.train.ablate import VARIANTS, Results, Variant, ablate, page
 from kptalk.train.quality import COLUMNS
 
-SMALL = ["steps=2", "versions=1", "dim=16", "heads=1"]
+SMALL = ["steps=2", "versions=1", "dim=16", "heads=1", "depth=2"]
 
 
 @pytest.mark.slow

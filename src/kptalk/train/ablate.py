@@ -242,7 +242,7 @@ class _Bench:
             trained = fit(
                 network, loss, _no_score, log, source.config.loop, processes=self._processes, on_pace=self._on_pace
             )
-            save_tensors(file, {name: value.contiguous() for name, value in trained.last.state_dict().items()}, {})
+            save_tensors(file, {name: value.clone() for name, value in trained.last.state_dict().items()}, {})
             (log / "state.pt").unlink()
         network.load_state_dict(load_file(file, str(self._processes.device)))
         return network.eval()
