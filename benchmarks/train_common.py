@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from kptalk.weights.header import embedded_path
 
@@ -18,7 +19,7 @@ def model_folder(folder: Path, tokens: Path | None = None) -> Path:
     for name in ("facemesh", "audio"):
         (folder / f"{name}.safetensors").write_bytes(embedded_path(name).read_bytes())
     if tokens:
-        (folder / "tokens-facemesh").symlink_to(tokens / "tokens-facemesh")
+        (folder / "tokens-facemesh").symlink_to((tokens / "tokens-facemesh").resolve())
     return folder
 
 
@@ -39,6 +40,13 @@ def run(argv: list[str]) -> None:
     """The same to its end."""
     if code := start(argv).wait():
         raise SystemExit(f"{' '.join(argv)} failed with code {code}")
+
+
+def same(a: Path, b: Path) -> bool:
+    """Whether two files of weights hold the same bits and say the same of themselves; safetensors orders that at will."""
+    with safe_open(a, "pt") as one, safe_open(b, "pt") as other:
+        alike = one.metadata() == other.metadata() and one.keys() == other.keys()
+        return alike and all(torch.equal(one.get_tensor(name), other.get_tensor(name)) for name in one.keys())  # noqa: SIM118
 
 
 def difference(a: Path, b: Path) -> float:

@@ -1,5 +1,6 @@
 """``kptalk train`` from a dataset to weights that draw."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -86,6 +87,33 @@ def test_clips_that_travel_train_without_the_dataset(stored, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_denoiser_that_was_stopped_ends_as_an_uninterrupted_one(stored, space_folder):
+    (space_folder / "audio.safetensors").write_bytes(embedded_path("audio").read_bytes())
+    how = {"config": "smoke", "device": "cpu", "changes": ["steps=6", "score_every=2", "score_steps=1", "batch=4"]}
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done, total, row):
+        if done == 4:
+            raise Stopped
+        assert {"lip_r", "lip_lag", "head_spread", "head_speed"} < set(row)
+
+    with pytest.raises(Stopped):
+        train_network("motion", stored, space_folder, **how, on_progress=stop)
+    files = ("motion.safetensors", "motion.log/last.safetensors")
+    train_network("motion", stored, space_folder, **how)
+    resumed = [load_file(space_folder / name) for name in files]
+    shutil.rmtree(space_folder / "motion.log")
+    train_network("motion", stored, space_folder, **how)
+    for before, name in zip(resumed, files, strict=True):
+        after = load_file(space_folder / name)
+        assert before.keys() == after.keys()
+        assert all(np.array_equal(value, after[key]) for key, value in before.items())
+    assert "rotary_dim = 8" in (space_folder / "motion.log/config.toml").read_text()
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_same_seed_same_weights(stored, tmp_path):
     written = []
@@ -124,7 +152,9 @@ from pathlib import Path
 for name in ("av", "cv2", "diffusers", "huggingface_hub", "PIL", "rich", "typer"):
     sys.modules[name] = None
 from kptalk.train.recipes import train_network
-train_network("audio", Path(sys.argv[1], "clips.safetensors"), Path(sys.argv[1]), steps=1, changes=["batch=1"])
+clips, folder = Path(sys.argv[1], "clips.safetensors"), Path(sys.argv[1])
+train_network("audio", clips, folder, steps=1, changes=["batch=1"])
+train_network("motion", clips, folder, steps=1, config="smoke")
 """
     subprocess.run([sys.executable, "-c", code, tmp_path / "model"], check=True)
 

@@ -69,15 +69,18 @@ def train(
 @contextmanager
 def training_line(name: str) -> Iterator[tuple["Progress", "Pace"]]:
     """What prints a row of the log, and what keeps a line with speed and time left up to date, on a terminal."""
+    remaining = ""
     with errors.status(name) if errors.is_terminal else nullcontext() as status:
 
         def show(done: int, total: int, row: dict[str, float]) -> None:
             numbers = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")
-            output.print(f"{name} {done}/{total}  {numbers}")
+            output.print(f"{name} {done}/{total}  {numbers}{remaining}")
 
         def pace(done: int, total: int, speed: float, left: float) -> None:
+            nonlocal remaining
+            remaining = f"  {duration(left)} left"
             if status:
-                status.update(f"{name} {done}/{total}  {speed:.1f} samples/s  {duration(left)} left")
+                status.update(f"{name} {done}/{total}  {speed:.1f} samples/s{remaining}")
 
         yield show, pace
 

@@ -197,10 +197,10 @@ def fit(
         done, now = step + 1, time.monotonic()
         pace = (done - first) * config.batch / max(now - begun, 1e-9)
         left = (config.steps - done) * config.batch / pace
-        if on_pace and processes.main and now - paced > PACE_EVERY:
+        scored = done % config.score_every == 0 or done == config.steps
+        if on_pace and processes.main and (scored or now - paced > PACE_EVERY):
             on_pace(done, config.steps, pace, left)
             paced = now
-        scored = done % config.score_every == 0 or done == config.steps
         if not scored and done % CHECK_EVERY:
             continue
         total, whole = processes.mean(torch.stack([running, sane])).tolist()
