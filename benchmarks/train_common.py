@@ -43,7 +43,7 @@ def run(argv: list[str]) -> None:
 
 
 def same(a: Path, b: Path) -> bool:
-    """Whether two files of weights hold the same bits and say the same of themselves; safetensors orders that at will."""
+    """Whether two files of weights hold the same bits and the same header, which safetensors orders at will."""
     with safe_open(a, "pt") as one, safe_open(b, "pt") as other:
         alike = one.metadata() == other.metadata() and one.keys() == other.keys()
         return alike and all(torch.equal(one.get_tensor(name), other.get_tensor(name)) for name in one.keys())  # noqa: SIM118
