@@ -16,7 +16,7 @@ from itertools import chain
 from multiprocessing import connection, get_context, parent_process
 from typing import Any, Generic, Protocol, TypeVar
 
-from kptalk.device import set_threads, usable_cores
+from kptalk.device import usable_cores, use_one_thread
 from kptalk.errors import KptalkError, MissingExtra, OptionError
 
 ENGINES = ("local", "ray")
@@ -214,8 +214,8 @@ def _serve(pipe: Any, build: Callable[[], Callable[[Any], Any]]) -> None:
     """The life of a process: it ends with its parent, which alone is told of Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    set_threads(1)
     built = _answer(lambda _: build(), None)
+    use_one_thread()
     if built[0] == "failed":
         _send(pipe, built)
         return
@@ -286,8 +286,8 @@ class _Ray:
 
 class _Actor:
     def __init__(self, build: Callable[[], Callable[[Any], Any]]) -> None:
-        set_threads(1)
         self._built = _answer(lambda _: build(), None)
+        use_one_thread()
 
     def ready(self) -> Reply:
         return ("ready", None) if self._built[0] == "done" else self._built
