@@ -24,10 +24,9 @@ from kptalk.errors import OptionError
 from kptalk.files import make_folder, write_bytes
 from kptalk.motion.facemesh.generator import N_POSE
 from kptalk.motion.facemesh.space import FaceMeshSpace
-from kptalk.train import generators, motion
+from kptalk.train import facemesh, generators, motion
 from kptalk.train.config import read_config
 from kptalk.train.data import Inputs
-from kptalk.train.dataset import Dataset
 from kptalk.train.facemesh import align_clip, fit_space, fit_template
 from kptalk.train.lag import load_judge
 from kptalk.train.loop import Pace, fit
@@ -254,7 +253,8 @@ class _Bench:
         if not (folder / "audio.safetensors").exists():
             write_bytes(folder / "audio.safetensors", self._audio.read_bytes())
         if not (folder / "facemesh.safetensors").exists():
-            landmarks = [clip.landmarks for clip in Dataset.open(self._data)]
+            inputs = Inputs(self._data, folder, 0, str(self._processes.device))
+            landmarks = [clip.landmarks for clip in facemesh.data(inputs)]
             template = fit_template(landmarks)
             tensors = fit_space([align_clip(each, template) for each in landmarks], template, keypoints)
             write_bytes(folder / "facemesh.safetensors", serialise(tensors))

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from kptalk.motion.facemesh.generator import N_POSE
+from kptalk.motion.generator import WINDOW
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.train.loop import Draw, LoopConfig, Loss, Score
-from kptalk.train.sampler import ClipData, PersonSampler, cut_sequence, mirror_tokens
+from kptalk.train.sampler import ClipData, cut_sequence, mirror_tokens, window_order
 from kptalk.types import Array
 from kptalk.weights.store import save_model
 
@@ -81,12 +82,12 @@ def expression_loss(
         directions: weights, and measures (63,) that are linear in the expression tokens.
         predict: takes the network and windows (B, T, 80, 16) to tokens (..., B, T, 63).
     """
-    sampler, mirror = PersonSampler(data.clips), mirror_tokens(data.space)
+    order, mirror = window_order(data.clips, WINDOW), mirror_tokens(data.space)
     importance = torch.from_numpy(data.space.token_importance())
 
     def batch_loss(model: nn.Module, draw: Draw) -> Tensor:
-        device, rngs = next(model.parameters()).device, map(draw.rng_of, draw.numbers)
-        drawn = [cut_sequence(sampler.draw(rng), data.mel_mean, mirror, rng) for rng in rngs]
+        device, chosen = next(model.parameters()).device, [(order.clip(n), draw.rng_of(n)) for n in draw.numbers]
+        drawn = [cut_sequence(data.clips[number], data.mel_mean, mirror, rng) for number, rng in chosen]
         windows, tokens = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*drawn, strict=True))
         with draw.autocast(device):
             out = predict(model, windows)

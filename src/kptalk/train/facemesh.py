@@ -32,6 +32,7 @@ from kptalk.types import N_KEYPOINTS, Array, Floats
 Indices = NDArray[np.int64]
 
 FEWEST_FRAMES = 200  # fewer do not span the components
+MOST_CLIPS = 1500  # what the space is fitted to, for they are in memory
 FRAMES_A_CLIP = 80  # so that a long clip of one person does not decide the basis
 PART_WEIGHTS = ((np.concatenate([LIPS_OUTER, LIPS_INNER]), 3.0), (LID_PAIRS.ravel(), 4.0), (IRISES.ravel(), 3.0))
 
@@ -55,8 +56,9 @@ class AlignedClip:
 
 
 def data(inputs: Inputs) -> list[TrackedClip]:
-    """The dataset's clips."""
-    return list(Dataset.open(inputs.data))
+    """The dataset's clips, or ``MOST_CLIPS`` of them, spread over all."""
+    dataset = Dataset.open(inputs.data)
+    return [dataset.load(entry) for entry in dataset.clips[:: -(-len(dataset) // MOST_CLIPS)]]
 
 
 def build(clips: list[TrackedClip]) -> dict[str, Array]:

@@ -29,9 +29,9 @@ from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.networks.noise_schedule import N_STEPS, alphas_cumprod
 from kptalk.train import lips
 from kptalk.train.config import RecipeConfig
-from kptalk.train.data import Inputs, TrainingClip, lengths_of, people_of
+from kptalk.train.data import Inputs, TrainingClip
 from kptalk.train.loop import Draw, LoopConfig, Loss, Score
-from kptalk.train.sampler import ClipData, augment_mel, mirror_tokens
+from kptalk.train.sampler import ClipData, augment_mel, mirror_tokens, window_order
 from kptalk.train.stream import Cache, WindowOrder
 from kptalk.train.validation import sampled_score
 from kptalk.types import Array
@@ -199,16 +199,7 @@ class WindowSampler:
     def of(cls, data: MotionData) -> "WindowSampler":
         """The sampler of the clips."""
         config, clips = data.config, data.clips
-        files = getattr(clips, "shards", None)
-        order = WindowOrder(
-            lengths_of(clips),
-            people_of(clips),
-            config.network.window,
-            config.buffer,
-            config.balance,
-            data.seed,
-            files,
-        )
+        order = window_order(clips, config.network.window, config.buffer, config.balance, data.seed)
         spread = np.concatenate([data.features(number).astype(np.float32) for number in data.some(HEARD)]).std()
         return cls(data, order, mirror_tokens(data.space), float(spread))
 

@@ -14,6 +14,7 @@ from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.motion.generator import FPS, WINDOW
 from kptalk.train.data import Clip, Inputs, TrainingClip, lengths_of, load_clips, people_of, split_people
 from kptalk.train.facemesh import mirrored
+from kptalk.train.stream import WindowOrder
 from kptalk.train.tokens import open_tokens
 from kptalk.types import Array, Floats
 
@@ -61,6 +62,14 @@ def load_clip_data(inputs: Inputs, kind: type[FaceMeshSpace] = FaceMeshSpace) ->
         speech = mean_norm.speech_weight(mel)
         total, weight = total + speech @ mel, weight + speech.sum()
     return ClipData(space, chosen, held_out, (total / weight).astype(np.float32))
+
+
+def window_order(
+    clips: Sequence[TrainingClip], window: int, buffer: int = 8192, balance: float = 1.0, seed: int = 0
+) -> WindowOrder:
+    """The order in which windows of clips are drawn, see ``WindowOrder``; no clip is read."""
+    files = getattr(clips, "shards", None)
+    return WindowOrder(lengths_of(clips), people_of(clips), window, buffer, balance, seed, files)
 
 
 class PersonSampler(Generic[Clip]):
