@@ -1,16 +1,25 @@
 """Windows by number, clips from files, a cache with a bound."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from fakes import facemesh_space
 
 from kptalk.errors import DatasetError
 from kptalk.motion.facemesh.space import FaceMeshSpace
+from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.train.data import Inputs, TrainingClip, split_people
 from kptalk.train.facemesh import training_clips
+from kptalk.train.loop import Draw
+from kptalk.train.motion import CONFIGS, FeatureStore, MotionData, WindowSampler
 from kptalk.train.sampler import PersonSampler
 from kptalk.train.stream import Cache, WindowOrder
 from kptalk.train.tokens import open_tokens, read_tokens, token_bytes
+from kptalk.weights.header import embedded_path
+from kptalk.weights.store import load_model
 
 LENGTHS, PEOPLE = [640, 64, 128, 64], ["a", "b", "c", "c"]
 
@@ -123,3 +132,19 @@ def test_tokens_of_a_dataset_are_made_once_and_anew_for_another_space(stored, tr
     assert made.stat().st_mtime_ns == before
     made.write_bytes(token_bytes(expected[:1], "of another space"))
     assert len(open_tokens(inputs, FaceMeshSpace)) == len(expected)
+
+
+def test_windows_cut_in_threads_are_the_same(tracked):
+    space = facemesh_space()
+    clips, mean, config = training_clips(space, tracked), np.zeros(80, np.float32), CONFIGS["embedded"]
+    encoder = load_model(embedded_path("audio"), AudioEncoder, AudioEncoderConfig)
+    store = FeatureStore(clips, encoder, mean, 0, 100)
+    sampler = WindowSampler.of(MotionData(space, clips, [], mean, config, encoder, 0, store))
+    draw, device = Draw(0, 3, 0, range(30, 36)), torch.device("cpu")
+    plain = sampler.batch(draw, device)
+    with ThreadPoolExecutor(3) as threads:
+        threaded = replace(sampler, threads=threads).batch(draw, device)
+    assert all(torch.equal(a, b) for a, b in zip(plain, threaded, strict=True))
+    assert [part.shape for part in plain] == [(6, 2, 70), (6, 64, 70), (6, 64, 512), (6,), (6, 64, 70)]
+    alone = sampler.batch(replace(draw, numbers=range(33, 34)), device)
+    assert all(torch.equal(a[3:4], b) for a, b in zip(plain, alone, strict=True))

@@ -9,6 +9,7 @@ the steps that decide what is said.
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from kptalk.audio import mean_norm
 from kptalk.audio.windows import mel_windows
+from kptalk.device import side_by_side
 from kptalk.errors import DatasetError
 from kptalk.motion.diffusion import noise_loss
 from kptalk.motion.facemesh.generator import N_POSE, SamplerConfig
@@ -37,6 +39,7 @@ from kptalk.train.validation import sampled_score
 from kptalk.types import Array
 from kptalk.weights.store import load_model, save_model
 
+Chosen = tuple[TrainingClip, NDArray[np.float16], np.random.Generator]
 MEASURED, HEARD = 512, 16  # clips, at most, that the mean face and the spread of features are taken from
 # Measured on the people held out. The lip ensemble's mouth has twice the spread of the denoiser's (lip_scale); that of
 # both together is a third of the real one, for a mean lacks what the sound does not tell (mouth_gain). The pose's gains
@@ -188,33 +191,50 @@ def build(data: MotionData) -> Denoiser:
 
 @dataclass(frozen=True)
 class WindowSampler:
-    """Draws training windows: which, the config's ``WindowOrder`` says; how, each window's own generator."""
+    """Draws training windows: which, the config's ``WindowOrder`` says; how, each window's own generator.
+
+    With ``threads``, windows are cut side by side; NumPy lets go of the interpreter while it draws noise.
+    """
 
     data: MotionData
     order: WindowOrder
     mirror: Array
     spread: float
+    threads: ThreadPoolExecutor | None = None
 
     @classmethod
     def of(cls, data: MotionData) -> "WindowSampler":
-        """The sampler of the clips."""
+        """The sampler of the clips; threads where a card computes meanwhile."""
         config, clips = data.config, data.clips
         order = window_order(clips, config.network.window, config.buffer, config.balance, data.seed)
         spread = np.concatenate([data.features(number).astype(np.float32) for number in data.some(HEARD)]).std()
-        return cls(data, order, mirror_tokens(data.space), float(spread))
+        on_card = next(data.encoder.parameters()).device.type != "cpu"
+        threads = ThreadPoolExecutor(side_by_side()) if on_card else None
+        return cls(data, order, mirror_tokens(data.space), float(spread), threads)
 
     def batch(self, draw: Draw, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """References (B, 2, D), frames (B, W, D), features (B, W, 512), diffusion steps (B,), noise (B, W, D)."""
-        parts = zip(*(self.window(number, draw.rng_of(number)) for number in draw.numbers), strict=True)
-        references, frames, audio, t, noise = (torch.from_numpy(np.stack(part)).to(device) for part in parts)
+        chosen = [self._choose(number, draw.rng_of(number)) for number in draw.numbers]
+        cut = self.threads.map(self._cut, chosen) if self.threads else map(self._cut, chosen)
+        references, frames, audio, t, noise = (
+            torch.from_numpy(np.stack(part)).to(device) for part in zip(*cut, strict=True)
+        )
         return references, frames, audio, t, noise
 
-    def window(self, number: int, rng: np.random.Generator) -> tuple[NDArray[np.generic], ...]:
-        """One window of it; a short clip repeats its last frame."""
-        config, which = self.data.config, self.order.clip(number)
-        clip, length = self.data.clips[which], config.network.window
-        features = self.data.features(which, int(rng.integers(config.versions)))
-        last = len(clip) - 1
+    def _choose(
+        self, number: int, rng: np.random.Generator
+    ) -> tuple[TrainingClip, NDArray[np.float16], np.random.Generator]:
+        """A window's clip, and the features (T, 512) of one version of its sound."""
+        which = self.order.clip(number)
+        version = int(rng.integers(self.data.config.versions))
+        return self.data.clips[which], self.data.features(which, version), rng
+
+    def _cut(
+        self, chosen: tuple[TrainingClip, NDArray[np.float16], np.random.Generator]
+    ) -> tuple[NDArray[np.generic], ...]:
+        """The window of a clip; a short clip repeats its last frame."""
+        config, (clip, features, rng) = self.data.config, chosen
+        length, last = config.network.window, len(clip) - 1
         first = int(rng.integers(0, max(1, last - length + 1)))
         frames = np.minimum(np.arange(first, first + length + 1), last)
         tokens = clip.tokens[frames]
