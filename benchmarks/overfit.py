@@ -1,6 +1,6 @@
 """The paper's network (42.9 M parameters) overfits four clips: loss curve, and whether sampled motion follows speech.
 
-    python benchmarks/overfit.py DATASET -o FOLDER [--steps 2000] [--batch 16] [--minutes 0] [--device cuda]
+    python benchmarks/overfit.py DATASET -o FOLDER [--steps 2000] [--batch 16] [--prediction v] [--device cuda]
 
 Four clips of four people; the same command resumes. ``FOLDER/overfit.png`` shows the loss, and the lip opening sampled
 for each clip beside the real one. Their correlation is printed, and that with another clip's sound, which a network
@@ -23,7 +23,7 @@ from kptalk.motion.diffusion import sample
 from kptalk.motion.facemesh.generator import N_POSE
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
-from kptalk.networks.denoiser import Denoiser
+from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.train.dataset import Dataset
 from kptalk.train.facemesh import training_clip
 from kptalk.train.lag import in_step, load_judge
@@ -40,7 +40,7 @@ from matplotlib import pyplot as plt
 CLIPS, FRAMES, SAMPLE_STEPS = 4, 64, 20
 
 
-def data_of(dataset: Dataset, device: torch.device, batch: int, steps: int, minutes: float) -> MotionData:
+def data_of(dataset: Dataset, device: torch.device, arguments: argparse.Namespace) -> MotionData:
     """Four clips, each the longest of its person."""
     entries = sorted(dataset.clips, key=lambda entry: (entry.identity, -entry.frames))
     longest = {entry.identity: entry for entry in reversed(entries)}
@@ -51,11 +51,12 @@ def data_of(dataset: Dataset, device: torch.device, batch: int, steps: int, minu
     clips = [replace(clip, tokens=clip.tokens[: FRAMES + 1]) for clip in clips]
     encoder = load_model(embedded_path("audio"), AudioEncoder, AudioEncoderConfig).to(device)
     mean, paper = speech_mel_mean(embedded_path("audio")), CONFIGS["paper"]
+    steps = arguments.steps
     loop = replace(
-        paper.loop, steps=steps, batch=batch, warmup=min(100, steps // 10), learning_rate=2e-4, ema=0.99,
-        score_every=max(1, steps // 40), minutes=minutes, clip=1.0,
+        paper.loop, steps=steps, batch=arguments.batch, warmup=min(100, steps // 10), learning_rate=arguments.rate,
+        ema=0.98, score_every=max(1, steps // 40), minutes=arguments.minutes, clip=1.0,
     )  # fmt: skip
-    config = replace(paper, loop=loop, feature_noise=0.0)
+    config = replace(paper, loop=loop, feature_noise=0.0, network=DenoiserConfig(prediction=arguments.prediction))
     return MotionData(space, clips, clips, mean, config, encoder, 0, FeatureStore(clips, encoder, mean, 0, 100))
 
 
@@ -76,13 +77,15 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=2e-4, help="peak learning rate")
+    parser.add_argument("--prediction", default="epsilon", help="as the paper; a few hundred steps do more with v")
     parser.add_argument("--minutes", type=float, default=0)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     set_threads()
     processes = open_processes(arguments.device)
     dataset = Dataset.open(arguments.data)
-    data = data_of(dataset, processes.device, arguments.batch, arguments.steps, arguments.minutes)
+    data = data_of(dataset, processes.device, arguments)
     real = np.stack([clip.tokens[1:, N_POSE:] @ data.space.lip_tokens() for clip in data.clips])
 
     def score(model: torch.nn.Module) -> dict[str, float]:
