@@ -91,7 +91,7 @@ def data_of(clips: TokenClips, space, encoder, config, features) -> MotionData:
 def measure(name, clips, space, encoder, config, arguments, wrap) -> None:
     store = FeatureStore(clips, encoder, np.full(80, -2, np.float32), 0, arguments.cache)
     sampler = WindowSampler.of(data_of(clips, space, encoder, config, wrap(store)))
-    windows = arguments.windows if name == "tokens alone" else arguments.windows // 10
+    windows = arguments.windows if name == "tokens alone" else max(320, arguments.windows // 40)
     part = windows // 5 // 64 * 64
     for fifth in range(5):
         began = time.process_time(), time.monotonic()
