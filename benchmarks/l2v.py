@@ -19,7 +19,8 @@ from kptalk.face.framing import EDGES
 from kptalk.face.landmarks import FaceMesh
 from kptalk.face.measures import lip_gap
 from kptalk.media.clip import read_frames
-from kptalk.methods.landmark import load_renderer
+from kptalk.methods.landmark import load_space
+from kptalk.methods.latent import load_renderer
 from kptalk.motion.generator import FPS
 from kptalk.render.latent.landmark_maps import landmark_maps
 from kptalk.render.latent.renderer import LatentRenderer
@@ -41,7 +42,8 @@ def main() -> None:
     arguments = parser.parse_args()
     set_threads()
     files = [f for clip in arguments.clips for f in (sorted(clip.glob("*.mp4")) if clip.is_dir() else [clip])]
-    renderer = load_renderer(open_model(arguments.model))
+    model = open_model(arguments.model)
+    renderer = load_renderer(model, load_space(model))
     if arguments.steps:
         renderer = renderer.with_drawing(arguments.steps, None)
     rows: dict[str, list[list[float]]] = {"mesh": [], "denoiser": []}

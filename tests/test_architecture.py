@@ -46,14 +46,14 @@ BUDGET = {
     "networks": 2032,
     "motion": 2783,
     "render": 2859,
-    "methods": 504,
+    "methods": 526,
     "weights": 1149,
-    "train": 5830,
+    "train": 5840,
     "evaluate": 3238,
     "cli": 1500,
-    "top level": 2180,
+    "top level": 2190,
 }
-WHOLE_BUDGET = 25_100
+WHOLE_BUDGET = 25_140
 
 
 def name_of(path: Path) -> str:

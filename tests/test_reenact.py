@@ -21,6 +21,7 @@ from kptalk.methods import facemesh
 from kptalk.motion.retarget import RetargetOptions
 from kptalk.options import ReenactOptions
 from kptalk.pipeline import Pipeline
+from kptalk.render.mesh.renderer import MeshRenderer
 from kptalk.types import Face, Motion
 
 RATE = 16_000
@@ -205,7 +206,7 @@ def test_the_first_frame_of_a_clip_follows_the_clip(space):
     """Judged by FaceMesh: three seconds of a real clip, drawn by the real renderer."""
     path = CLIPS / "grid_flbbc_1.mp4"
     pictures, real = np.stack(list(read_frames(path))), clip_landmarks(path, 3)
-    pipeline = Pipeline(facemesh.method(fake_generator(space)), "embedded", "facemesh")
+    pipeline = Pipeline(facemesh.method(fake_generator(space), MeshRenderer(space)), "embedded", "facemesh")
     frames = np.concatenate(list(pipeline.reenact(pictures[0], path).frames()))
     assert frames.shape == pictures.shape
     with FaceMesh(video=True) as mesh:

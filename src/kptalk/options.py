@@ -54,6 +54,7 @@ class _PictureKeywords(TypedDict, total=False):
     framing: str
     stitch: bool | None
     rotate: str
+    refine: bool | None
     draw_steps: int | str | None
     guidance: float | str | None
 
@@ -165,6 +166,9 @@ class _Picture(Validated):
     stitch: bool | None = option(None, "kdtalker: keep the shoulders in place; yes where full.", group="Picture")
     rotate: str = option(
         "auto", "Turned photos: 'auto': upright; 'no': refused.", choices=("auto", "no"), group="Picture"
+    )
+    refine: bool | None = option(
+        None, "Mouth and eyes by a network, 0.05 s a frame: no for embedded, yes for landmark.", group="Picture"
     )
     draw_steps: int | None = option(
         None, "landmark: denoising steps of a frame; the model knows a good number.", bounds=(1, 1000), group="Picture"

@@ -151,7 +151,7 @@ def test_a_flag_without_sense(animate, tmp_path, flag, value):
 
 @pytest.mark.parametrize(("flag", "name"), [("--draw-steps", "draw_steps"), ("--guidance", "guidance")])
 def test_the_mesh_renderer_does_not_denoise(animate, tmp_path, flag, name):
-    assert refused(animate(flag, "2"), f"{name} belongs to the model landmark", "renderer mesh", f"({flag})")
+    assert refused(animate(flag, "2"), f"{name} belongs to refined frames", "renderer mesh", f"({flag})")
     assert not list(tmp_path.iterdir())
 
 

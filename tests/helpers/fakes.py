@@ -1,7 +1,7 @@
 """Small stand-ins for the models and the renderer, so that whole pipelines run in milliseconds."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
@@ -113,7 +113,7 @@ def fake_generator(space: FaceMeshSpace, config: SamplerConfig | None = None) ->
 
 
 def fake_pipeline(space: FaceMeshSpace) -> Pipeline:
-    method = replace(facemesh.method(fake_generator(space)), renderer=FakeRenderer(space))
+    method = facemesh.method(fake_generator(space), FakeRenderer(space))
     return Pipeline(method, "fake", space.id)
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 
 import numpy as np
 import pytest
+import torch
 from drawing import SMALL, SMALL_LATENT, latent_denoiser, small_unet
 from fakes import fake_generator, plain_portrait, random_motion
 from mutations import mutated
 from safetensors.numpy import load_file, save_file
 
 from kptalk.errors import MotionError, OptionError, WeightsError
-from kptalk.methods import landmark
-from kptalk.methods.landmark import load_renderer
+from kptalk.methods import facemesh, landmark
+from kptalk.methods.landmark import load_space
+from kptalk.methods.latent import load_renderer
 from kptalk.motion.landmark.space import LandmarkSpace
 from kptalk.options import Options, ReenactOptions
+from kptalk.pipeline import Pipeline
 from kptalk.render.latent.denoiser import LatentDenoiser, PixelDenoiser
 from kptalk.render.latent.renderer import LatentRenderer
 from kptalk.weights.header import embedded_path, read_header
@@ -35,23 +39,28 @@ def folder(tmp_path):
     return tmp_path
 
 
+def renderer_of(folder):
+    model = open_model(folder)
+    return load_renderer(model, load_space(model))
+
+
 def save_latents(folder, denoiser):
     save_model(folder / "l2v.safetensors", denoiser.network, denoiser.network.config, NUMBERS, half=True)
     save_model(folder / "vae.safetensors", denoiser.autoencoder, denoiser.autoencoder.config, half=True)
 
 
 def test_the_file_says_how_to_draw(folder):
-    renderer = load_renderer(open_model(folder))
+    renderer = renderer_of(folder)
     assert isinstance(renderer.denoiser, PixelDenoiser)
     assert (renderer.steps, renderer.guidance, renderer.size) == (3, 1.5, 32)
     save_latents(folder, latent_denoiser())
-    renderer = load_renderer(open_model(folder))
+    renderer = renderer_of(folder)
     assert isinstance(renderer.denoiser, LatentDenoiser)
     assert renderer.denoiser.noise_shape == (4, 16, 16)
 
 
 def test_the_methods_own_motion_is_drawn(folder):
-    renderer = load_renderer(open_model(folder))
+    renderer = renderer_of(folder)
     prepared = renderer.prepare(plain_portrait(renderer.mesh.space, 128))
     still = renderer.source(prepared).motion
     assert still.space == "landmark"
@@ -64,9 +73,9 @@ def test_the_methods_own_motion_is_drawn(folder):
 def test_the_method_takes_what_there_is(folder, monkeypatch):
     space = LandmarkSpace.load(folder / "facemesh.safetensors")
     monkeypatch.setattr(landmark, "load_generator", lambda *_: fake_generator(space))
-    assert landmark.load(open_model(folder), landmark.CPU).renderer.name == "latent"
+    assert landmark.load(open_model(folder), torch.device("cpu")).renderer.name == "latent"
     (folder / "l2v.safetensors").unlink()
-    assert landmark.load(open_model(folder), landmark.CPU).renderer.name == "mesh"
+    assert landmark.load(open_model(folder), torch.device("cpu")).renderer.name == "mesh"
     assert open_model(folder).missing() == ["audio", "a2l"]
 
 
@@ -76,7 +85,7 @@ def test_damaged_files_are_refused_or_draw(folder):
     for _ in range(60):
         path.write_bytes(mutated(whole, rng))
         try:
-            renderer = load_renderer(open_model(folder))
+            renderer = renderer_of(folder)
         except WeightsError as error:
             refused.append(str(error))
         else:
@@ -112,7 +121,7 @@ def test_headers_without_sense_are_refused(folder, kind):
         change["config"] = json.dumps({**json.loads(header["config"]), **change["config"]})
     save_file(load_file(path), path, {name: text for name, text in {**header, **change}.items() if text is not None})
     with pytest.raises(WeightsError, match=r"l2v\.safetensors") as caught:
-        load_renderer(open_model(folder))
+        renderer_of(folder)
     assert "\n" not in str(caught.value)
 
 
@@ -122,7 +131,7 @@ def test_numbers_that_are_not_finite_are_refused(folder):
     content[-200:] = struct.pack("<e", float("inf")) * 100
     path.write_bytes(content)
     with pytest.raises(WeightsError, match="not finite"):
-        load_renderer(open_model(folder))
+        renderer_of(folder)
 
 
 def test_latents_need_their_autoencoder(folder):
@@ -130,13 +139,13 @@ def test_latents_need_their_autoencoder(folder):
     other = latent_denoiser(size=64)
     save_model(folder / "l2v.safetensors", other.network, other.network.config, NUMBERS)
     with pytest.raises(WeightsError, match="do not belong together"):
-        load_renderer(open_model(folder))
+        renderer_of(folder)
     (folder / "vae.safetensors").write_bytes(b"junk")
     with pytest.raises(WeightsError, match=r"vae\.safetensors"):
-        load_renderer(open_model(folder))
+        renderer_of(folder)
     (folder / "vae.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"missing weights: .*vae\.safetensors"):
-        load_renderer(open_model(folder))
+        renderer_of(folder)
     assert SMALL_LATENT.size == 32
 
 
@@ -145,14 +154,14 @@ def test_other_renderers_refuse_numbers_to_draw_with(pipeline, portrait, given):
     name = next(iter(given))
     for options in (Options(**given), ReenactOptions(**given)):
         framing = pipeline.method.framing(portrait, "full", None, None)
-        with pytest.raises(OptionError, match=f"{name} belongs to the model landmark: the renderer") as caught:
+        with pytest.raises(OptionError, match=f"{name} belongs to refined frames: the renderer") as caught:
             pipeline.method.session(framing, options)
         assert "\n" not in str(caught.value)
 
 
 def test_options_reach_the_renderer(folder, portrait):
-    renderer = load_renderer(open_model(folder))
-    method = landmark.method(fake_generator(renderer.mesh.space), renderer)
+    renderer = renderer_of(folder)
+    method = facemesh.method(fake_generator(renderer.mesh.space), renderer)
     framing = method.framing(portrait, "full", None, None)
     for options, expected in (
         (Options(draw_steps=7), (7, 1.5)),
@@ -163,6 +172,33 @@ def test_options_reach_the_renderer(folder, portrait):
         used = method.session(framing, options).method.renderer
         assert isinstance(used, LatentRenderer)
         assert (used.steps, used.guidance) == expected
+
+
+def test_frames_are_refined_where_asked_for(portrait):
+    pipeline = Pipeline.from_pretrained("embedded")
+    framing = pipeline.method.framing(portrait, "full", None, None)
+    assert not isinstance(pipeline.method.session(framing, Options()).method.renderer, LatentRenderer)
+    refined = pipeline.method.session(framing, Options(refine=True, draw_steps=2)).method.renderer
+    assert isinstance(refined, LatentRenderer)
+    assert refined.steps == 2
+    assert refined.mesh.space is pipeline.method.space
+    again = pipeline.method.session(framing, ReenactOptions(refine=True)).method.renderer
+    assert again.denoiser is refined.denoiser  # loaded once
+
+
+def test_refining_may_be_left_out(folder, space):
+    for name in ("audio", "lips", "head"):
+        (folder / f"{name}.safetensors").write_bytes(embedded_path(name).read_bytes())
+    shutil.copy(embedded_path("facemesh").parent / "landmark" / "a2l.safetensors", folder)
+    method = landmark.load(open_model(folder), torch.device("cpu"))
+    framing = method.framing(plain_portrait(space, 128), "full", None, None)
+    assert isinstance(method.session(framing, Options()).method.renderer, LatentRenderer)
+    assert method.session(framing, Options(refine=False)).method.renderer.name == "mesh"
+    (folder / "l2v.safetensors").unlink()
+    plain = landmark.load(open_model(folder), torch.device("cpu"))
+    for refine in (True, False):
+        with pytest.raises(OptionError, match="refine needs a model with l2v"):
+            plain.session(framing, Options(refine=refine))
 
 
 def test_a_job_holds_the_numbers_to_draw_with():

@@ -17,7 +17,8 @@ from fakes import plain_portrait
 from safetensors.numpy import load_file
 
 from kptalk.errors import DatasetError, MissingExtra, OptionError, WeightsError
-from kptalk.methods.landmark import load_renderer
+from kptalk.methods.landmark import load_space
+from kptalk.methods.latent import load_renderer
 from kptalk.networks.frame_unet import FrameUNet
 from kptalk.render.latent.latents import FrameAutoencoder, LatentUNet
 from kptalk.train import l2v
@@ -36,7 +37,7 @@ from kptalk.weights.store import save_model
 
 def drawn(folder, space):
     """Two frames of the photo's own face by the folder's L2V."""
-    renderer = load_renderer(open_model(folder))
+    renderer = load_renderer(open_model(folder), load_space(open_model(folder)))
     prepared = renderer.prepare(plain_portrait(space, 128))
     still = renderer.source(prepared).motion
     _, state = renderer.step(Motion.concatenate([still, still]), renderer.start(prepared, 0))
@@ -142,7 +143,7 @@ def test_a_network_without_landmarks_is_no_renderer(model_folder):
     header = {"sampler": '{"steps": 1, "guidance": 1.0}'}
     save_model(model_folder / "l2v.safetensors", network, network.config, header)
     with pytest.raises(WeightsError, match="does not draw from landmarks"):
-        load_renderer(open_model(model_folder))
+        load_renderer(open_model(model_folder), load_space(open_model(model_folder)))
 
 
 def test_configs_that_are_not_there(picture_folder, model_folder):

@@ -40,6 +40,7 @@ def animate(
     fps: options.Fps = "25",
     face: options.FaceNumber = None,
     rotate: options.Rotate = "auto",
+    refine: options.Refine = None,
     draw_steps: options.DrawSteps = None,
     guidance: options.Guidance = None,
 ) -> None:
@@ -59,7 +60,7 @@ def animate(
     )
     how = Options(seed=seed, fps=parse_fps(fps), steps=steps, control=control)
     how = how.changed(size=size, framing=framing, stitch=stitch, rotate=rotate)
-    how = how.changed(draw_steps=draw_steps, guidance=guidance)
+    how = how.changed(refine=refine, draw_steps=draw_steps, guidance=guidance)
     command.check(portrait, speech=speech, videos=(control.pose_file, control.style_file))
 
     def make(pipeline: "Pipeline", stages: console.Stages) -> "Animation":

@@ -52,6 +52,7 @@ Size = Annotated[int | None, option(Options, "size")]
 Framing = Annotated[str, option(Options, "framing")]
 Stitch = Annotated[bool | None, option(Options, "stitch", "--stitch/--no-stitch")]
 Rotate = Annotated[str, option(Options, "rotate")]
+Refine = Annotated[bool | None, option(Options, "refine", "--refine/--no-refine")]
 DrawSteps = Annotated[int | None, option(Options, "draw_steps")]
 Guidance = Annotated[float | None, option(Options, "guidance")]
 FaceNumber = Annotated[int | None, flag("Which of several faces, 1 is the leftmost.", "--face", group="Picture")]
@@ -115,6 +116,7 @@ class Driving:
     stitch: Stitch = None
     face: FaceNumber = None
     rotate: Rotate = "auto"
+    refine: Refine = None
     draw_steps: DrawSteps = None
     guidance: Guidance = None
 
@@ -122,7 +124,7 @@ class Driving:
         """The library's form of these."""
         rate = None if self.fps is None else parse_fps(self.fps)
         retarget = RetargetOptions(self.mode, self.region)
-        names = ("size", "framing", "stitch", "rotate", "draw_steps", "guidance")
+        names = ("size", "framing", "stitch", "rotate", "refine", "draw_steps", "guidance")
         picture = {name: getattr(self, name) for name in names}
         return ReenactOptions(**picture, retarget=retarget, fps=rate)
 

@@ -13,6 +13,7 @@ from os import PathLike
 from typing import Generic, Protocol
 
 from kptalk.audio.windows import SpeechWindows
+from kptalk.errors import OptionError
 from kptalk.face.framing import Framing
 from kptalk.motion.control import Controller
 from kptalk.motion.filters import buffer, resample
@@ -62,6 +63,9 @@ class Method(Protocol):
         """The motion of the person in a video; raises InputError where it cannot be read."""
 
 
+Refinable = Callable[[bool], Method]
+
+
 class Identified(Protocol):
     @property
     def id(self) -> str: ...
@@ -92,6 +96,7 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
         renderer: draws frames.
         framing: what the video shows of a portrait; the arguments are those of ``Options``. Raises OptionError where
             the method does not stitch.
+        refined: the same method whose frames a network refines, or not; None where the model has no such network.
     """
 
     space: MotionSpace[SourceT]
@@ -101,6 +106,7 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
     radius: int
     renderer: Renderer[SourceT, PreparedT, DrawStateT]
     framing: Callable[[Portrait, str, int | None, bool | None], Framing]
+    refined: Refinable | None = None
 
     def generate(self, source: SourceT, speech: SpeechWindows, options: Options) -> Iterator[Motion]:
         """Generate, smooth, control, resample: motion at ``options.fps``, in pieces."""
@@ -124,11 +130,13 @@ class DiffusionMethod(Generic[SourceT, MemoryT, ReaderStateT, PreparedT, DrawSta
         rest = resample.finish(resample_state, speech.frame_count(options.fps))
         yield Motion.concatenate([motion, rest]).with_style(style)
 
-    def session(
-        self, framing: Framing, options: Options | ReenactOptions | None = None
-    ) -> DiffusionSession[SourceT, MemoryT, ReaderStateT, PreparedT, DrawStateT]:
+    def session(self, framing: Framing, options: Options | ReenactOptions | None = None) -> Session:
         if options is None:
             return DiffusionSession(self, framing)
+        if options.refine is not None:
+            if self.refined is None:
+                raise OptionError("refine needs a model with l2v, a network that draws faces", option="refine")
+            return self.refined(options.refine).session(framing, replace(options, refine=None))
         renderer = self.renderer.with_drawing(options.draw_steps, options.guidance)
         return DiffusionSession(replace(self, renderer=renderer), framing)
 

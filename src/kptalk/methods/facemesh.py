@@ -1,12 +1,13 @@
 """The method of the embedded model and of those that ``kptalk train`` makes: learned control points, mesh renderer."""
 
 import json
+from functools import cache
 
 import torch
 
 from kptalk.errors import OptionError, WeightsError
 from kptalk.face.framing import Framing, crop_framing, full_framing
-from kptalk.methods.base import DiffusionMethod, Precision
+from kptalk.methods.base import DiffusionMethod, Method, Precision, Refinable
 from kptalk.motion.facemesh.generator import FaceMeshGenerator, FaceMeshMemory, SamplerConfig
 from kptalk.motion.facemesh.reader import FaceMeshReader, FaceMeshReaderState
 from kptalk.motion.facemesh.space import FaceMeshSource, FaceMeshSpace
@@ -16,22 +17,42 @@ from kptalk.motion.head import HeadModel
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
 from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.networks.lip_ensemble import LipEnsemble, LipEnsembleConfig
-from kptalk.render.mesh.renderer import MeshRenderer, PreparedMesh
+from kptalk.render.mesh.renderer import MeshRenderer
+from kptalk.render.renderer import DrawStateT, PreparedT, Renderer
 from kptalk.types import Portrait
 from kptalk.weights.header import read_header
 from kptalk.weights.model import ModelFolder, speech_mel_mean
 from kptalk.weights.store import load_model
 
-FaceMeshMethod = DiffusionMethod[FaceMeshSource, FaceMeshMemory, FaceMeshReaderState, PreparedMesh, PreparedMesh]
 
-
-def load(model: ModelFolder, device: torch.device, precision: Precision = "auto") -> FaceMeshMethod:
-    """Load the networks, which always compute in float32; the lip ensemble need not be there.
+def load(model: ModelFolder, device: torch.device, precision: Precision = "auto") -> Method:
+    """Load the networks, which always compute in float32; the lip ensemble and L2V need not be there.
 
     Raises:
         WeightsError: files are missing or damaged.
     """
-    return method(load_generator(model, load_space(model), "motion", device))
+    return refinable(load_generator(model, load_space(model), "motion", device), model, device, refine=False)
+
+
+def refinable(generator: FaceMeshGenerator, model: ModelFolder, device: torch.device, refine: bool) -> Method:
+    """The method around a generator; where the model has L2V, its frames may be refined, and are if ``refine`` says so.
+
+    Raises:
+        WeightsError: files are missing or damaged.
+        MissingExtra: L2V works in latents, and ``diffusers`` is not installed.
+    """
+    if model.optional_file("l2v") is None:
+        return method(generator, MeshRenderer(generator.space))
+
+    @cache
+    def drawing(refine: bool) -> Method:
+        if not refine:
+            return method(generator, MeshRenderer(generator.space), drawing)
+        from kptalk.methods.latent import load_renderer  # loaded only where it draws
+
+        return method(generator, load_renderer(model, generator.space, device), drawing)
+
+    return drawing(refine)
 
 
 def load_generator(model: ModelFolder, space: FaceMeshSpace, name: str, device: torch.device) -> FaceMeshGenerator:
@@ -52,11 +73,15 @@ def load_generator(model: ModelFolder, space: FaceMeshSpace, name: str, device: 
     return FaceMeshGenerator(space, encoder, denoiser, speech_mel_mean(audio), config, ensemble, head)
 
 
-def method(generator: FaceMeshGenerator) -> FaceMeshMethod:
-    """The method around a generator."""
+def method(
+    generator: FaceMeshGenerator,
+    renderer: Renderer[FaceMeshSource, PreparedT, DrawStateT],
+    refined: Refinable | None = None,
+) -> DiffusionMethod[FaceMeshSource, FaceMeshMemory, FaceMeshReaderState, PreparedT, DrawStateT]:
+    """The method around a generator and a renderer."""
     space = generator.space
-    reader, renderer = FaceMeshReader(space), MeshRenderer(space)
-    return DiffusionMethod(space, reader, generator, smoothing(generator), gaussian.RADIUS, renderer, framing)
+    reader, smooth = FaceMeshReader(space), smoothing(generator)
+    return DiffusionMethod(space, reader, generator, smooth, gaussian.RADIUS, renderer, framing, refined)
 
 
 def smoothing(generator: FaceMeshGenerator) -> Smooth:

@@ -66,5 +66,5 @@ def refuse_drawing(renderer: str, steps: int | None, guidance: float | None) -> 
     """Raises OptionError where numbers of a diffusion are given to a renderer that has none."""
     for name, value in (("draw_steps", steps), ("guidance", guidance)):
         if value is not None:
-            message = f"{name} belongs to the model landmark: the renderer {renderer} does not denoise frames"
+            message = f"{name} belongs to refined frames: the renderer {renderer} does not denoise any"
             raise OptionError(message, option=name)

@@ -146,8 +146,9 @@ def save(path: Path, model: HeadModel, clips: Sequence[HeadClip]) -> None:
 def _with_people(model: HeadModel, clips: Sequence[HeadClip]) -> HeadModel:
     """The model with the distribution of styles, every person counting once.
 
-    How much smaller the spread of a short stretch is, and how much it varies, is learned from one generated head.
-    Robust, by quantiles and ranks: some clips are of people who turn away or sit still.
+    Its middle is that of people in clips of 8 s and more: most who sit still are readers, in short clips. They count
+    where it is asked how far people differ. How much smaller the spread of a short stretch is, and how much it varies,
+    is learned from one generated head. Robust, by quantiles and ranks: some clips are of people who turn away.
     """
     at, own = np.arange(2 * N_POSE, N_STYLE), slice(0, 2 * N_POSE)
     begun = head.start(model, model.style_mean, 0)
@@ -159,29 +160,31 @@ def _with_people(model: HeadModel, clips: Sequence[HeadClip]) -> HeadModel:
     usual = stretches[LENGTHS.index(head.LENGTH)].mean(0)
     shrunk = stretches.mean(1) - usual
 
-    def measured(clip: HeadClip) -> Doubles:
-        lost = [np.interp(len(clip.pose), LENGTHS, values) for values in shrunk.T]
-        return np.concatenate([clip.style - lost, clip.manner[0]])
+    def styles(clips: Sequence[HeadClip]) -> Doubles:
+        """Of people (n, 17)."""
+        measured: dict[str, list[Doubles]] = {}
+        for clip in clips:
+            lost = [np.interp(len(clip.pose), LENGTHS, values) for values in shrunk.T]
+            measured.setdefault(clip.identity, []).append(np.concatenate([clip.style - lost, clip.manner[0]]))
+        return np.array([np.mean(own_clips, 0) for own_clips in measured.values()])
 
-    people = sorted({clip.identity for clip in clips})
-    clips_of = [[clip for clip in clips if clip.identity == person] for person in people]
-    seen = np.array([np.mean([measured(clip) for clip in own_clips], 0) for own_clips in clips_of])
-    low, middle, high = np.quantile(seen, [0.1, 0.5, 0.9], 0)
+    seen, long = styles(clips), [clip for clip in clips if len(clip.pose) >= SHORTEST]
+    (low, high), middle = np.quantile(seen, [0.1, 0.9], 0), np.median(styles(long), 0)
     spread = (high - low) / 2.56
-    long = np.array([clip.manner for clip in clips if len(clip.pose) >= SHORTEST])  # a few seconds tell no manner
-    low, high = np.quantile(long[:, 0], [0.1, 0.9], 0)
-    apart, together = np.quantile(long[:, 1] - long[:, 2], [0.9, 0.1], 0)
+    manners = np.array([clip.manner for clip in long])  # a few seconds tell none
+    low, high = np.quantile(manners[:, 0], [0.1, 0.9], 0)
+    apart, together = np.quantile(manners[:, 1] - manners[:, 2], [0.9, 0.1], 0)
     spread[at] = np.sqrt(np.maximum(((high - low) / 2.56) ** 2 - ((apart - together) / 2.56 / 2) ** 2, 0.01))
     cov = 2 * np.sin(np.pi / 6 * spearmanr(seen)[0]) * spread[:, None] * spread
     noise = [np.cov(stretches[np.abs(np.array(LENGTHS) - len(clip.pose)).argmin()].T) for clip in clips]
-    cov[own, own] -= np.mean(noise, 0) * len(people) / len(clips)
+    cov[own, own] -= np.mean(noise, 0) * len(seen) / len(clips)
     values, vectors = np.linalg.eigh(cov)
     cov = vectors * np.maximum(values, 1e-3) @ vectors.T
     mean = np.concatenate([middle[own], np.zeros(3)])
     model = replace(model, style_mean=mean, style_cov=cov, bias=usual - model.style_mean[own])
     way = model.components[0, own]
-    calmest, middling, liveliest = np.quantile(seen[:, own] @ way, [0.1, 0.5, 0.9])
-    return replace(model, calm_tail=np.array([np.clip((middling - calmest) / (liveliest - middling), 0.5, 2)]))
+    calm, lively = np.abs(np.quantile((seen - middle)[:, own] @ way, [0.1, 0.9]))
+    return replace(model, calm_tail=np.array([np.clip(calm / lively, 0.5, 2)]))
 
 
 def _sound(clips: Sequence[HeadClip], styles: Doubles) -> dict[str, Doubles]:

@@ -14,9 +14,9 @@ SIDE = 128  # of the square that these numbers of pixels are for; of another the
 LIPS, EYES = 11, 5  # by which the lips' and the lids' maps are widened
 SOFT, SOFT_INSIDE, SOFT_FACE = 2.0, 0.8, 3.0  # edges: of what is drawn, between the lips, of the face
 SHADING = 4.0  # below which a difference is detail and not shading
-# Between the lips a denoiser trained for an hour is soft, the wider they are open the more: some of what the mesh
-# renderer draws there, teeth and cavity, is laid over its picture, over lip gaps in mouth widths. Its means stay.
-DETAIL_GAPS, DETAIL = (0.08, 0.2, 0.35, 0.5), (0.0, 0.1, 0.3, 0.55)
+# Between the lips a denoiser trained for an hour is soft, the wider they are open the more: its colours are kept, and
+# edges of teeth and cavity come from the mesh renderer's mouth, in this share over lip gaps in mouth widths.
+DETAIL_GAPS, DETAIL = (0.08, 0.2, 0.35, 0.5), (0.25, 0.5, 0.75, 0.9)
 DETAIL_SIZE = 5.0  # pixels, above which it is no detail
 SATURATION = (0.06, 0.14), (0.58, 0.68)  # of skin in HSV: where the denoiser fades in, and out again
 BORDER = 0.01, 0.07  # of the square's side: where drawing begins, and over which it fades in
