@@ -4,7 +4,7 @@
 
 Videos: each clip's first frame is the portrait, its own sound is spoken, FaceMesh reads the drawn pictures. Beside it
 stand the real video, another clip's sound, a mouth that stays as in the photo, and (with ``--data``, the training
-shards) a ridge regression from the log-mel spectrogram to the mouth, which is measured as a mesh, without drawing.
+dataset) a ridge regression from the log-mel spectrogram to the mouth, which is measured as a mesh, without drawing.
 Means over clips with 95 % bootstrap intervals.
 
 Tables, on the motion alone: steps of the sampling, with their cost; drift of the head over five minutes and how far
@@ -42,7 +42,7 @@ from kptalk.media.clip import read_frames
 from kptalk.motion.control import Control
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.motion.generator import FPS
-from kptalk.train.data import load_shards
+from kptalk.train.dataset import Dataset
 from kptalk.train.facemesh import training_clip
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
@@ -114,11 +114,11 @@ def _sample(mesh: Meshes) -> FrameSample:
 class Ridge:
     """Log-mel within six frames, each band's mean over the clip removed, to the mouth's tokens."""
 
-    def __init__(self, space: FaceMeshSpace, shards: Path, penalty: float = 1e-2) -> None:
+    def __init__(self, space: FaceMeshSpace, dataset: Path, penalty: float = 1e-2) -> None:
         self.space = space
         inputs, outputs = [], []
-        for shard in load_shards(shards):
-            clip = training_clip(space, shard)
+        for tracked in Dataset.open(dataset):
+            clip = training_clip(space, tracked)
             inputs.append(self.heard(clip.mel, len(clip.tokens)))
             outputs.append(space.mouth_tokens(clip.tokens[:, 7:]))
         x, y = np.concatenate(inputs), np.concatenate(outputs)
@@ -140,10 +140,10 @@ class Ridge:
         return self.space.vertices(source, self.space.motion(tokens, source.motion))
 
 
-def videos(pipeline: Pipeline, clips: list[ValClip], shards: Path | None, seed: int) -> Table:
+def videos(pipeline: Pipeline, clips: list[ValClip], dataset: Path | None, seed: int) -> Table:
     """What FaceMesh sees: a row of means for every kind of video."""
     options = Options(seed=seed)
-    ridge = Ridge(pipeline.method.space, shards) if shards else None
+    ridge = Ridge(pipeline.method.space, dataset) if dataset else None
     rows: dict[str, list[dict[str, float]]] = {}
     for number, clip in enumerate(clips):
         foreign = clips[(number + len(clips) // 2) % len(clips)]
@@ -239,7 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--clips", type=Path, default=DATA / "clips/val")
-    parser.add_argument("--data", type=Path, help="training shards, for the ridge regression")
+    parser.add_argument("--data", type=Path, help="a dataset, for the ridge regression")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-videos", action="store_true")
     parser.add_argument("--no-tables", action="store_true")

@@ -23,7 +23,8 @@ from kptalk.motion.facemesh.generator import N_POSE, FaceMeshGenerator, SamplerC
 from kptalk.motion.facemesh.space import FaceMeshSource
 from kptalk.motion.filters import gaussian
 from kptalk.motion.generator import FPS
-from kptalk.train.data import TrainingClip, load_shards, split_people
+from kptalk.train.data import TrainingClip, split_people
+from kptalk.train.dataset import Dataset
 from kptalk.train.facemesh import training_clip
 from kptalk.types import Motion
 
@@ -55,7 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     generator = Pipeline.from_pretrained(arguments.model).method.generator
     space, lips = generator.space, generator.space.lip_tokens()
-    clips = [training_clip(space, shard) for shard in load_shards(arguments.data)]
+    clips = [training_clip(space, tracked) for tracked in Dataset.open(arguments.data)]
     held_out = [clip for clip in split_people(clips)[1] if len(clip) >= 75]
     table = Table("steps", "expression noise", "pose noise", "r", "spread", "yaw", "pitch", "roll", "speed of pose")
     for steps, expression, pose in product(arguments.steps, arguments.expression_noise, arguments.pose_noise):

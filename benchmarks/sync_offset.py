@@ -1,6 +1,6 @@
 """How well the embedded sync model finds by how much the sound of a clip was moved, on people it never saw.
 
-    python benchmarks/sync_offset.py [--clips DIR] [--shards DIR] [--index INDEX.csv]
+    python benchmarks/sync_offset.py [--clips DIR] [--dataset DIR] [--index INDEX.csv]
 
 For every clip of 4 s or more and every shift from -10 to +10 frames, the lips are made to come later than the sound by
 cutting the beginning of one of them, and the AV offset is estimated. Three ways to count an estimate as right, within
@@ -10,7 +10,7 @@ cutting the beginning of one of them, and the AV offset is estimated. Three ways
     own lag    it is the shift plus the clip's own offset as the index has it (less ``sync_lag``, by another ridge)
     relative   it less the estimate at shift 0 is the shift: says that estimates move along, not that they are true
 
-With the folder of training shards, a ridge regression fitted on them gives the rows beside the model's.
+With a dataset, a ridge regression fitted on them gives the rows beside the model's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from kptalk.evaluate.metrics.sync import AvOffset, av_offset, fill_gaps
 from kptalk.evaluate.sampling import read_audio, sample_frames
 from kptalk.face.measures import lip_shape
 from kptalk.networks.sync import SEARCH, SyncConfig, SyncModel
-from kptalk.train.data import load_shards
+from kptalk.train.dataset import Dataset
 from kptalk.train.sync import sync_clips
 from kptalk.train.sync_ridge import RidgeFit, ridge_curve
 from kptalk.weights.header import embedded_path
@@ -89,9 +89,9 @@ def with_sound_of(clip: Clip, other: Clip) -> tuple[Floats, Floats]:
     return clip.lips[:count], other.sound[: SAMPLES * count]
 
 
-def ridge(shards: Path, points: Floats) -> Estimate:
+def ridge(dataset: Path, points: Floats) -> Estimate:
     """The ridge on all training clips."""
-    clips = sync_clips(load_shards(shards), points)
+    clips = sync_clips(Dataset.open(dataset), points)
     fit = RidgeFit([clip.lips for clip in clips], [clip.mel for clip in clips], [clip.identity for clip in clips])
     weights = fit.weights()
 
@@ -113,15 +113,15 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, default=DATA / "clips/val")
     parser.add_argument("--index", type=Path, default=DATA / "index.csv")
     parser.add_argument("--model", type=Path, default=None, help="a sync.safetensors instead of the embedded one")
-    parser.add_argument("--shards", type=Path, default=None, help="training shards, for the ridge")
+    parser.add_argument("--dataset", type=Path, default=None, help="a dataset, for the ridge")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = load_model(arguments.model or embedded_path("sync"), SyncModel, SyncConfig)
     points: Floats = model.held_points.numpy()
     clips = read_clips(arguments.clips, arguments.index, points)
     estimates: dict[str, Estimate] = {"model": lambda lips, sound: av_offset(model, lips, sound)}
-    if arguments.shards:
-        estimates["ridge"] = ridge(arguments.shards, points)
+    if arguments.dataset:
+        estimates["ridge"] = ridge(arguments.dataset, points)
     found = {
         name: np.array([[estimate(*shifted(clip, shift)).offset for shift in SHIFTS] for clip in clips])
         for name, estimate in estimates.items()

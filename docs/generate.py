@@ -1,4 +1,5 @@
-"""Writes what the program knows of itself into the pages that repeat it: README.md, cli.md, errors.md, options.md.
+"""Writes what the program knows of itself into the pages that repeat it: README.md, cli.md, errors.md, options.md,
+configs.md.
 
 python docs/generate.py
 """
@@ -7,7 +8,7 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,8 @@ from kptalk import Control, Options, ReenactOptions
 from kptalk.cli.app import app
 from kptalk.errors import KptalkError
 from kptalk.options import RetargetOptions
+from kptalk.train.config import RecipeConfig, config_fields, field_docs
+from kptalk.train.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
 CLI_HEAD = """# Command line
@@ -46,6 +49,25 @@ used, 1 for all else, 130 after Ctrl-C and 143 after SIGTERM; a warning begins `
 From Python errors are the exceptions named here, all of them `kptalk.errors.KptalkError`, and warnings are Python's.
 
 Written by `make docs` from the source and `docs/errors.toml`.
+"""
+CONFIGS_HEAD = """# Training configs
+
+Written by `make docs` from `kptalk/train`. `kptalk train NAME --config smoke|embedded|paper|FILE.toml` chooses one;
+`--set FIELD=VALUE` changes a field of it. A file names what it changes, and may name its base:
+
+```toml
+base = "embedded"
+
+[loop]
+steps = 10000
+learning_rate = 3e-4
+
+[network]
+depth = 6
+```
+
+`NAME.log/config.toml` in the model folder holds what a training was run with, and is such a file. `facemesh` and `head`
+are fitted in closed form, without a config.
 """
 SOURCE = ROOT / "src/kptalk"
 AREAS = {  # heading, by the folder or file that the message comes from
@@ -115,6 +137,30 @@ def option_page() -> str:
             parts.append(f"| `{each.name}` | `{shown(each.default)}` | {values} | {each.metadata['help']} |")
         parts.append("")
     return "\n".join(parts)
+
+
+def config_page() -> str:
+    """The whole of docs/reference/configs.md."""
+    parts, seen = [CONFIGS_HEAD], dict[str, list[str]]()
+    for recipe in RECIPES.values():
+        if recipe.configs:
+            seen.setdefault("\n".join(config_rows(recipe.configs)), []).append(recipe.name)
+    for table, names in seen.items():
+        parts.append(f"## {', '.join(names)}\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def config_rows(configs: Mapping[str, RecipeConfig]) -> Iterator[str]:
+    """A recipe's configs as a table: every field, what it means, and its value in each."""
+    yield f"| field | | {' | '.join(f'`{name}`' for name in configs)} |"
+    yield "|---|---|" + "---|" * len(configs)
+    values = {name: dict(config_fields(config)) for name, config in configs.items()}
+    for field in dict.fromkeys(key for fields_of in values.values() for key in fields_of):
+        part, _, key = field.rpartition(".")
+        owner = next(config for name, config in configs.items() if field in values[name])
+        about = field_docs(type(getattr(owner, part) if part else owner))[key].replace("``", "`")
+        given = [shown(values[name][field]) if field in values[name] else "" for name in configs]
+        yield f"| `{field}` | {about} | {' | '.join(given)} |"
 
 
 def shown(default: object) -> str:
@@ -230,6 +276,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs/cli.md": cli_page(),
         ROOT / "docs/errors.md": error_page(),
         ROOT / "docs/reference/options.md": option_page(),
+        ROOT / "docs/reference/configs.md": config_page(),
     }
 
 

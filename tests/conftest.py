@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import NamedTuple
@@ -23,7 +24,7 @@ os.environ["NUMBA_CACHE_DIR"] = f"{gettempdir()}/numba-{os.environ.get('PYTEST_X
 settings.register_profile("kptalk", deadline=None)  # two workers share the cores with whatever else runs
 settings.load_profile("kptalk")
 # What takes seconds to prepare: all official weights, large networks, a wheel, a stranger's videos, a browser.
-SLOW_FIXTURES = {"converted", "warping", "decoder", "spectral", "wheel", "stranger", "browser", "minute"}
+SLOW_FIXTURES = {"converted", "warping", "decoder", "spectral", "wheel", "stranger", "browser", "minute", "ray_cluster"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,6 +68,26 @@ def shared_data() -> Path:
 def parity() -> Path:
     """Manifests and numeric fixtures: those of the reference systems, otherwise the repository's; see its README."""
     return SHARED / "parity" if (SHARED / "parity").is_dir() else PARITY
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """A Ray cluster of one node with two cores, on this machine; its workers import what the tests do."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        paths = [str(Path(__file__).parent / "helpers"), str(Path(cli.__file__).parents[2])]
+        patch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        node = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+        cluster = Cluster(initialize_head=True, head_node_args=node)
+        ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
 class Converted(NamedTuple):

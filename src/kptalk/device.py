@@ -1,11 +1,16 @@
-"""Which device computes, and with how many threads."""
+"""Which device computes, and with how many threads. Torch is imported when it is asked: some workers do without it."""
+
+from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from kptalk.errors import OptionError
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 SIDE_BY_SIDE = 4  # at most, for each piece of work holds its own arrays
@@ -17,6 +22,8 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises:
         OptionError: no such device, or this machine or this build of torch does not have it.
     """
+    import torch
+
     if name not in DEVICES:
         raise OptionError(f"device is {name!r}: give one of {', '.join(DEVICES)}")
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
@@ -47,6 +54,8 @@ def set_threads() -> int:
     nothing, and on two shared cores two OpenMP threads that wait for each other by spinning were measured up to thirty
     times slower than one; OpenCV's took a tenth of the processor's time for nothing.
     """
+    import torch
+
     if "OMP_NUM_THREADS" not in os.environ:
         cores = usable_cores()
         torch.set_num_threads(1 if cores <= 2 else min(4, cores // 2))
@@ -56,6 +65,14 @@ def set_threads() -> int:
     return torch.get_num_threads()
 
 
+def use_one_thread() -> None:
+    """Let those of torch and OpenCV that are imported use one thread: for worker processes, which share the cores."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+    if cv2 := sys.modules.get("cv2"):
+        cv2.setNumThreads(1)
+
+
 def side_by_side() -> int:
     """How many pieces of work fit the cores at the same time, each in a Python thread of its own with torch's threads.
 
@@ -63,6 +80,8 @@ def side_by_side() -> int:
     other programs hold one now and then; OpenMP threads that share every operation do not (see ``set_threads``, which
     comes before). 1 where ``OMP_NUM_THREADS`` says how many threads there may be.
     """
+    import torch
+
     if "OMP_NUM_THREADS" in os.environ:
         return 1
     return max(1, min(SIDE_BY_SIDE, usable_cores() // torch.get_num_threads()))

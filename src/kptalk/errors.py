@@ -10,7 +10,7 @@
     │   ├── OutputError           the result cannot be written where it was asked for
     │   ├── OptionError           a flag or argument has a value that makes no sense
     │   ├── MotionError           a motion file is unreadable or of another motion space
-    │   └── DatasetError          training clips or shards cannot be used
+    │   └── DatasetError          a dataset or training clips cannot be used
     ├── WeightsError              weights are missing, damaged or of another architecture
     ├── MissingExtra              an optional dependency is not installed
     └── Cancelled                 ``Animation.cancel`` was called
@@ -69,7 +69,7 @@ class MotionError(InputError):
 
 
 class DatasetError(InputError):
-    """Training clips or shards cannot be used."""
+    """A dataset or training clips cannot be used."""
 
 
 class WeightsError(KptalkError):

@@ -1,12 +1,13 @@
-"""A few short shards of real people, made once."""
+"""A few short clips of real people, made once."""
 
 import numpy as np
 import pytest
+from datasets_made import written
 from fakes import facemesh_space
 from media_shared import CLIPS, clip_landmarks
 
 from kptalk.media.audio import Speech
-from kptalk.train.data import Shard, save_shard
+from kptalk.train.dataset import TrackedClip
 from kptalk.train.pictures import make_pictures
 from kptalk.weights.header import embedded_path
 
@@ -15,53 +16,46 @@ WINDOW = 80
 
 
 @pytest.fixture(scope="session")
-def shards():
-    """Four shards of 3.2 s: 1.6 s of pictures there and back, with 3.2 s of sound."""
+def tracked():
+    """Four clips of 3.2 s: 1.6 s of pictures there and back, with 3.2 s of sound."""
     found = []
     for name, person in PEOPLE.items():
         path = CLIPS / f"{name}.mp4"
         landmarks = clip_landmarks(path, 1.6)
         sound = np.concatenate(list(Speech.open(path).chunks()))
         sound = np.resize(sound, WINDOW * 640)
-        found.append(Shard(np.concatenate([landmarks, landmarks[::-1]])[:WINDOW], sound, person))
+        found.append(TrackedClip(np.concatenate([landmarks, landmarks[::-1]])[:WINDOW], sound, person))
     return found
 
 
-def written(shards, folder):
-    folder.mkdir()
-    for number, shard in enumerate(shards):
-        save_shard(shard, folder / f"{number}.safetensors")
-    return folder
-
-
 @pytest.fixture
-def stored(shards, tmp_path):
-    """The shards in a folder."""
-    return written(shards, tmp_path / "data")
+def stored(tracked, tmp_path):
+    """These as a dataset."""
+    return written(tracked, tmp_path / "data")
 
 
 @pytest.fixture(scope="session")
-def picture_shards():
-    """Two shards of 1.6 s, with their videos."""
+def picture_clips():
+    """Two clips of 1.6 s, with their videos."""
     found = []
     for name in list(PEOPLE)[:2]:
         path = CLIPS / f"{name}.mp4"
         landmarks = clip_landmarks(path, 1.6)
         sound = np.concatenate(list(Speech.open(path).chunks()))[: 640 * len(landmarks)]
-        found.append(Shard(landmarks, sound, PEOPLE[name], path))
+        found.append(TrackedClip(landmarks, sound, PEOPLE[name], path))
     return found
 
 
 @pytest.fixture
-def picture_folder(picture_shards, tmp_path):
-    """These in a folder."""
-    return written(picture_shards, tmp_path / "shards")
+def picture_folder(picture_clips, tmp_path):
+    """These as a dataset."""
+    return written(picture_clips, tmp_path / "shards")
 
 
 @pytest.fixture(scope="session")
-def pictures(picture_shards):
+def pictures(picture_clips):
     """Their picture sets, of 32 pixels."""
-    return [make_pictures(shard, facemesh_space(), 32, np.random.default_rng(0)) for shard in picture_shards]
+    return [make_pictures(source, facemesh_space(), 32, np.random.default_rng(0)) for source in picture_clips]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kptalk.audio.mel import SILENCE
 from kptalk.errors import DatasetError
 from kptalk.face.measures import lid_opening, lip_opening
-from kptalk.train.data import load_clips, load_shards, save_clips, split_people
+from kptalk.train.data import load_clips, save_clips, split_people
 from kptalk.train.facemesh import mirrored, training_clip
 from kptalk.train.sampler import PersonSampler, augment_mel, cut_sequence, interpolate, mirror_tokens
 
@@ -22,20 +22,20 @@ def space():
 
 
 @pytest.fixture(scope="module")
-def clips(space, shards):
-    return [training_clip(space, shard) for shard in shards]
+def clips(space, tracked):
+    return [training_clip(space, source) for source in tracked]
 
 
 @pytest.fixture(scope="module")
-def mel(shards):
-    return shards[0].mel()[0]
+def mel(tracked):
+    return tracked[0].mel()[0]
 
 
-def test_tokens_and_mel_are_in_step(clips, shards):
-    for clip, shard in zip(clips, shards, strict=True):
+def test_tokens_and_mel_are_in_step(clips, tracked):
+    for clip, source in zip(clips, tracked, strict=True):
         assert clip.tokens.shape[1] == 70
         assert clip.tokens.dtype == np.float32
-        assert len(shard.landmarks) - 1 <= len(clip.tokens) <= len(shard.landmarks)
+        assert len(source.landmarks) - 1 <= len(clip.tokens) <= len(source.landmarks)
         assert clip.canonical.shape == (70,)
         assert not clip.canonical[:7].any()
         assert clip.mel.shape[1] == 80
@@ -49,17 +49,17 @@ def test_tokens_have_ordinary_size(clips):
         assert np.abs(np.median(clip.tokens[:, :7], 0)).max() < 0.5
 
 
-def test_tokens_say_how_far_the_lips_are_open(space, clips, shards):
-    for clip, shard in zip(clips, shards, strict=True):
-        real = lip_opening(shard.landmarks)[: len(clip.tokens)]
+def test_tokens_say_how_far_the_lips_are_open(space, clips, tracked):
+    for clip, source in zip(clips, tracked, strict=True):
+        real = lip_opening(source.landmarks)[: len(clip.tokens)]
         assert np.corrcoef(clip.tokens[:, 7:] @ space.lip_tokens(), real)[0, 1] > 0.9
 
 
-def test_blinks_are_taken_out(space, clips, shards):
-    for clip, shard in zip(clips, shards, strict=True):
+def test_blinks_are_taken_out(space, clips, tracked):
+    for clip, source in zip(clips, tracked, strict=True):
         expression = (clip.tokens[:, 7:] @ space.unwhiten).reshape(-1, 21, 3)
         lids = lid_opening(space.template + space.decode(expression)).mean(-1)
-        real = lid_opening(shard.landmarks).mean(-1)
+        real = lid_opening(source.landmarks).mean(-1)
         if real.min() < 0.5 * np.median(real):  # there is a blink
             assert lids.min() > 0.6 * np.median(lids)
 
@@ -102,11 +102,7 @@ def test_people_are_either_trained_on_or_held_out(clips):
         split_people(clips[:1])
 
 
-def test_shards_and_packed_clips_are_read_as_they_were_written(stored, shards, clips, tmp_path):
-    for found, shard in zip(load_shards(stored), shards, strict=True):
-        assert np.array_equal(found.landmarks, shard.landmarks)
-        assert np.abs(found.sound - shard.sound).max() < 1e-4
-        assert found.identity == shard.identity
+def test_shards_and_packed_clips_are_read_as_they_were_written(stored, tracked, clips, tmp_path):
     save_clips(clips, tmp_path / "clips.safetensors")
     for found, clip in zip(load_clips(tmp_path / "clips.safetensors"), clips, strict=True):
         assert found.identity == clip.identity

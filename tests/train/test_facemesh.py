@@ -19,13 +19,13 @@ from kptalk.train.facemesh import (
 
 
 @pytest.fixture(scope="module")
-def template(shards):
-    return fit_template([shard.landmarks for shard in shards])
+def template(tracked):
+    return fit_template([source.landmarks for source in tracked])
 
 
 @pytest.fixture(scope="module")
-def aligned(shards, template):
-    return [align_clip(shard.landmarks, template) for shard in shards]
+def aligned(tracked, template):
+    return [align_clip(source.landmarks, template) for source in tracked]
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,8 @@ def test_template_is_upright_symmetric_and_normalised(template):
     assert template[1, 2] < template[234, 2]  # nose before ears
 
 
-def test_alignment_takes_the_pose_out(shards, template):
-    landmarks = shards[0].landmarks
+def test_alignment_takes_the_pose_out(tracked, template):
+    landmarks = tracked[0].landmarks
     turned = 1.7 * landmarks @ rotation_matrix(np.array([12.0, -7, 20])) + (5, 9, 100)
     first, second = align_clip(landmarks, template), align_clip(turned, template)
     assert np.abs(first.meshes - second.meshes).max() < 1e-3

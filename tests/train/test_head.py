@@ -46,8 +46,8 @@ def test_a_known_process_is_found_again(clips, monkeypatch, tmp_path):
     assert np.abs(drawn - found.style_mean[:14])[[1, 2, 3, 8, 9, 10]].max() < np.log(1.35)
 
 
-def test_a_shard_gives_a_clip(shards):
-    clip = head_clip(FaceMeshSpace.load(embedded_path("facemesh")), shards[0])
+def test_a_shard_gives_a_clip(tracked):
+    clip = head_clip(FaceMeshSpace.load(embedded_path("facemesh")), tracked[0])
     assert clip.pose.shape == (len(clip.levels), 7)
     assert np.abs(np.median(clip.pose[:, 1])) < 0.5
     assert clip.manner.shape == (3, N_STYLE - 14)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets_made import written
 from media_shared import CLIPS, clip_landmarks
 from mutations import mutated
 
 from kptalk.errors import DatasetError
 from kptalk.face.measures import lip_gap
 from kptalk.train import picture_data
-from kptalk.train.data import Inputs, load_shard, save_shard
+from kptalk.train.data import Inputs
 from kptalk.train.picture_data import PictureData, augment, batch, open_pictures
 from kptalk.train.pictures import FRAMES, PictureSet, make_pictures
 
@@ -26,12 +27,12 @@ def data(pictures):
     return PictureData(pictures[:1], pictures[1:])
 
 
-def test_sequences_are_neighbouring_frames_of_the_video(pictures, picture_shards):
-    for found, shard in zip(pictures, picture_shards, strict=True):
+def test_sequences_are_neighbouring_frames_of_the_video(pictures, picture_clips):
+    for found, source in zip(pictures, picture_clips, strict=True):
         assert found.real.shape == found.warped.shape == (4, FRAMES, SIZE, SIZE, 3)
         assert found.points.shape == (4, FRAMES, 478, 2)
         assert found.mels.shape == (4, FRAMES, 80, 16)
-        assert found.identity == shard.identity
+        assert found.identity == source.identity
         assert (np.abs(found.points.astype(float) - SIZE / 2) < SIZE).all()
 
 
@@ -70,22 +71,22 @@ def test_damaged_sets_are_named(pictures, tmp_path):
 
 
 @pytest.mark.parametrize("video", [Path(), Path("/gone.mp4"), CLIPS / "grid_s4_1.mp4"], ids=str)
-def test_a_video_that_is_gone_or_shorter_is_named(picture_shards, space, video):
-    long = np.resize(picture_shards[0].landmarks, (200, 478, 3))
+def test_a_video_that_is_gone_or_shorter_is_named(picture_clips, space, video):
+    long = np.resize(picture_clips[0].landmarks, (200, 478, 3))
     with pytest.raises(DatasetError, match="no pictures of"):
-        make_pictures(replace(picture_shards[0], video=video, landmarks=long), space, SIZE, np.random.default_rng(0))
+        make_pictures(replace(picture_clips[0], video=video, landmarks=long), space, SIZE, np.random.default_rng(0))
 
 
-def test_pictures_are_made_once_and_what_is_gone_is_warned_of(picture_folder, space_folder, monkeypatch):
-    lost = sorted(picture_folder.glob("*"))[0]
-    save_shard(replace(load_shard(lost), video=Path("/gone.mp4")), picture_folder / "lost.safetensors")
+def test_pictures_are_made_once_and_what_is_gone_is_warned_of(picture_clips, space_folder, tmp_path, monkeypatch):
+    lost = replace(picture_clips[0], video=Path("/gone.mp4"))
+    picture_folder = written([*picture_clips, lost], tmp_path / "clips")
     inputs = Inputs(picture_folder, space_folder, 0, "cpu")
     with pytest.warns(UserWarning, match=r"no pictures of gone\.mp4"):
         sets, held_out = open_pictures(inputs, SIZE)
     assert (len(sets), len(held_out)) == (1, 1)
     made = {path.name: path.stat().st_mtime_ns for path in (space_folder / f"pictures-{SIZE}").iterdir()}
     assert len(made) == 2
-    (picture_folder / "lost.safetensors").unlink()
+    written(picture_clips, picture_folder)
     monkeypatch.setattr(picture_data, "make_pictures", lambda *_: pytest.fail("made again"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -107,23 +108,22 @@ def test_many_are_made_in_processes(picture_folder, model_folder, monkeypatch):
 def test_squares_of_another_size_are_refused(picture_folder, space_folder, pictures):
     folder = space_folder / "pictures-64"
     folder.mkdir()
-    for path, found in zip(sorted(picture_folder.iterdir()), pictures, strict=True):
-        found.save(folder / path.name)
+    for number, found in enumerate(pictures):
+        found.save(folder / f"{number}.safetensors")
     with pytest.raises(DatasetError, match=r"pictures-64 holds squares of 32 pixels"):
         open_pictures(Inputs(picture_folder, space_folder, 0, "cpu"), 64)
 
 
 def test_packed_clips_have_no_pictures(picture_folder, space_folder):
-    with pytest.raises(DatasetError, match="folder of shards"):
-        open_pictures(Inputs(next(picture_folder.iterdir()), space_folder, 0, "cpu"), SIZE)
+    with pytest.raises(DatasetError, match="give the dataset"):
+        open_pictures(Inputs(picture_folder / "index.safetensors", space_folder, 0, "cpu"), SIZE)
 
 
-def test_without_any_video_there_is_nothing_to_train_on(picture_folder, space_folder):
-    for path in picture_folder.iterdir():
-        save_shard(replace(load_shard(path), video=Path("/gone.mp4")), path)
+def test_without_any_video_there_is_nothing_to_train_on(picture_clips, space_folder, tmp_path):
+    picture_folder = written([replace(clip, video=Path("/gone.mp4")) for clip in picture_clips], tmp_path / "clips")
     with (
         pytest.warns(UserWarning, match=r"gone\.mp4"),
-        pytest.raises(DatasetError, match="no video of the shards"),
+        pytest.raises(DatasetError, match="no video of "),
     ):
         open_pictures(Inputs(picture_folder, space_folder, 0, "cpu"), SIZE)
 

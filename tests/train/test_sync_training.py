@@ -10,10 +10,13 @@ from kptalk.cli.app import app
 from kptalk.errors import DatasetError
 from kptalk.networks.sync import N_LIPS, SyncConfig, SyncModel
 from kptalk.train import sync
+from kptalk.train.loop import Draw
 from kptalk.train.recipes import train_network
 from kptalk.train.sampler import PersonSampler
 from kptalk.train.sync_ridge import INNER_LOWER, INNER_UPPER, RidgeFit, opening, ridge_curve
 from kptalk.weights.store import load_model
+
+BATCH = 24
 
 
 def puppet(seed, offset=0, frames=150):
@@ -59,9 +62,9 @@ def test_opening_is_standardised():
 def test_the_sampler_moves_the_sound_by_what_it_says(monkeypatch):
     monkeypatch.setattr(sync, "augment_mel", lambda mel, rng: mel)
     clips = [sync.replace(puppet(seed, offset=seed % 3, frames=300), offset=float(seed % 3)) for seed in range(30)]
-    lips, sound, shifts = sync.draw(PersonSampler(clips), np.random.default_rng(0))
-    assert lips.shape == (sync.BATCH, sync.WINDOW, N_LIPS)
-    assert sound.shape == (sync.BATCH, 4 * sync.WINDOW, 80)
+    lips, sound, shifts = sync.sequences(PersonSampler(clips), np.random.default_rng(0), BATCH)
+    assert lips.shape == (BATCH, sync.WINDOW, N_LIPS)
+    assert sound.shape == (BATCH, 4 * sync.WINDOW, 80)
     assert len(set(shifts.tolist())) > 5
     gap = lips[:, None, :, INNER_LOWER] - lips[:, None, :, INNER_UPPER]
     curve = sync.lag_correlations(gap, sound[:, ::4].mean(-1)[:, None], torch.ones_like(gap))
@@ -70,14 +73,13 @@ def test_the_sampler_moves_the_sound_by_what_it_says(monkeypatch):
 
 @pytest.mark.parametrize("frames", [50, 60])
 def test_short_clips_repeat_their_ends(frames):
-    lips, sound, _ = sync.draw(PersonSampler([puppet(0, frames=frames)]), np.random.default_rng(1))
+    lips, sound, _ = sync.sequences(PersonSampler([puppet(0, frames=frames)]), np.random.default_rng(1), 1)
     assert torch.isfinite(lips).all()
     assert torch.isfinite(sound).all()
 
 
 @pytest.mark.slow
-def test_a_model_learns_puppets(monkeypatch):
-    monkeypatch.setattr(sync, "BATCH", 6)
+def test_a_model_learns_puppets():
     torch.manual_seed(0)
     model = SyncModel(SyncConfig(sound_width=16, lips_width=16, channels=4))
     people = [puppet(seed) for seed in range(24)]
@@ -86,7 +88,7 @@ def test_a_model_learns_puppets(monkeypatch):
     before = score(model.eval())
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     for step in range(40):
-        value = loss(model.train(), np.random.default_rng(step))
+        value = loss(model.train(), Draw(0, step, 0, range(6), "float32"))
         optimiser.zero_grad()
         torch.autograd.backward(value)
         optimiser.step()
@@ -95,12 +97,13 @@ def test_a_model_learns_puppets(monkeypatch):
 
 
 @pytest.mark.slow
-def test_training_from_the_command_line(stored, tmp_path, monkeypatch):
-    monkeypatch.setattr(sync, "BATCH", 2)
+def test_training_from_the_command_line(stored, tmp_path):
     written = []
     for name in ("a", "b"):
         out = tmp_path / name
-        done = CliRunner().invoke(app, ["train", "syncnet", "--data", str(stored), "-o", str(out), "--steps", "2"])
+        done = CliRunner().invoke(
+            app, ["train", "syncnet", "--data", str(stored), "-o", str(out), "--steps", "2", "--set", "batch=2"]
+        )
         assert done.exit_code == 0, done.output
         written.append(load_file(out / "sync.safetensors"))
     assert all(np.array_equal(value, written[1][name]) for name, value in written[0].items())
@@ -109,7 +112,7 @@ def test_training_from_the_command_line(stored, tmp_path, monkeypatch):
     assert (tmp_path / "a" / "sync.log" / "log.csv").read_text().startswith("step,loss,score")
 
 
-def test_it_learns_from_shards_only(tmp_path):
+def test_it_learns_from_datasets_only(tmp_path):
     (tmp_path / "clips.safetensors").touch()
-    with pytest.raises(DatasetError, match="no shards"):
+    with pytest.raises(DatasetError, match="is no dataset"):
         train_network("syncnet", tmp_path / "clips.safetensors", tmp_path / "weights")

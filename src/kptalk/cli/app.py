@@ -7,16 +7,18 @@ from typing import Annotated
 
 import typer
 
+from kptalk.cli.ablate import ablate
 from kptalk.cli.animate import animate
 from kptalk.cli.console import explain, loading, output, say, show_warning
 from kptalk.cli.evaluate import evaluate, study
 from kptalk.cli.models import models
 from kptalk.cli.motion import app as motion
 from kptalk.cli.options import Grouped
+from kptalk.cli.prepare import prepare
 from kptalk.cli.process import BAD_INPUT, FAILED
 from kptalk.cli.reenact import reenact
 from kptalk.cli.serve import serve
-from kptalk.cli.train import prepare, train
+from kptalk.cli.train import train
 from kptalk.cli.weights import app as weights
 from kptalk.errors import InputError, KptalkError
 from kptalk.version import __version__
@@ -94,6 +96,7 @@ for command, panel in (
     (serve, "Videos"),
     (prepare, "Training"),
     (train, "Training"),
+    (ablate, "Training"),
     (evaluate, "Evaluation"),
     (models, "Models and installation"),
 ):

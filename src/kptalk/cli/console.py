@@ -1,7 +1,7 @@
 """What the commands print, and where: results on stdout, progress and errors on stderr."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -141,6 +141,30 @@ def progress_bars(quiet: bool) -> Iterator[Stages]:
     )
     with Progress(*columns, console=errors, disable=quiet or not errors.is_terminal) as bars:
         yield Stages(bars)
+
+
+@contextmanager
+def counting(quiet: bool) -> Iterator[Callable[[int, int, str, int], None]]:
+    """One line on stderr, if that is a terminal: how many of how many, a text, frames a second, and the time left."""
+    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), _Left())
+    with Progress(*columns, console=errors, disable=quiet or not errors.is_terminal) as bars:
+        task, began = bars.add_task("starting workers", total=None), perf_counter()
+
+        def show(done: int, total: int, text: str, frames: int) -> None:
+            rate = frames / max(perf_counter() - began, 1e-3)
+            bars.update(task, completed=done, total=total, description=f"{done}/{total} {text}, {rate:.0f} frames/s")
+
+        yield show
+
+
+class _Left(ProgressColumn):
+    """The time left, where it is known."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining
+        return Text("" if left is None or task.finished else f"{left // 60:.0f}:{left % 60:02.0f} left")
 
 
 def load_pipeline(model: str, device: str, precision: str, stages: Stages) -> "Pipeline":

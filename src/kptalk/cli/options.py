@@ -95,6 +95,11 @@ Precision = Annotated[
 SaveMotion = Annotated[Path | None, flag("Also write the motion, a .safetensors file.")]
 Device = Annotated[str, flag("'auto', 'cpu', 'cuda' or 'mps'.", group="Model", words=DEVICES)]
 Overwrite = Annotated[bool, flag("Replace existing outputs.", "--overwrite")]
+Engine = Annotated[
+    str, flag("'local': processes of this machine; 'ray': a Ray cluster.", group="Other", words=("local", "ray"))
+]
+Jobs = Annotated[int | None, flag("Workers; without it one a core.", group="Other", metavar="N")]
+Address = Annotated[str | None, flag("Of the Ray cluster, 'auto' or a host; else one starts here.", group="Other")]
 Quiet = Annotated[bool, flag("Print nothing but warnings and errors.", "--quiet", group="Other")]
 
 

@@ -1,40 +1,19 @@
-"""``kptalk prepare`` and ``kptalk train``."""
+"""``kptalk train``."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kptalk.cli import options
-from kptalk.cli.console import loading, output
-from kptalk.cli.process import BAD_INPUT
+from kptalk.cli.console import errors, loading, output
 from kptalk.train import CONFIGS, NAMES
 
-
-def prepare(
-    videos: Annotated[
-        list[Path], typer.Argument(metavar="VIDEOS...", help="Videos of one talking person each, or folders of them.")
-    ],
-    folder: Annotated[Path, options.flag("Folder for the training shards.", "--output", "-o")],
-    people: Annotated[
-        Path | None,
-        options.flag("CSV with the columns file and identity; without it every video is a person.", group="Training"),
-    ] = None,
-) -> None:
-    """Make training shards of videos; every video that is left out is named with the reason."""
-    with loading():
-        from kptalk.device import set_threads
-        from kptalk.train.prepare import prepare_videos
-
-    set_threads()
-    kept = 0
-    for path, reason in prepare_videos(videos, folder, people):
-        kept += reason is None
-        if reason is not None:
-            output.print(f"left out {path}: {reason}")
-    output.print(f"{kept} clips are in {folder}")
-    if not kept:
-        raise typer.Exit(BAD_INPUT)
+if TYPE_CHECKING:
+    from kptalk.train.loop import Pace, Progress
 
 
 def train(
@@ -43,15 +22,19 @@ def train(
         typer.Argument(metavar="NAME", help=f"One of {', '.join(NAMES)}.", autocompletion=options.completing(NAMES)),
     ],
     data: Annotated[
-        Path, options.flag("Folder that 'kptalk prepare' filled, or file of packed clips.", group="Training")
+        Path, options.flag("Dataset that 'kptalk prepare' made, or file of packed clips.", group="Training")
     ],
     folder: Annotated[Path, options.flag("Model folder: weights, logs and checkpoints.", "--output", "-o")],
     config: Annotated[
         str,
-        options.flag("Of a2l, vae and l2v: 'smoke', 'embedded' or 'paper'.", group="Training", words=CONFIGS),
+        options.flag("'smoke', 'embedded', 'paper', or a TOML file.", group="Training", words=CONFIGS),
     ] = "embedded",
+    changes: Annotated[
+        list[str] | None,
+        options.flag("Change a config's field; may be repeated.", "--set", group="Training", metavar="FIELD=VALUE"),
+    ] = None,
     steps: Annotated[
-        int | None, options.flag("Optimiser steps; each recipe has its own default.", group="Training")
+        int | None, options.flag("Optimiser steps; each config has its own number.", group="Training")
     ] = None,
     seed: Annotated[int, options.flag("Fixes the batches and the initial weights.", group="Training")] = 0,
     minutes: Annotated[
@@ -59,18 +42,55 @@ def train(
     ] = 0,
     device: options.Device = "auto",
 ) -> None:
-    """Train a network on shards; after an interruption, the same command resumes."""
+    """Train a network on a dataset; after an interruption, the same command resumes."""
     with loading():
         from kptalk.device import set_threads
         from kptalk.train.recipes import train_network
 
     set_threads()
+    with training_line(name) as (show, pace):
+        path = train_network(
+            name,
+            data,
+            folder,
+            config=config,
+            changes=changes or (),
+            steps=steps,
+            seed=seed,
+            minutes=minutes,
+            device=device,
+            on_progress=show,
+            on_pace=pace,
+        )
+    if is_main_process():
+        output.print(f"weights are in {path}")
 
-    def show(done: int, total: int, row: dict[str, float]) -> None:
-        numbers = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")
-        output.print(f"{name} {done}/{total}  {numbers}")
 
-    path = train_network(
-        name, data, folder, config=config, steps=steps, seed=seed, minutes=minutes, device=device, on_progress=show
-    )
-    output.print(f"weights are in {path}")
+@contextmanager
+def training_line(name: str) -> Iterator[tuple["Progress", "Pace"]]:
+    """What prints a row of the log, and what keeps a line with speed and time left up to date, on a terminal."""
+    remaining = ""
+    with errors.status(name) if errors.is_terminal else nullcontext() as status:
+
+        def show(done: int, total: int, row: dict[str, float]) -> None:
+            numbers = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")
+            output.print(f"{name} {done}/{total}  {numbers}{remaining}")
+
+        def pace(done: int, total: int, speed: float, left: float) -> None:
+            nonlocal remaining
+            remaining = f"  {duration(left)} left"
+            if status:
+                status.update(f"{name} {done}/{total}  {speed:.1f} samples/s{remaining}")
+
+        yield show, pace
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for those that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"

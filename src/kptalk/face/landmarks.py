@@ -55,6 +55,10 @@ class FaceMesh(AbstractContextManager["FaceMesh"]):
         """Forget where the face was: the detector looks for it in the next frame."""
         self._region = None
 
+    def look_at(self, found: Detection) -> None:
+        """Look in the next frame where a detector found this face."""
+        self._region = _around_detection(found)
+
     def many(self, images: Sequence[Image]) -> list[Face | None]:
         """The face of each picture by itself, of any sizes; the networks look at several together."""
         detections = detect_with(NEAR, images, self._confidence, self._device)

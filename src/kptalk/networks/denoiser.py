@@ -20,7 +20,22 @@ OFFICIAL_PREFIX = "point_model.model."
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """Architecture numbers; the defaults are the paper's (42,926,284 parameters)."""
+    """Architecture numbers; the defaults are the paper's (42,926,284 parameters).
+
+    Attributes:
+        token_dim: numbers of a frame's motion.
+        audio_dim: numbers of a frame's audio feature.
+        dim: width.
+        depth: layers, each of two modulated blocks and attention.
+        heads: of the attention.
+        head_dim: width of each.
+        time_dim: width of the diffusion step's embedding.
+        rotary_dim: channels of a head that rotate, 0 for none; the paper's code uses the number of heads.
+        window: frames.
+        references: clean tokens before the frames.
+        prediction: what the last layer gives, epsilon or v; a small network learns v much faster.
+        attention: whether layers have attention; without it a frame knows nothing of the others.
+    """
 
     token_dim: int = 70
     audio_dim: int = 512
@@ -29,10 +44,11 @@ class DenoiserConfig:
     heads: int = 12
     head_dim: int = 64
     time_dim: int = 256
-    rotary_dim: int = 12  # channels of a head that rotate; the paper's code uses the number of heads
-    window: int = 64  # frames
-    references: int = 2  # clean tokens before the frames
-    prediction: Literal["epsilon", "v"] = "epsilon"  # what the last layer gives; a small network learns v much faster
+    rotary_dim: int = 12
+    window: int = 64
+    references: int = 2
+    prediction: Literal["epsilon", "v"] = "epsilon"
+    attention: bool = True
 
     def __post_init__(self) -> None:
         if self.prediction not in ("epsilon", "v"):
@@ -113,12 +129,14 @@ class Layer(nn.ModuleList):
     """Two modulated blocks, then attention; a list, because the checkpoint numbers the three."""
 
     def __init__(self, config: DenoiserConfig, rotary: RotaryEmbedding) -> None:
-        super().__init__([ResnetBlock(config), ResnetBlock(config), Residual(config, rotary)])
+        attention = [Residual(config, rotary)] if config.attention else []
+        super().__init__([ResnetBlock(config), ResnetBlock(config), *attention])
 
     def forward(self, x: Tensor, condition: Condition, bias: Tensor) -> Tensor:
         """(B, N, dim) -> (B, N, dim)."""
-        first, second, attention = self
-        return attention(second(first(x, condition), condition), bias)
+        first, second, *attention = self
+        x = second(first(x, condition), condition)
+        return attention[0](x, bias) if attention else x
 
 
 class Denoiser(nn.Module):

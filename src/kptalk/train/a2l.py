@@ -5,7 +5,7 @@ it moves the landmarks, those of the lips above all; there are three configs; an
 keypoint method of the same size, training starts from it, since both draw the same tokens.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from kptalk.networks.denoiser import Denoiser, DenoiserConfig
 from kptalk.train import motion
 from kptalk.train.data import Inputs
 from kptalk.train.loop import LoopConfig, Loss
-from kptalk.train.sampler import ClipData
+from kptalk.train.motion import MotionConfig, MotionData
 from kptalk.types import Array
 from kptalk.weights.store import load_model
 
@@ -29,40 +29,23 @@ AREAS = ((JAW, 2.0), (np.concatenate([LIPS_OUTER, LIPS_INNER]), 4.0))  # weights
 SAMPLER = replace(motion.SAMPLER, mouth_gain=3.2)
 
 
-@dataclass(frozen=True)
-class A2LConfig:
-    """A denoiser, and how it is trained."""
-
-    network: DenoiserConfig
-    batch: int
-    loop: LoopConfig
-
-
 CONFIGS = {
-    "smoke": A2LConfig(
-        DenoiserConfig(dim=32, depth=1, heads=2, head_dim=16, rotary_dim=8, prediction="v"),
-        batch=2,
-        loop=LoopConfig(steps=20, learning_rate=1e-3, warmup=5, score_every=10),
+    "smoke": motion.CONFIGS["smoke"],
+    "embedded": replace(
+        motion.CONFIGS["embedded"],
+        loop=LoopConfig(steps=4000, batch=24, learning_rate=3e-4, ema=0.995, tolerance=0.01),
     ),
-    "embedded": A2LConfig(
-        motion.CONFIG,
-        motion.BATCH,
-        loop=LoopConfig(steps=4000, learning_rate=3e-4, ema=0.995, tolerance=0.01),
-    ),
-    "paper": A2LConfig(
+    "paper": MotionConfig(
+        LoopConfig(steps=200_000, batch=64, learning_rate=1e-4, warmup=1000, ema=0.9999, score_every=2000),
         DenoiserConfig(prediction="v"),
-        batch=64,
-        loop=LoopConfig(steps=200_000, learning_rate=1e-4, warmup=1000, ema=0.9999, score_every=2000),
     ),
 }
-LOOPS = {name: config.loop for name, config in CONFIGS.items()}
 
 
 @dataclass(frozen=True)
-class LandmarkData(ClipData):
-    """Clips in the motion space ``landmark``, and the config of the network; ``start``: weights to begin with."""
+class LandmarkData(MotionData):
+    """Clips in the motion space ``landmark``; ``start``: weights to begin with."""
 
-    config: A2LConfig
     start: Path | None
 
 
@@ -73,11 +56,12 @@ def data(inputs: Inputs) -> LandmarkData:
         DatasetError: the clips are packed, without landmarks.
     """
     if inputs.data.is_file():
-        raise DatasetError(f"{inputs.data} holds packed clips without landmarks: give the folder of shards")
+        raise DatasetError(f"{inputs.data} holds packed clips without landmarks: give the dataset")
     found = motion.data(inputs, LandmarkSpace)
-    config, start = CONFIGS[inputs.config], inputs.folder / "motion.safetensors"
-    usable = start.is_file() and config.network == load_model(start, Denoiser, DenoiserConfig).config
-    return LandmarkData(found.space, found.clips, found.held_out, found.mel_mean, config, start if usable else None)
+    start = inputs.folder / "motion.safetensors"
+    usable = start.is_file() and found.config.network == load_model(start, Denoiser, DenoiserConfig).config
+    parts = {each.name: getattr(found, each.name) for each in fields(found)}
+    return LandmarkData(**parts, start=start if usable else None)
 
 
 def build(data: LandmarkData) -> Denoiser:
@@ -87,7 +71,7 @@ def build(data: LandmarkData) -> Denoiser:
 
 def loss(data: LandmarkData) -> Loss:
     """As the keypoint method's, with the landmarks weighted by area."""
-    return motion.loss(data, area_importance(data.space), data.config.batch)
+    return motion.loss(data, area_importance(data.space))
 
 
 def save(path: Path, denoiser: Denoiser, data: LandmarkData) -> None:

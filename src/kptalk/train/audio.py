@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from kptalk.motion.facemesh.generator import N_POSE
+from kptalk.motion.generator import WINDOW
 from kptalk.networks.audio_encoder import AudioEncoder, AudioEncoderConfig
-from kptalk.train.loop import LoopConfig, Loss, Score
-from kptalk.train.sampler import ClipData, PersonSampler, cut_sequence, mirror_tokens
+from kptalk.train.loop import Draw, LoopConfig, Loss, Score
+from kptalk.train.sampler import ClipData, cut_sequence, mirror_tokens, window_order
 from kptalk.types import Array
 from kptalk.weights.store import save_model
 
-LOOP = LoopConfig(steps=1600, learning_rate=1e-3, ema=0.99, score_every=50)
+LOOP = LoopConfig(steps=1600, batch=8, learning_rate=1e-3, ema=0.99, score_every=50)
 Directions = Sequence[tuple[float, Array]]
-BATCH = 8
 WIDTH = 192
 
 
@@ -41,12 +41,11 @@ class AudioTrainer(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         batch, length = windows.shape[:2]
-        with torch.autocast(windows.device.type, torch.bfloat16):
-            x = self.head["project"](self.encoder(windows.flatten(0, 1)).view(batch, length, -1))
-            for layer in self.head["context"].children():
-                x = x + layer(x.transpose(1, 2)).transpose(1, 2)
-            out: Tensor = self.head["out"](x)
-        return out.float()
+        x = self.head["project"](self.encoder(windows.flatten(0, 1)).view(batch, length, -1))
+        for layer in self.head["context"].children():
+            x = x + layer(x.transpose(1, 2)).transpose(1, 2)
+        out: Tensor = self.head["out"](x)
+        return out
 
 
 def build(data: ClipData) -> AudioTrainer:
@@ -56,7 +55,7 @@ def build(data: ClipData) -> AudioTrainer:
 
 def loss(data: ClipData) -> Loss:
     """``expression_loss`` with the lip opening."""
-    return expression_loss(data, BATCH, [(0.5, data.space.lip_tokens())], lambda model, windows: model(windows))
+    return expression_loss(data, [(0.5, data.space.lip_tokens())], lambda model, windows: model(windows))
 
 
 def score(data: ClipData) -> Score:
@@ -73,7 +72,6 @@ def save(path: Path, trained: AudioTrainer, data: ClipData) -> None:
 
 def expression_loss(
     data: ClipData,
-    batch: int,
     directions: Sequence[tuple[float, Array]],
     predict: Callable[[nn.Module, Tensor], Tensor],
 ) -> Loss:
@@ -81,18 +79,19 @@ def expression_loss(
 
     Args:
         data: the clips.
-        batch: sequences in a batch.
         directions: weights, and measures (63,) that are linear in the expression tokens.
         predict: takes the network and windows (B, T, 80, 16) to tokens (..., B, T, 63).
     """
-    sampler, mirror = PersonSampler(data.clips), mirror_tokens(data.space)
+    order, mirror = window_order(data.clips, WINDOW), mirror_tokens(data.space)
     importance = torch.from_numpy(data.space.token_importance())
 
-    def batch_loss(model: nn.Module, rng: np.random.Generator) -> Tensor:
-        device = next(model.parameters()).device
-        drawn = [cut_sequence(sampler.draw(rng), data.mel_mean, mirror, rng) for _ in range(batch)]
+    def batch_loss(model: nn.Module, draw: Draw) -> Tensor:
+        device, chosen = next(model.parameters()).device, [(order.clip(n), draw.rng_of(n)) for n in draw.numbers]
+        drawn = [cut_sequence(data.clips[number], data.mel_mean, mirror, rng) for number, rng in chosen]
         windows, tokens = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*drawn, strict=True))
-        out, target = predict(model, windows), tokens[..., N_POSE:]
+        with draw.autocast(device):
+            out = predict(model, windows)
+        out, target = out.float(), tokens[..., N_POSE:]
         total: Tensor = ((out - target) ** 2 * importance.to(device)).sum(-1).mean()
         for weight, direction in directions:
             measure = torch.from_numpy(direction).to(device)

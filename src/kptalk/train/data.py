@@ -1,71 +1,47 @@
-"""Training data at 25 fps: shards (landmarks and sound), and clips made of them (motion tokens and mel spectrogram)."""
+"""What recipes train on: clips of motion tokens and mel spectrogram at 25 fps, made of a dataset's tracked clips."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from kptalk.audio.mel import FRAME_RATE, mel_spectrogram
 from kptalk.errors import DatasetError
 from kptalk.files import explain, write_bytes
-from kptalk.motion.generator import FPS
+from kptalk.train.config import RecipeConfig
 from kptalk.types import Array
 
 SHORTEST = 40  # frames of a clip; less than the denoiser can learn from
+MOST_HELD_OUT = 256  # clips that the weights are chosen by
 PACKED = ("tokens", "canonical", "mel")  # of a training clip, in a file
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Training ``data`` (a folder of shards, or a file of packed clips), and the ``folder`` of the model so far.
+    """Training ``data`` (a dataset, or a file of packed clips), and the ``folder`` of the model so far.
 
-    ``config`` names one of the recipe's, where it has several.
+    ``config`` is what the recipe is trained with; None where it has none.
     """
 
     data: Path
     folder: Path
     seed: int
     device: str
-    config: str = "embedded"
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One tracked video: ``landmarks`` (T, 478, 3) pixels, ``sound`` (N,) float32 at 16 kHz, whose face it is.
-
-    ``video`` is the file, and ``first`` the frame of it, at 25 fps, that the landmarks begin with.
-    """
-
-    landmarks: Array
-    sound: Array
-    identity: str
-    video: Path = Path()
-    first: int = 0
-
-    def mel(self) -> tuple[Array, int]:
-        """Mel frames (M, 80) of the sound, and how many video frames they last at most."""
-        mel = mel_spectrogram(self.sound).T.astype(np.float32)
-        return mel, (len(mel) - 1) * int(FPS) // FRAME_RATE
+    config: RecipeConfig | None = None
 
 
 @dataclass(frozen=True)
 class TrainingClip:
-    """One clip: whose face, ``tokens`` (T, 70), ``canonical`` (70,) its first reference token, and ``mel`` (M, 80).
-
-    For the denoiser also ``features``: (T, 512) float16 of the clean sound, and of augmented versions of it.
-    """
+    """One clip: whose face, ``tokens`` (T, 70), ``canonical`` (70,) its first reference token, and ``mel`` (M, 80)."""
 
     identity: str
     tokens: Array
     canonical: Array
     mel: Array
-    features: tuple[Array, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -93,59 +69,6 @@ class _OfPerson(Protocol):
 
 
 OfPerson = TypeVar("OfPerson", bound=_OfPerson)
-
-
-def save_shard(shard: Shard, path: Path) -> None:
-    """Write a shard; it appears when it is complete.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    tensors: dict[str, NDArray[Any]] = {
-        "landmarks": shard.landmarks,
-        "sound": np.round(shard.sound * 32767).astype(np.int16),
-    }
-    header = {"kptalk": "shard", "fps": str(FPS), "identity": shard.identity}
-    write_bytes(path, save(tensors, header | {"video": str(shard.video), "first": str(shard.first)}))
-
-
-def load_shards(folder: Path) -> list[Shard]:
-    """All shards of a folder, by name.
-
-    Raises:
-        DatasetError: there are none, or one cannot be read.
-    """
-    return [load_shard(path) for path in shard_files(folder)]
-
-
-def shard_files(folder: Path) -> list[Path]:
-    """The shards' files by name.
-
-    Raises:
-        DatasetError: there are none.
-    """
-    if not (paths := sorted(folder.glob("*.safetensors"))):
-        raise DatasetError(f"no shards in {folder}: make them with 'kptalk prepare VIDEOS -o {folder}'")
-    return paths
-
-
-def load_shard(path: Path) -> Shard:
-    """Read one shard.
-
-    Raises:
-        DatasetError: it cannot be read.
-    """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            landmarks, sound = file.get_tensor("landmarks"), file.get_tensor("sound")
-            header = file.metadata() or {}
-            identity = header["identity"]
-            video, first = Path(header.get("video", "")), int(header.get("first", 0))
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise DatasetError(f"cannot read shard {path}: {explain(error)}") from error
-    if landmarks.shape[1:] != (478, 3):
-        raise DatasetError(f"shard {path} has landmarks of shape {landmarks.shape}, expected (T, 478, 3)")
-    return Shard(landmarks, sound.astype(np.float32) / 32767, identity, video, first)
 
 
 def save_clips(clips: Sequence[TrainingClip], path: Path) -> None:
@@ -179,15 +102,34 @@ def load_clips(path: Path) -> list[TrainingClip]:
     return clips
 
 
-def split_people(clips: Sequence[OfPerson], share: float = 0.1, seed: int = 0) -> tuple[list[OfPerson], list[OfPerson]]:
-    """Clips to train on and, of other people, clips to choose the weights by.
+def people_of(clips: Sequence[OfPerson]) -> Sequence[str]:
+    """Whose face each clip shows; no clip is read."""
+    people: Sequence[str] = getattr(clips, "people", None) or [clip.identity for clip in clips]
+    return people
+
+
+def lengths_of(clips: Sequence[Clip]) -> Sequence[int]:
+    """Frames of each clip; no clip is read."""
+    lengths: Sequence[int] = getattr(clips, "lengths", None) or [len(clip) for clip in clips]
+    return lengths
+
+
+def split_people(
+    clips: Sequence[OfPerson], share: float = 0.1, seed: int = 0
+) -> tuple[Sequence[OfPerson], Sequence[OfPerson]]:
+    """Clips to train on and, of other people, up to ``MOST_HELD_OUT`` clips to choose the weights by; none is read.
 
     Raises:
         DatasetError: all clips are of one person.
     """
-    people = sorted({clip.identity for clip in clips})
+    identities = people_of(clips)
+    people = sorted(set(identities))
     np.random.default_rng(seed).shuffle(people)
     if len(people) < 2:
         raise DatasetError("training needs clips of at least two people, one of them to choose the weights by")
     held = set(people[: max(1, round(share * len(people)))])
-    return [clip for clip in clips if clip.identity not in held], [clip for clip in clips if clip.identity in held]
+    chosen = [number for number, person in enumerate(identities) if person not in held]
+    held_out = [number for number, person in enumerate(identities) if person in held]
+    held_out = held_out[:: -(-len(held_out) // MOST_HELD_OUT)]
+    subset = getattr(clips, "subset", None) or (lambda numbers: [clips[number] for number in numbers])
+    return subset(chosen), subset(held_out)

@@ -6,7 +6,7 @@ with closed lips and open eyes; (3) weighted PCA of what is left; (4) the change
 greedy block-pivoted QR so that the change is well conditioned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,14 +24,15 @@ from kptalk.files import write_bytes
 from kptalk.motion.facemesh.space import EYE_TO_PIVOT, FaceMeshSpace, head_pose, neutral_mesh
 from kptalk.motion.filters import savgol
 from kptalk.motion.generator import FPS
-from kptalk.train.data import SHORTEST, Inputs, Shard, TrainingClip, load_shards, save_clips
+from kptalk.train.data import SHORTEST, Inputs, TrainingClip, save_clips
+from kptalk.train.dataset import Dataset, TrackedClip
 from kptalk.train.lag import in_step, load_judge
 from kptalk.types import N_KEYPOINTS, Array, Floats
 
 Indices = NDArray[np.int64]
 
-N_COMPONENTS = 3 * N_KEYPOINTS
 FEWEST_FRAMES = 200  # fewer do not span the components
+MOST_CLIPS = 1500  # what the space is fitted to, for they are in memory
 FRAMES_A_CLIP = 80  # so that a long clip of one person does not decide the basis
 PART_WEIGHTS = ((np.concatenate([LIPS_OUTER, LIPS_INNER]), 3.0), (LID_PAIRS.ravel(), 4.0), (IRISES.ravel(), 3.0))
 
@@ -54,22 +55,23 @@ class AlignedClip:
         return neutral_mesh(self.meshes)
 
 
-def data(inputs: Inputs) -> list[Shard]:
-    """The shards."""
-    return load_shards(inputs.data)
+def data(inputs: Inputs) -> list[TrackedClip]:
+    """The dataset's clips, or ``MOST_CLIPS`` of them, spread over all."""
+    dataset = Dataset.open(inputs.data)
+    return [dataset.load(entry) for entry in dataset.clips[:: -(-len(dataset) // MOST_CLIPS)]]
 
 
-def build(shards: list[Shard]) -> dict[str, Array]:
+def build(clips: list[TrackedClip]) -> dict[str, Array]:
     """Tensors of the motion space."""
-    template = fit_template([shard.landmarks for shard in shards])
-    return fit_space([align_clip(shard.landmarks, template) for shard in shards], template)
+    template = fit_template([clip.landmarks for clip in clips])
+    return fit_space([align_clip(clip.landmarks, template) for clip in clips], template)
 
 
-def save(path: Path, tensors: dict[str, Array], shards: list[Shard]) -> None:
-    """Write the space, and the shards as its tokens to ``clips.safetensors`` beside it."""
+def save(path: Path, tensors: dict[str, Array], clips: list[TrackedClip]) -> None:
+    """Write the space, and the clips as its tokens to ``clips.safetensors`` beside it."""
     write_bytes(path, serialise(tensors))
     space = FaceMeshSpace(tensors)
-    save_clips(training_clips(space, shards), path.with_name("clips.safetensors"))
+    save_clips(training_clips(space, clips), path.with_name("clips.safetensors"))
 
 
 def fit_template(clips: Sequence[Array], rounds: int = 6) -> Array:
@@ -92,12 +94,13 @@ def align_clip(landmarks: Floats, template: Array) -> AlignedClip:
     return AlignedClip(meshes, scale, rotation, translation)
 
 
-def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]:
-    """Tensors of ``kptalk.motion.facemesh.space.FaceMeshSpace`` from aligned clips.
+def fit_space(clips: Sequence[AlignedClip], template: Array, keypoints: int = N_KEYPOINTS) -> dict[str, Array]:
+    """Tensors of ``kptalk.motion.facemesh.space.FaceMeshSpace`` from aligned clips; ``keypoints`` control points.
 
     Raises:
         DatasetError: too few frames.
     """
+    n = 3 * keypoints
     frames = [np.linspace(0, len(c.meshes) - 1, min(len(c.meshes), FRAMES_A_CLIP)).astype(int) for c in clips]
     if sum(map(len, frames)) < FEWEST_FRAMES:
         raise DatasetError(
@@ -115,14 +118,14 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
         weights[part] = weight
     weights = np.repeat(weights, 3)  # applied to displacements, so squared in the error
     values, vectors = np.linalg.eigh((both * weights).T @ (both * weights) / len(both))
-    std = np.sqrt(values[::-1][:N_COMPONENTS])
-    components = vectors[:, ::-1][:, :N_COMPONENTS]  # (1434, 63)
-    components = components * np.sign(components[np.abs(components).argmax(0), range(N_COMPONENTS)])  # eigh's is any
+    std = np.sqrt(values[::-1][:n])
+    components = vectors[:, ::-1][:, :n]  # (1434, 63)
+    components = components * np.sign(components[np.abs(components).argmax(0), range(n)])  # eigh's is any
     basis = (components / weights[:, None]).T  # (63, 1434) coordinates to displacements
     project = weights[:, None] * components  # (1434, 63) displacements to coordinates
 
-    control = _pivot_vertices(basis * std[:, None])
-    at_control = basis.reshape(N_COMPONENTS, -1, 3)[:, control].reshape(N_COMPONENTS, N_COMPONENTS)
+    control = _pivot_vertices(basis * std[:, None], keypoints)
+    at_control = basis.reshape(n, -1, 3)[:, control].reshape(n, n)
     to_control = np.linalg.inv(at_control)
     decoder, encoder = to_control @ basis, project @ at_control
 
@@ -158,12 +161,12 @@ def fit_space(clips: Sequence[AlignedClip], template: Array) -> dict[str, Array]
     return {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
 
 
-def training_clip(space: FaceMeshSpace, shard: Shard) -> TrainingClip:
-    """Tokens and mel of one shard, in step.
+def training_clip(space: FaceMeshSpace, clip: TrackedClip) -> TrainingClip:
+    """Tokens and mel of one clip, in step.
 
     Blinks and gaze are removed from the expression: they do not follow from the speech, and control adds them.
     """
-    aligned = align_clip(shard.landmarks, space.template)
+    aligned = align_clip(clip.landmarks, space.template)
     expression = space.encode(aligned.meshes - aligned.neutral)
     opening, own = lid_opening(aligned.meshes).mean(-1), lid_opening(aligned.neutral).mean()
     look = gaze(aligned.meshes) - gaze(aligned.neutral)
@@ -174,15 +177,15 @@ def training_clip(space: FaceMeshSpace, shard: Shard) -> TrainingClip:
         pose = savgol.smooth_values(pose, FPS, "interp")  # the tracker's jitter: 0.03 to 0.2 degrees
     whitened = space.coefficients(expression) @ space.whiten
     tokens = np.concatenate([pose / space.pose_std, whitened], 1).astype(np.float32)
-    mel, count = shard.mel()
+    mel, count = clip.mel()
     canonical = space.canonical_token(space.canonical(aligned.neutral))
-    return TrainingClip(shard.identity, tokens[:count], canonical, mel)
+    return TrainingClip(clip.identity, tokens[:count], canonical, mel)
 
 
-def training_clips(space: FaceMeshSpace, shards: Sequence[Shard]) -> list[TrainingClip]:
-    """Tokens and mel of shards, whose own AV offsets are taken out."""
+def training_clips(space: FaceMeshSpace, clips: Iterable[TrackedClip]) -> list[TrainingClip]:
+    """Tokens and mel of clips, whose own AV offsets are taken out."""
     judge = load_judge()
-    return [training_clip(space, in_step(shard, judge)) for shard in shards]
+    return [training_clip(space, in_step(clip, judge)) for clip in clips]
 
 
 def relative_pose(clip: AlignedClip) -> Array:
@@ -223,11 +226,11 @@ def _symmetric(mesh: Array, mirror: Indices) -> Array:
     return _normalised((mesh + mirrored(mesh, mirror)) / 2)
 
 
-def _pivot_vertices(basis: Array) -> Indices:
-    """21 vertices of (63, 1434) by greedy block-pivoted QR: each adds the largest volume not yet spanned."""
+def _pivot_vertices(basis: Array, count: int) -> Indices:
+    """Vertices of a basis (3 ``count``, 1434) by block-pivoted QR: each adds the largest volume not yet spanned."""
     blocks = basis.reshape(len(basis), -1, 3).transpose(1, 0, 2).copy()  # (478, 63, 3)
     chosen: list[int] = []
-    for _ in range(N_KEYPOINTS):
+    for _ in range(count):
         volume = np.linalg.det(np.einsum("vka,vkb->vab", blocks, blocks))
         volume[chosen] = -1
         best = int(volume.argmax())

@@ -25,7 +25,8 @@ from kptalk.motion.facemesh.style import SHORTEST, manner
 from kptalk.motion.filters import savgol
 from kptalk.motion.generator import FPS, speech_levels
 from kptalk.motion.head import DRIVE_LAGS, N_POSE, N_STYLE, PACE_LAGS, PAST, SPEED, SPREAD, Doubles, HeadModel
-from kptalk.train.data import Inputs, Shard, load_shards
+from kptalk.train.data import Inputs
+from kptalk.train.dataset import Dataset, TrackedClip
 from kptalk.train.facemesh import align_clip, relative_pose
 
 FEWEST_FRAMES = 150  # of a clip for the filter
@@ -67,7 +68,8 @@ def data(inputs: Inputs) -> list[HeadClip]:
         DatasetError: too few people, or their clips are too short.
     """
     space = FaceMeshSpace.load(inputs.folder / "facemesh.safetensors")
-    clips = [head_clip(space, shard) for shard in load_shards(inputs.data) if len(shard.landmarks) >= LENGTHS[0]]
+    dataset = Dataset.open(inputs.data)
+    clips = [head_clip(space, dataset.load(entry)) for entry in dataset.clips if entry.frames >= LENGTHS[0]]
     clips = [clip for clip in clips if clip.pose[:, 1].std() > STILL and len(clip.pose) >= LENGTHS[0]]
     people = {clip.identity for clip in clips if len(clip.pose) >= SHORTEST}
     if len(people) < FEWEST_PEOPLE:
@@ -77,17 +79,17 @@ def data(inputs: Inputs) -> list[HeadClip]:
     return clips
 
 
-def head_clip(space: FaceMeshSpace, shard: Shard) -> HeadClip:
-    """What a shard says of the head; the tracker's noise is taken out of its pose as the reader does."""
-    aligned = align_clip(shard.landmarks, space.template)
-    mel, count = shard.mel()
+def head_clip(space: FaceMeshSpace, clip: TrackedClip) -> HeadClip:
+    """What a clip says of the head; the tracker's noise is taken out of its pose as the reader does."""
+    aligned = align_clip(clip.landmarks, space.template)
+    mel, count = clip.mel()
     pose = np.asarray(savgol.smooth_values(relative_pose(aligned), FPS, "interp")[:count], np.float64)
     levels = speech_levels(mel_windows(mel, np.arange(len(pose)), FPS))
     weight = mean_norm.speech_weight(levels[:, None]) + 1e-3
     expression = space.encode(aligned.meshes - aligned.neutral)
     half = len(expression) // 2
     manners = [manner(space, part) for part in (expression, expression[:half], expression[half:])]
-    return HeadClip(shard.identity, pose, levels - weight @ levels / weight.sum(), np.stack(manners))
+    return HeadClip(clip.identity, pose, levels - weight @ levels / weight.sum(), np.stack(manners))
 
 
 def build(clips: Sequence[HeadClip]) -> HeadModel:

@@ -25,7 +25,7 @@ from kptalk.render.latent.sampler import sample_frames
 from kptalk.train import latents
 from kptalk.train.data import Inputs
 from kptalk.train.frame_configs import L2V, L2VConfig
-from kptalk.train.loop import Loss, Score
+from kptalk.train.loop import Draw, Loss, Score
 from kptalk.train.losses import critic_loss, energy, loss_weight, psnr, weighted, widened
 from kptalk.train.picture_data import Batch, PictureData, batch, open_pictures
 from kptalk.weights.store import load_model, save_model
@@ -48,20 +48,21 @@ class L2VData(PictureData):
 
 
 def data(inputs: Inputs, *, landmarks: bool = True, warp: bool = True, temporal: bool = True) -> L2VData:
-    """Pictures of the shards' videos, made where there are none; the switches are those of ``PictureData``.
+    """Pictures of the dataset's videos, made where there are none; the switches are those of ``PictureData``.
 
     Raises:
         DatasetError: see ``open_pictures``.
         WeightsError: the autoencoder is missing or damaged.
         OptionError: latents without landmarks.
     """
-    config, autoencoder = L2V[inputs.config], None
+    config, autoencoder = inputs.config, None
+    assert isinstance(config, L2VConfig)
     if isinstance(config.network, LatentUNetConfig):
         if not landmarks:
             raise OptionError("the network of latents does not take sound in the place of landmarks")
         vae = load_model(inputs.folder / "vae.safetensors", FrameAutoencoder, AutoencoderConfig)
         if not config.network.fits(vae.config):
-            raise OptionError(f"the autoencoder in {inputs.folder} is of another config than {inputs.config}")
+            raise OptionError(f"the autoencoder in {inputs.folder} is of another config than the network of latents")
         autoencoder = vae.requires_grad_(False).to(inputs.device)
     sets, held_out = open_pictures(inputs, config.network.size, config.every)
     return L2VData(sets, held_out, landmarks, warp, temporal, config=config, autoencoder=autoencoder)
@@ -83,11 +84,11 @@ def loss(data: L2VData) -> Loss:
 
     autoencoder = data.autoencoder
 
-    def batch_loss(model: nn.Module, rng: np.random.Generator) -> Tensor:
-        b = data.draw(rng, data.config.batch).to(next(model.parameters()).device)
+    def batch_loss(model: nn.Module, draw: Draw) -> Tensor:
+        b = data.draw(draw.rng, len(draw)).to(next(model.parameters()).device)
         if autoencoder:
-            return cast(latents.LatentTraining, model).loss(b, autoencoder, rng)
-        return cast(FrameTraining, model).loss(b, data, rng)
+            return cast(latents.LatentTraining, model).loss(b, autoencoder, draw)
+        return cast(FrameTraining, model).loss(b, data, draw)
 
     return batch_loss
 
@@ -107,7 +108,7 @@ def score(data: L2VData) -> Score:
 
 def save(path: Path, model: "FrameTraining | latents.LatentTraining", data: L2VData) -> None:
     """Write the network with the numbers for sampling from it."""
-    sampler = {"steps": data.config.steps, "guidance": data.config.guidance}
+    sampler = {"steps": data.config.draw_steps, "guidance": data.config.guidance}
     save_model(path, model.network, model.network.config, {"sampler": json.dumps(sampler)}, half=True)
 
 
@@ -129,8 +130,9 @@ class FrameTraining(nn.Module):
         self.network, self.critic, self.critic_from = FrameUNet(config), PatchCritic(), critic_from
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
-    def loss(self, b: Batch, data: PictureData, rng: np.random.Generator) -> Tensor:
+    def loss(self, b: Batch, data: PictureData, draw: Draw) -> Tensor:
         """The loss of one batch."""
+        rng = draw.rng
         self.batches += 1
         base, condition, audio = inputs_of(b, data)
         count, device = len(base), base.device
@@ -141,7 +143,7 @@ class FrameTraining(nn.Module):
         t = torch.from_numpy(drawn_t).to(device)
         start = torch.where((t == N_STEPS - 1).view(-1, 1, 1, 1, 1), base, b.real)
         x = add_noise(start, torch.randn_like(base[:, :1]).expand_as(base), t)
-        with torch.autocast(device.type, torch.bfloat16):
+        with draw.autocast(device):
             drawn = base + self.network(x, t, condition, audio)
         weight = loss_weight(b.maps)
         loss = weighted((drawn - b.real).abs(), weight)
@@ -152,7 +154,8 @@ class FrameTraining(nn.Module):
         if ramp <= 0:
             return loss
         real_mouth, drawn_mouth = mouth_of(b.real, b.maps), mouth_of(drawn, b.maps)
-        return loss + critic_loss(self.critic, real_mouth, drawn_mouth, min(1.0, ramp) * CRITIC_WEIGHT)
+        with draw.autocast(device):
+            return loss + critic_loss(self.critic, real_mouth, drawn_mouth, min(1.0, ramp) * CRITIC_WEIGHT)
 
 
 def mouth_of(frames: Tensor, maps: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from kptalk.networks.noise_schedule import N_STEPS, add_noise
 from kptalk.render.latent.denoiser import LatentDenoiser, Window
 from kptalk.render.latent.latents import FrameAutoencoder, LatentUNet, LatentUNetConfig
+from kptalk.train.loop import Draw
 from kptalk.train.losses import loss_weight, psnr, weighted, widened
 from kptalk.train.picture_data import Batch, batch
 from kptalk.train.pictures import PictureSet
@@ -29,10 +30,10 @@ class LatentTraining(nn.Module):
         super().__init__()
         self.network = LatentUNet(config)
 
-    def loss(self, b: Batch, autoencoder: FrameAutoencoder, rng: np.random.Generator) -> Tensor:
+    def loss(self, b: Batch, autoencoder: FrameAutoencoder, draw: Draw) -> Tensor:
         """The loss of one batch; nothing in it is differentiated through the autoencoder."""
-        count, device = len(b.real), b.real.device
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        count, device, rng = len(b.real), b.real.device, draw.rng
+        with torch.no_grad(), draw.autocast(device):
             real, warped = (_encode(autoencoder, frames) for frames in (b.real, b.warped))
             reference = autoencoder.encode(b.reference).float()
         base = warped if self.network.config.warp else reference[:, None].expand_as(real)
@@ -43,7 +44,7 @@ class LatentTraining(nn.Module):
         start = torch.where((t == N_STEPS - 1).view(-1, 1, 1, 1, 1), base, real)
         noise = torch.randn_like(real[:, :1]).expand_as(real)
         x = add_noise(start, noise, t)
-        with torch.autocast(device.type, torch.bfloat16):
+        with draw.autocast(device):
             predicted = self.network(x, t, base, maps, reference, b.reference_maps)
         weight = F.avg_pool2d(loss_weight(b.maps).flatten(0, 1), self.network.config.factor)
         error = (predicted - self.network.towards(real, x, t)) ** 2

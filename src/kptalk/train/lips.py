@@ -16,8 +16,7 @@ from kptalk.train.sampler import ClipData, load_clip_data
 from kptalk.types import Array
 from kptalk.weights.model import speech_mel_mean
 
-LOOP = LoopConfig(steps=400, learning_rate=1e-3, ema=0.99, score_every=50, tolerance=0.02)
-BATCH = 16
+LOOP = LoopConfig(steps=400, batch=16, learning_rate=1e-3, ema=0.99, score_every=50, tolerance=0.02)
 OPENING, WIDTH = 2.0, 1.0  # weights of one minus the correlation, beside the squared error
 
 
@@ -37,7 +36,7 @@ def loss(data: ClipData) -> Loss:
     The mean over the ensemble's members, each of which should be right by itself.
     """
     directions = [(OPENING, data.space.lip_tokens()), (WIDTH, _width_tokens(data.space))]
-    return expression_loss(data, BATCH, directions, _members)
+    return expression_loss(data, directions, _members)
 
 
 def score(data: ClipData) -> Score:
@@ -49,9 +48,7 @@ def score(data: ClipData) -> Score:
 def _members(model: nn.Module, windows: Tensor) -> Tensor:
     """What every member predicts, (members, B, T, 63)."""
     assert isinstance(model, LipEnsemble)
-    with torch.autocast(windows.device.type, torch.bfloat16):
-        out = torch.stack([member(windows) for member in model.members])
-    return out.float()
+    return torch.stack([member(windows) for member in model.members])
 
 
 def _width_tokens(space: FaceMeshSpace) -> Array:

@@ -11,13 +11,12 @@ FEATURE_WEIGHT = 4.0  # of the critic's features, against its score
 
 def critic_loss(critic: PatchCritic, real: Tensor, drawn: Tensor, weight: float) -> Tensor:
     """The critic's own hinge loss, and what it finds wrong in drawn pictures (N, C, H, W), by ``weight``."""
-    with torch.autocast(drawn.device.type, torch.bfloat16):
-        real_score, real_features = critic(real)
-        drawn_score, _ = critic(drawn.detach())
-        own = F.relu(1 - real_score).mean() + F.relu(1 + drawn_score).mean()
-        critic.requires_grad_(False)
-        score, features = critic(drawn)
-        critic.requires_grad_(True)
+    real_score, real_features = critic(real)
+    drawn_score, _ = critic(drawn.detach())
+    own = F.relu(1 - real_score).mean() + F.relu(1 + drawn_score).mean()
+    critic.requires_grad_(False)
+    score, features = critic(drawn)
+    critic.requires_grad_(True)
     pairs = zip(features, real_features, strict=True)
     match = torch.stack([(a - wanted.detach()).abs().mean() for a, wanted in pairs]).sum()
     loss: Tensor = own + weight * (FEATURE_WEIGHT * match - score.mean())

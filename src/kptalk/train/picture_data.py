@@ -22,7 +22,8 @@ from kptalk.files import make_folder
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.render.latent.conditions import as_tensor
 from kptalk.render.latent.landmark_maps import landmark_maps
-from kptalk.train.data import Inputs, load_shard, shard_files, split_people
+from kptalk.train.data import Inputs, split_people
+from kptalk.train.dataset import ClipEntry, Dataset
 from kptalk.train.pictures import FRAMES_PER_SEQUENCE, PictureSet, make_pictures
 
 OPEN_GAP = 0.2  # lip gap in mouth widths of an open mouth, of which there are few
@@ -87,50 +88,55 @@ class PictureData:
 def open_pictures(
     inputs: Inputs, size: int, every: float = FRAMES_PER_SEQUENCE
 ) -> tuple[list[PictureSet], list[PictureSet]]:
-    """Picture sets of the shards' videos, to train on and of people held out.
+    """Picture sets of the dataset's videos, to train on and of people held out.
 
     They are made where the folder ``pictures-SIZE`` beside the model does not have them yet, in processes of their own
     where they are many. Clips whose video cannot be read any more are named in a warning.
 
     Args:
-        inputs: of the recipe; ``data`` is a folder of shards.
+        inputs: of the recipe; ``data`` is a dataset.
         size: side of the squares, in their own pixels.
         every: frames of a clip per sequence, on average.
 
     Raises:
-        DatasetError: there are no shards, a file is damaged, no video is left, or all are of one person.
+        DatasetError: there is no dataset, a file is damaged, no video is left, or all are of one person.
     """
     if inputs.data.is_file():
-        raise DatasetError(f"{inputs.data} holds packed clips without videos: give the folder of shards")
-    folder, shards = inputs.folder / f"pictures-{size}", shard_files(inputs.data)
+        raise DatasetError(f"{inputs.data} holds packed clips without videos: give the dataset")
+    folder, dataset = inputs.folder / f"pictures-{size}", Dataset.open(inputs.data)
     make_folder(folder)
-    missing = [path for path in shards if not (folder / path.name).exists()]
-    make = partial(_make_set, inputs.folder / "facemesh.safetensors", folder, size, every)
+    missing = [entry for entry in dataset.clips if not _set_file(folder, entry).exists()]
+    make = partial(_make_set, inputs.folder / "facemesh.safetensors", folder, size, every, dataset)
     workers = min(side_by_side(), len(missing) // CLIPS_PER_PROCESS)
     if workers > 1:
         with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
             reasons = list(pool.map(make, missing))
     else:
-        reasons = [make(path) for path in missing]
+        reasons = [make(entry) for entry in missing]
     if left_out := [reason for reason in reasons if reason]:
         warnings.warn("; ".join(left_out), stacklevel=2)
-    sets = [PictureSet.load(path) for path in (folder / shard.name for shard in shards) if path.exists()]
+    sets = [PictureSet.load(path) for entry in dataset.clips if (path := _set_file(folder, entry)).exists()]
     if not sets:
-        raise DatasetError(f"no video of the shards in {inputs.data} is left to take pictures of")
+        raise DatasetError(f"no video of {inputs.data} is left to take pictures of")
     if wrong := {found.real.shape[2] for found in sets} - {size}:
         raise DatasetError(f"{folder} holds squares of {wrong.pop()} pixels: delete it, it is made anew")
-    return split_people(sets)
+    chosen, held_out = split_people(sets)
+    return list(chosen), list(held_out)
 
 
-def _make_set(space: Path, folder: Path, size: int, every: float, path: Path) -> str | None:
-    """Make the pictures of one shard; why there are none, where its video cannot be used."""
-    shard = load_shard(path)
-    rng = np.random.default_rng(crc32(path.stem.encode()))  # the same whichever others there are
+def _set_file(folder: Path, entry: ClipEntry) -> Path:
+    return folder / f"{entry.name.replace('/', '~')}.safetensors"
+
+
+def _make_set(space: Path, folder: Path, size: int, every: float, dataset: Dataset, entry: ClipEntry) -> str | None:
+    """Make the pictures of one clip; why there are none, where its video cannot be used."""
+    clip = dataset.load(entry)
+    rng = np.random.default_rng(crc32(entry.name.encode()))  # the same whichever others there are
     try:
-        pictures = make_pictures(shard, FaceMeshSpace.load(space), size, rng, every)
+        pictures = make_pictures(clip, FaceMeshSpace.load(space), size, rng, every)
     except DatasetError as error:
         return str(error)
-    pictures.save(folder / path.name)
+    pictures.save(_set_file(folder, entry))
     return None
 
 

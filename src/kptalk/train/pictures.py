@@ -26,7 +26,7 @@ from kptalk.motion.generator import FPS
 from kptalk.render.latent.square import apply_map, cut_square, square_maps, square_middle
 from kptalk.render.mesh.pose import RigidMotion
 from kptalk.render.mesh.renderer import MeshRenderer, draw_vertices
-from kptalk.train.data import Shard
+from kptalk.train.dataset import TrackedClip
 from kptalk.types import Array, Face, Image, Portrait
 
 FRAMES = 4  # of a sequence
@@ -105,12 +105,12 @@ _TENSORS = {
 
 
 def make_pictures(
-    shard: Shard, space: FaceMeshSpace, size: int, rng: np.random.Generator, every: float = FRAMES_PER_SEQUENCE
+    clip: TrackedClip, space: FaceMeshSpace, size: int, rng: np.random.Generator, every: float = FRAMES_PER_SEQUENCE
 ) -> PictureSet:
     """Draw the pictures of one clip.
 
     Args:
-        shard: the clip, with the place of its video.
+        clip: tracked, with the place of its video.
         space: that its landmarks are read in.
         size: side of the squares, in their own pixels.
         rng: chooses sequences and references.
@@ -119,7 +119,7 @@ def make_pictures(
     Raises:
         DatasetError: the video is no longer there, or cannot be read.
     """
-    tracked, count = shard.landmarks, len(shard.landmarks)
+    tracked, count = clip.landmarks, len(clip.landmarks)
     landmarks = gaussian_filter1d(tracked, SMOOTHING[0], axis=0, mode="nearest").astype(np.float32)
     starts = _spread(count, every, rng)
     chosen = (starts[:, None] + np.arange(FRAMES)).ravel()
@@ -127,7 +127,7 @@ def make_pictures(
     references = np.sort(rng.choice(count, max(1, len(starts) // SEQUENCES_PER_REFERENCE), replace=False))
     references[0] = 0  # as a clip is evaluated
     reference = rng.integers(len(references), size=len(starts))
-    squares, photos = _cut_video(shard, affine, size, {*chosen.tolist()}, {*references.tolist()})
+    squares, photos = _cut_video(clip, affine, size, {*chosen.tolist()}, {*references.tolist()})
     renderer = MeshRenderer(space)
     warped: list[Image] = [np.zeros(0, np.uint8)] * len(chosen)
     for number, first in enumerate(references.tolist()):
@@ -136,7 +136,7 @@ def make_pictures(
             at = int(chosen[position])
             head = head_motion(space, tracked[first], landmarks[at])
             warped[position] = cut_square(draw_vertices(prepared, landmarks[at], head), affine[at], size)
-    mel, _ = shard.mel()
+    mel, _ = clip.mel()
     points = np.stack([apply_map(*each) for each in zip(affine, landmarks, strict=True)]).astype(np.float16)
 
     shape = len(starts), FRAMES
@@ -148,25 +148,25 @@ def make_pictures(
         reference=reference,
         references=np.stack([squares[at] for at in references.tolist()]),
         reference_points=points[references],
-        identity=shard.identity,
+        identity=clip.identity,
     )
 
 
 def _cut_video(
-    shard: Shard, affine: Array, size: int, chosen: set[int], references: set[int]
+    clip: TrackedClip, affine: Array, size: int, chosen: set[int], references: set[int]
 ) -> tuple[dict[int, Image], dict[int, Image]]:
-    """Squares of the chosen frames and references, and the references whole, by their number in the shard."""
+    """Squares of the chosen frames and references, and the references whole, by their number in the clip."""
     squares, photos, count = {}, {}, len(affine)
     try:
-        for number, frame in enumerate(islice(read_frames(shard.video, FPS), shard.first, shard.first + count)):
+        for number, frame in enumerate(islice(read_frames(clip.video, FPS), clip.first, clip.first + count)):
             if number in chosen or number in references:
                 squares[number] = cut_square(frame, affine[number], size)
             if number in references:
                 photos[number] = np.ascontiguousarray(frame)
     except InputError as error:
-        raise DatasetError(f"no pictures of {shard.video.name}: {error}") from error
+        raise DatasetError(f"no pictures of {clip.video.name}: {error}") from error
     if {*squares} != chosen | references:
-        raise DatasetError(f"no pictures of {shard.video.name}: it has changed since it was prepared")
+        raise DatasetError(f"no pictures of {clip.video.name}: it has changed since it was prepared")
     return squares, photos
 
 

@@ -12,9 +12,13 @@ from kptalk.audio.mel import SILENCE
 from kptalk.audio.windows import mel_windows
 from kptalk.motion.facemesh.space import FaceMeshSpace
 from kptalk.motion.generator import FPS, WINDOW
-from kptalk.train.data import Clip, Inputs, TrainingClip, load_clips, load_shards, split_people
-from kptalk.train.facemesh import mirrored, training_clips
-from kptalk.types import N_KEYPOINTS, Array, Floats
+from kptalk.train.data import Clip, Inputs, TrainingClip, lengths_of, load_clips, people_of, split_people
+from kptalk.train.facemesh import mirrored
+from kptalk.train.stream import WindowOrder
+from kptalk.train.tokens import open_tokens
+from kptalk.types import Array, Floats
+
+MEASURED = 2048  # clips, at most, that the mean mel frame is taken from
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class ClipData:
     """
 
     space: FaceMeshSpace
-    clips: list[TrainingClip]
-    held_out: list[TrainingClip]
+    clips: Sequence[TrainingClip]
+    held_out: Sequence[TrainingClip]
     mel_mean: Array
 
     def speech_windows(self, clip: TrainingClip) -> Array:
@@ -41,41 +45,55 @@ class ClipData:
 
 
 def load_clip_data(inputs: Inputs, kind: type[FaceMeshSpace] = FaceMeshSpace) -> ClipData:
-    """Clips of shards or of a file of packed clips, split by person; ``mel_mean`` is of those to train on.
+    """Clips of a dataset or of a file of packed clips, split by person; ``mel_mean`` is of those to train on.
+
+    A dataset's clips are read when they are wanted, and kept as far as memory allows; see ``kptalk.train.tokens``.
 
     Args:
         inputs: of the recipe.
         kind: of motion space that the clips' tokens are of.
     """
     space = kind.load(inputs.folder / "facemesh.safetensors")
-    packed = inputs.data.is_file()
-    clips = load_clips(inputs.data) if packed else training_clips(space, load_shards(inputs.data))
+    clips: Sequence[TrainingClip] = load_clips(inputs.data) if inputs.data.is_file() else open_tokens(inputs, kind)
     chosen, held_out = split_people(clips)
-    mel = np.concatenate([clip.mel for clip in chosen])
-    weight = mean_norm.speech_weight(mel)
-    return ClipData(space, chosen, held_out, (weight @ mel / weight.sum()).astype(np.float32))
+    total, weight = np.zeros(80), 0.0
+    for number in range(0, len(chosen), -(-len(chosen) // MEASURED)):
+        mel = chosen[number].mel
+        speech = mean_norm.speech_weight(mel)
+        total, weight = total + speech @ mel, weight + speech.sum()
+    return ClipData(space, chosen, held_out, (total / weight).astype(np.float32))
+
+
+def window_order(
+    clips: Sequence[TrainingClip], window: int, buffer: int = 8192, balance: float = 1.0, seed: int = 0
+) -> WindowOrder:
+    """The order in which windows of clips are drawn, see ``WindowOrder``; no clip is read."""
+    files = getattr(clips, "shards", None)
+    return WindowOrder(lengths_of(clips), people_of(clips), window, buffer, balance, seed, files)
 
 
 class PersonSampler(Generic[Clip]):
     """Draws clips: every person equally often, and a person's clips by their length."""
 
     def __init__(self, clips: Sequence[Clip]) -> None:
-        people = sorted({clip.identity for clip in clips})
-        self._people: list[list[Clip]] = [[clip for clip in clips if clip.identity == person] for person in people]
+        person = np.unique(np.asarray(people_of(clips)), return_inverse=True)[1]
+        self._clips: Sequence[Clip] = clips
+        self._lengths = np.asarray(lengths_of(clips), float)
+        self._own = np.split(np.argsort(person, kind="stable"), np.cumsum(np.bincount(person))[:-1])
 
     def draw(self, rng: np.random.Generator) -> Clip:
         """One clip of anybody."""
-        return self._clip(int(rng.integers(len(self._people))), rng)
+        return self._clip(int(rng.integers(len(self._own))), rng)
 
     def draw_people(self, rng: np.random.Generator, count: int) -> Iterator[Clip]:
         """One clip each of up to ``count`` different people."""
-        for person in rng.permutation(len(self._people))[:count]:
+        for person in rng.permutation(len(self._own))[:count]:
             yield self._clip(person, rng)
 
     def _clip(self, person: int, rng: np.random.Generator) -> Clip:
-        own = self._people[person]
-        lengths = np.array([len(clip) for clip in own], float)
-        return own[rng.choice(len(own), p=lengths / lengths.sum())]
+        own = self._own[person]
+        lengths = self._lengths[own]
+        return self._clips[int(own[rng.choice(len(own), p=lengths / lengths.sum())])]
 
 
 def cut_sequence(clip: TrainingClip, mel_mean: Array, mirror: Array, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -133,7 +151,7 @@ def augment_mel(mel: Floats, rng: np.random.Generator) -> Array:
 
 def mirror_tokens(space: FaceMeshSpace) -> Array:
     """Matrix (70, 70): tokens @ matrix are the tokens of the mirror image."""
-    basis = (space.unwhiten @ space.decoder).reshape(3 * N_KEYPOINTS, -1, 3)
-    flipped = mirrored(basis, space.mirror).reshape(3 * N_KEYPOINTS, -1) @ space.encoder @ space.whiten
+    basis = (space.unwhiten @ space.decoder).reshape(len(space.decoder), -1, 3)
+    flipped = mirrored(basis, space.mirror).reshape(len(space.decoder), -1) @ space.encoder @ space.whiten
     pose = np.diag([1, -1, 1, -1, -1, 1, 1])  # scale, yaw, pitch, roll, translation
     return np.asarray(block_diag(pose, flipped), np.float32)

@@ -4,7 +4,7 @@ Videos come with AV offsets of their own; two frames are common. Before training
 the person estimates each clip's; training removes it, so that zero is the offset of the average clip.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,16 +16,16 @@ from kptalk.audio.sync_mel import STEPS, level_free, resample
 from kptalk.face.measures import lip_shape
 from kptalk.face.topology import STABLE_POINTS
 from kptalk.networks.sync import SEARCH, SyncModel, lag_correlations
-from kptalk.train.data import Inputs, Shard, SyncClip, load_shards, split_people
+from kptalk.train.data import Inputs, SyncClip, split_people
+from kptalk.train.dataset import Dataset, TrackedClip
 from kptalk.train.facemesh import fit_template
-from kptalk.train.loop import LoopConfig, Loss, Score
+from kptalk.train.loop import Draw, LoopConfig, Loss, Score
 from kptalk.train.sampler import PersonSampler, augment_mel, interpolate
 from kptalk.train.sync_ridge import RidgeFit, ridge_curve
 from kptalk.types import Array
 
-LOOP = LoopConfig(steps=800, learning_rate=2e-3, ema=0.99, tolerance=0.05)
+LOOP = LoopConfig(steps=800, batch=24, learning_rate=2e-3, ema=0.99, tolerance=0.05)
 WINDOW = 90  # frames in a training sequence
-BATCH = 24
 SHIFT = 10  # frames, largest artificial shift
 SHORTEST = 50  # frames; shorter clips teach no lag
 LARGEST_OWN = 4  # frames; a larger offset of a clip's own is an error of the ridge, prepared clips have none
@@ -44,21 +44,21 @@ class SyncData:
 
 
 def data(inputs: Inputs) -> SyncData:
-    """Lip shapes and mel frames of shards, with each clip's own offset."""
-    shards = load_shards(inputs.data)
-    points = fit_template([shard.landmarks for shard in shards])[STABLE_POINTS].astype(np.float32)
-    clips, held_out = split_people(estimate_offsets(sync_clips(shards, points)))
-    return SyncData(clips, held_out, points)
+    """Lip shapes and mel frames of a dataset's clips, with each one's own offset."""
+    tracked = list(Dataset.open(inputs.data))
+    points = fit_template([clip.landmarks for clip in tracked])[STABLE_POINTS].astype(np.float32)
+    clips, held_out = split_people(estimate_offsets(sync_clips(tracked, points)))
+    return SyncData(list(clips), list(held_out), points)
 
 
-def sync_clips(shards: Sequence[Shard], stable_points: Array) -> list[SyncClip]:
-    """Lip shapes and mel frames of shards, in step; clips too short to teach a lag are left out."""
+def sync_clips(tracked: Iterable[TrackedClip], stable_points: Array) -> list[SyncClip]:
+    """Lip shapes and mel frames of clips, in step; clips too short to teach a lag are left out."""
     clips = []
-    for shard in shards:
-        mel, count = shard.mel()
-        lips = lip_shape(shard.landmarks, stable_points)[:count]
+    for clip in tracked:
+        mel, count = clip.mel()
+        lips = lip_shape(clip.landmarks, stable_points)[:count]
         if len(lips) >= SHORTEST:
-            clips.append(SyncClip(lips, mel, shard.identity))
+            clips.append(SyncClip(lips, mel, clip.identity))
     return clips
 
 
@@ -74,13 +74,13 @@ def estimate_offsets(clips: Sequence[SyncClip]) -> list[SyncClip]:
     return found
 
 
-def draw(sampler: PersonSampler[SyncClip], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """One sequence each of as many people as a batch has, the sound shifted by a known number of frames.
+def sequences(sampler: PersonSampler[SyncClip], rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One sequence each of up to ``count`` people, the sound shifted by a known number of frames.
 
     Returns:
         lips (B, T, 68), mel frames (B, 4 T, 80), and by how many frames the sound comes later, (B,) int64.
     """
-    lips, sounds, shifts = zip(*(_cut(clip, rng) for clip in sampler.draw_people(rng, BATCH)), strict=True)
+    lips, sounds, shifts = zip(*(_cut(clip, rng) for clip in sampler.draw_people(rng, count)), strict=True)
     return torch.from_numpy(np.stack(lips)), torch.from_numpy(np.stack(sounds)), torch.tensor(shifts)
 
 
@@ -103,10 +103,12 @@ def loss(data: SyncData) -> Loss:
     """Loss of a batch: cross-entropy of the shift among all lags, and of the own sound among the batch's (InfoNCE)."""
     sampler = PersonSampler(data.clips)
 
-    def batch_loss(model: nn.Module, rng: np.random.Generator) -> Tensor:
+    def batch_loss(model: nn.Module, draw: Draw) -> Tensor:
         device = next(model.parameters()).device
-        lips, sound, shifts = (part.to(device) for part in draw(sampler, rng))
-        lips, sound = model(lips, sound)
+        lips, sound, shifts = (part.to(device) for part in sequences(sampler, draw.rng, len(draw)))
+        with draw.autocast(device):
+            lips, sound = model(lips, sound)
+        lips, sound = lips.float(), sound.float()
         own = lag_cross_entropy(lips, sound, shifts)
         inner = torch.arange(SHIFT, WINDOW - SHIFT, device=device)
         places = (inner + shifts[:, None])[:, None].expand(-1, sound.shape[1], -1)

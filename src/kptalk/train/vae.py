@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from kptalk.networks.frame_unet import PatchCritic
 from kptalk.render.latent.latents import AutoencoderConfig, FrameAutoencoder
 from kptalk.train.data import Inputs
-from kptalk.train.frame_configs import VAE, VaeConfig
-from kptalk.train.loop import Loss, Score
+from kptalk.train.frame_configs import VaeConfig
+from kptalk.train.loop import Draw, Loss, Score
 from kptalk.train.losses import critic_loss, loss_weight, psnr, weighted
 from kptalk.train.picture_data import PictureData, batch, open_pictures
 from kptalk.train.pictures import FRAMES
@@ -45,12 +45,13 @@ class VaeTraining(nn.Module):
 
 
 def data(inputs: Inputs) -> VaeData:
-    """Pictures of the shards' videos, made where there are none.
+    """Pictures of the dataset's videos, made where there are none.
 
     Raises:
         DatasetError: see ``open_pictures``.
     """
-    config = VAE[inputs.config]
+    config = inputs.config
+    assert isinstance(config, VaeConfig)
     return VaeData(*open_pictures(inputs, config.network.size, config.every), config=config)
 
 
@@ -62,13 +63,14 @@ def build(data: VaeData) -> VaeTraining:
 def loss(data: VaeData) -> Loss:
     """The loss of one batch of pictures, each from another sequence."""
 
-    def batch_loss(model: nn.Module, rng: np.random.Generator) -> Tensor:
+    def batch_loss(model: nn.Module, draw: Draw) -> Tensor:
         assert isinstance(model, VaeTraining)
+        rng = draw.rng
         model.batches += 1
-        b = data.draw(rng, data.config.batch).to(model.batches.device)
+        b = data.draw(rng, len(draw)).to(model.batches.device)
         one = slice(*(int(rng.integers(FRAMES)) + np.array([0, 1])).tolist())
         real, weight = b.real[:, one], loss_weight(b.maps[:, one])
-        with torch.autocast(real.device.type, torch.bfloat16):
+        with draw.autocast(real.device):
             latents = model.network.kl.encode(real[:, 0]).latent_dist
             drawn = model.network.kl.decode(latents.sample()).sample[:, None].float()
         loss: Tensor = weighted((drawn - real).abs(), weight) + DIVERGENCE_WEIGHT * latents.kl().mean()
@@ -77,7 +79,8 @@ def loss(data: VaeData) -> Loss:
         ramp = (int(model.batches) - data.config.critic_from) / CRITIC_RAMP
         if ramp <= 0:
             return loss
-        return loss + critic_loss(model.critic, real[:, 0], drawn[:, 0], min(1.0, ramp) * CRITIC_WEIGHT)
+        with draw.autocast(real.device):
+            return loss + critic_loss(model.critic, real[:, 0], drawn[:, 0], min(1.0, ramp) * CRITIC_WEIGHT)
 
     return batch_loss
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kptalk.face.topology import EYE_CORNERS, LID_PAIRS
-from kptalk.types import N_KEYPOINTS, Array
+from kptalk.types import Array
 
 EYE_REACH = (0.28, 0.42)  # face units from an eye's middle: what belongs to it wholly, and what no more
 
@@ -23,7 +23,7 @@ class FaceRegions:
         self.template, self.open_lips, self.blink = template, open_lips, blink
         self.to_mouth = (decoder * np.repeat(self.mouth_share(), 3)) @ encoder  # (63, 63) keeps what the mouth does
         self.to_eyes = (decoder * np.repeat(self.eye_share(), 3)) @ encoder  # (63, 63) likewise the eyes
-        self.downwards = decoder.reshape(3 * N_KEYPOINTS, -1, 3)[..., 1]  # (63, 478)
+        self.downwards = decoder.reshape(len(decoder), -1, 3)[..., 1]  # (63, 478)
 
     def mouth_share(self) -> Array:
         """How much a vertex belongs to mouth and jaw, (478,): 1 at the lips and below, 0 above the nose's tip."""
@@ -41,11 +41,11 @@ class FaceRegions:
 
     def mouth(self, expression: Array) -> Array:
         """What mouth and jaw do, (T, 21, 3)."""
-        return _mapped(expression, self.to_mouth).reshape(-1, N_KEYPOINTS, 3)
+        return _mapped(expression, self.to_mouth).reshape(-1, len(self.to_mouth) // 3, 3)
 
     def eyes(self, expression: Array) -> Array:
         """What lids, irises and the skin around them do, (T, 21, 3)."""
-        return _mapped(expression, self.to_eyes).reshape(-1, N_KEYPOINTS, 3)
+        return _mapped(expression, self.to_eyes).reshape(-1, len(self.to_eyes) // 3, 3)
 
     def lip_gap(self, expression: Array) -> Array:
         """How far an expression parts closed lips, (T,) in face units."""

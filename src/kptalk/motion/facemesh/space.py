@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from safetensors import SafetensorError
@@ -110,6 +110,7 @@ class FaceMeshSpace:
     """Encodes meshes to motion, decodes motion to meshes; from the tensors that ``kptalk.train.facemesh`` fits."""
 
     id, keypoints = "facemesh", N_KEYPOINTS
+    sizes: ClassVar[dict[int, int]] = {}  # instead of those in ``SHAPES``, where a basis has fewer control points
     to_head_frame, from_head_frame = staticmethod(to_head_frame), staticmethod(from_head_frame)
 
     def __init__(self, tensors: dict[str, Array]) -> None:
@@ -125,10 +126,10 @@ class FaceMeshSpace:
             self.pose_std = tensors["pose_std"]  # (7,) of scale, yaw, pitch, roll, translation
             self.canonical_mean = tensors["canonical_mean"]  # (63,)
             self.canonical_std = tensors["canonical_std"]  # (63,)
-            self.blink = tensors["blink"].reshape(N_KEYPOINTS, 3)  # expression that closes the lids
-            self.gaze = tensors["gaze"].reshape(2, N_KEYPOINTS, 3)  # expression of a gaze of 1 to the right, down
+            self.blink = tensors["blink"].reshape(-1, 3)  # expression that closes the lids
+            self.gaze = tensors["gaze"].reshape(2, -1, 3)  # expression of a gaze of 1 to the right, down
             self.shape_to_expression = tensors["shape_to_expression"]  # (1435, 63) regression on one mesh
-            self.open_lips = tensors["open_lips"].reshape(N_KEYPOINTS, 3)  # expression that opens the lips by 1
+            self.open_lips = tensors["open_lips"].reshape(-1, 3)  # expression that opens the lips by 1
         except KeyError as error:
             raise WeightsError(f"motion space weights lack the tensor {error}") from error
         self.regions = FaceRegions(self.template, self.decoder, self.encoder, self.open_lips, self.blink)
@@ -145,7 +146,7 @@ class FaceMeshSpace:
         except (OSError, SafetensorError) as error:
             raise WeightsError(f"cannot read motion space {path}: {explain(error)}") from error
         for name in SHAPES.keys() & tensors.keys():
-            value, shape = tensors[name], SHAPES[name]
+            value, shape = tensors[name], tuple(cls.sizes.get(size, size) for size in SHAPES[name])
             if value.shape != shape or value.dtype.kind not in "fi":
                 raise WeightsError(f"{path} is damaged: {name} is {value.dtype} {value.shape}, expected {shape}")
             low = 1e-6 if name.endswith("_std") else 0 if name in INDICES else -LARGEST
@@ -172,7 +173,7 @@ class FaceMeshSpace:
 
     def expression(self, coefficients: Array) -> Array:
         """The inverse: (T, 63) to (T, K, 3)."""
-        return coefficients.reshape(-1, N_KEYPOINTS, 3)
+        return coefficients.reshape(-1, len(self.decoder) // 3, 3)
 
     def canonical(self, neutral: Array) -> Array:
         """Canonical keypoints (K, 3) of a neutral mesh (478, 3)."""
