@@ -1,6 +1,6 @@
 """How late the mouth of a live face is behind the voice, measured in the picture.
 
-python benchmarks/live_delay.py [--seconds 30] [--size 384]
+python benchmarks/live_delay.py [--seconds 30] [--size 384] [--portrait PHOTO]
 
 The demo's speech is Chromium's microphone; the page speaks live. Every frame that the browser presents is kept with
 its time, and so is the level of the microphone. The lips' opening in these frames is compared with that of a video of
@@ -99,10 +99,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--size", type=int, default=384)
+    parser.add_argument("--portrait", type=Path, help="a photo with closed lips tells most; otherwise the demo's")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        photo, speech = portrait(folder), recording(folder, arguments.seconds)
+        photo, speech = arguments.portrait or portrait(folder), recording(folder, arguments.seconds)
         server = Running(folder / "served")
         try:
             with page(server.address, f"--use-file-for-fake-audio-capture={speech}%noloop") as visitor:
