@@ -185,8 +185,8 @@ def test_killed_processes_leave_what_goes_on(videos):
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_ray_cluster_makes_the_same_dataset(videos, tmp_path):
-    list(prepare_videos([videos], tmp_path / "a" / "set", workers=1))
-    list(prepare_videos([videos], tmp_path / "b" / "set", engine="ray", workers=2))
+    list(prepare_videos([videos], tmp_path / "a" / "set", jobs=1))
+    list(prepare_videos([videos], tmp_path / "b" / "set", engine="ray", jobs=2))
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
