@@ -17,17 +17,6 @@ ROOT = Path(kptalk.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # What all may use.
 BASE = {"errors", "types", "options", "limits", "validation", "files", "device", "version", "ahead", "engine"}
-    "errors",
-    "types",
-    "options",
-    "limits",
-    "validation",
-    "files",
-    "device",
-    "version",
-    "ahead",
-    "engine",
-}  # what all may use
 # Each uses those before it.
 STAGES = ["media", "networks", "face", "audio", "motion", "render", "methods", "job", "live", "pipeline"]
 ABOVE = {"doctor", "cli", "__init__", "__main__"}
