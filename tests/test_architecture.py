@@ -15,7 +15,8 @@ import kptalk
 
 ROOT = Path(kptalk.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = {"errors", "types", "options", "limits", "validation", "files", "device", "version", "ahead"}  # what all may use
+# What all may use.
+BASE = {"errors", "types", "options", "limits", "validation", "files", "device", "version", "ahead", "engine"}
 # Each uses those before it.
 STAGES = ["media", "networks", "face", "audio", "motion", "render", "methods", "job", "live", "pipeline"]
 ABOVE = {"doctor", "cli", "__init__", "__main__"}

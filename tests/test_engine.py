@@ -16,7 +16,7 @@ from kptalk.errors import MissingExtra, OptionError
 
 
 def run(build, rows, **options):
-    return list(map_rows(build, rows, workers=2, **options))
+    return list(map_rows(build, rows, jobs=2, **options))
 
 
 def test_results_failures_and_deaths(tmp_path):
@@ -47,7 +47,7 @@ def test_results_come_as_they_are_ready_and_rows_are_taken_when_needed():
             taken.append(number)
             yield ("wait", 1.0 if number == 0 else 0.0)
 
-    outcomes = map_rows(Worker, rows(), workers=2)
+    outcomes = map_rows(Worker, rows(), jobs=2)
     first = [outcome.number for outcome in islice(outcomes, 5)]
     outcomes.close()
     assert first[0] == 1
@@ -62,7 +62,7 @@ def test_a_slow_row_holds_the_others_back_where_order_is_wanted():
             taken.append(number)
             yield ("wait", 1.5 if number == 0 else 0.0)
 
-    outcomes = map_rows(Worker, rows(), workers=2, ordered=True)
+    outcomes = map_rows(Worker, rows(), jobs=2, ordered=True)
     assert next(outcomes).number == 0
     assert len(taken) < 40
     assert [outcome.number for outcome in outcomes] == list(range(1, 400))
@@ -79,7 +79,7 @@ def test_no_rows_need_no_workers():
     assert run(Broken, []) == []
 
 
-@pytest.mark.parametrize("options", [{"engine": "slurm"}, {"workers": 0}])
+@pytest.mark.parametrize("options", [{"engine": "slurm"}, {"jobs": 0}])
 def test_options_without_sense(options):
     with pytest.raises(OptionError, match=next(iter(options))):
         list(map_rows(Worker, [1], **options))
@@ -96,7 +96,7 @@ import sys
 from rows import Worker
 from kptalk.engine import map_rows
 if __name__ == "__main__":
-    for _ in map_rows(Worker, [("touch", sys.argv[1]), ("wait", 60), ("wait", 60)], workers=2):
+    for _ in map_rows(Worker, [("touch", sys.argv[1]), ("wait", 60), ("wait", 60)], jobs=2):
         pass
 """
 
@@ -144,7 +144,7 @@ def test_a_ray_cluster_does_the_same(ray_cluster, tmp_path):
 def test_a_node_that_is_lost_loses_no_row(ray_cluster, tmp_path):
     node = ray_cluster.add_node(num_cpus=2)
     rows = [("wait", 0.4)] * 16
-    outcomes = map_rows(Worker, rows, engine="ray", workers=4)
+    outcomes = map_rows(Worker, rows, engine="ray", jobs=4)
     done = [next(outcomes)]
     ray_cluster.remove_node(node)
     done += list(outcomes)

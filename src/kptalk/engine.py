@@ -71,7 +71,7 @@ def map_rows(
     rows: Iterable[Row],
     *,
     engine: str = "local",
-    workers: int | None = None,
+    jobs: int | None = None,
     address: str | None = None,
     gpus: float = 0,
     ordered: bool = False,
@@ -82,7 +82,7 @@ def map_rows(
         build: makes what is called, for example a class or a partial of one.
         rows: taken one by one as workers become free.
         engine: ``local``: processes with one thread each; ``ray``: actors.
-        workers: how many; None for one a core, of this machine or of the cluster.
+        jobs: how many workers; None for one a core, of this machine or of the cluster.
         address: of the Ray cluster, ``auto`` or a host; None starts one here.
         gpus: that each Ray actor asks for.
         ordered: outcomes in the order of the rows.
@@ -95,12 +95,12 @@ def map_rows(
     """
     if engine not in ENGINES:
         raise OptionError(f"engine is {engine!r}: give one of {', '.join(ENGINES)}")
-    if workers is not None and workers < 1:
-        raise OptionError(f"workers is {workers}: give 1 or more")
+    if jobs is not None and jobs < 1:
+        raise OptionError(f"jobs is {jobs}: give 1 or more")
     numbered = enumerate(rows)
     if (first := next(numbered, None)) is None:  # no workers are needed
         return
-    pool: _Workers = _Ray(build, workers, address, gpus) if engine == "ray" else _Processes(build, workers)
+    pool: _Workers = _Ray(build, jobs, address, gpus) if engine == "ray" else _Processes(build, jobs)
     try:
         yield from _schedule(pool, chain([first], numbered), ordered)
     finally:

@@ -173,12 +173,13 @@ def test_a_command_without_sense(kptalk, argv):
 
 
 def test_videos_that_all_are_useless_are_bad_input(kptalk, inputs, tmp_path):
-    status, out, err = kptalk("prepare", inputs / "face.png", "-o", tmp_path / "shards")
+    status, out, err = kptalk("prepare", inputs / "face.png", "-o", tmp_path / "dataset")
     assert (status, err) == (2, "")
-    assert "at least 40" in out
+    assert "left out face: " in out
+    assert "face.png is not a recording" in out
 
 
-def test_shards_that_cannot_be_written(kptalk, inputs, tmp_path):
+def test_datasets_that_cannot_be_written(kptalk, inputs, tmp_path):
     (tmp_path / "taken").touch()
     assert refused(kptalk("prepare", inputs / "face.png", "-o", tmp_path / "taken"), str(tmp_path / "taken"))
 

@@ -1,182 +1,199 @@
-"""Shards of real clips, and a reason for every clip left out."""
+"""``kptalk prepare`` as a whole: datasets, what goes on after an interruption, the report, the same work on Ray."""
 
+import json
+import os
+import re
 import shutil
-from fractions import Fraction
+import subprocess
+import sys
+from hashlib import sha256
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from media_shared import CLIPS
-from safetensors.numpy import save_file
+from videos import talking, write_video
 
-from kptalk.errors import DatasetError
-from kptalk.media.clip import read_frames
-from kptalk.train.data import Shard, load_shards, save_shard
-from kptalk.train.prepare import SHORTEST, prepare_videos, track
+from kptalk.engine import Outcome
+from kptalk.errors import DatasetError, OptionError, OutputError, WeightsError
+from kptalk.files import open_partial
+from kptalk.train.dataset import Dataset
+from kptalk.train.prepare import run
+from kptalk.train.prepare.options import PrepareOptions
+from kptalk.train.prepare.run import STAGING, prepare_videos
+from kptalk.train.prepare.work import Preparer, read_prepared, staging_folder
 
-
-def write(path, frames, sound):
-    """A video of (H, W, 3) frames at 25 fps with (N,) float32 sound at 16 kHz, or none."""
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=25, options={"crf": "12", "preset": "ultrafast"})
-        video.height, video.width = frames[0].shape[:2]
-        video.pix_fmt = "yuv420p"
-        audio = None if sound is None else container.add_stream("aac", rate=16_000, layout="mono")
-        for frame in frames:
-            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
-        container.mux(video.encode(None))
-        if audio is not None:
-            block = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), "fltp", "mono")
-            block.sample_rate, block.pts, block.time_base = 16_000, 0, Fraction(1, 16_000)
-            container.mux([*audio.encode(block), *audio.encode(None)])
-    return path
-
-
-@pytest.fixture(scope="session")
-def clips():
-    return [CLIPS / f"{name}.mp4" for name in ("grid_flbbc_1", "grid_mlbax_1")]
+NAMES = ("grid_flbbc_1", "grid_mlbax_1", "grid_s4_1")
 
 
 @pytest.fixture(scope="module")
-def talking(clips):
-    return list(read_frames(clips[0], Fraction(25), end=2))
+def made(tmp_path_factory):
+    """What workers have made, by options and source: the same for all tests."""
+    return tmp_path_factory.mktemp("made")
 
 
 @pytest.fixture
-def noise():
-    return 0.1 * np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+def here(monkeypatch, made):
+    """Rows are mapped in this process, each once: the engine has tests of its own."""
+
+    def map_rows(build, rows, **_):
+        folder, options = build.args
+        kept = made / sha256(repr(options).encode()).hexdigest()[:8]
+        for number, row in enumerate(rows):
+            kept_row = staging_folder(kept, row.name)
+            if not kept_row.exists():
+                Preparer(kept, options)(row)
+            shutil.copytree(kept_row, staging_folder(folder, row.name), dirs_exist_ok=True)
+            yield Outcome(number, row, read_prepared(kept_row))
+
+    monkeypatch.setattr(run, "map_rows", map_rows)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Three people for three seconds, and a file that is no video."""
+    folder = tmp_path_factory.mktemp("videos")
+    for name in NAMES:
+        shutil.copy(CLIPS / f"{name}.mp4", folder)
+    (folder / "text.mp4").write_text("no video")
+    return folder
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("here")
+def test_videos_become_a_dataset_and_bad_ones_are_named(videos, tmp_path):
+    (tmp_path / "people.csv").write_text("file,identity\nsome/folder/grid_flbbc_1.mp4,Alexandria\n")
+    steps = list(prepare_videos([videos], tmp_path / "set", tmp_path / "people.csv"))
+    assert [(step.done, step.total, step.clips) for step in steps] == [(1, 4, 1), (2, 4, 1), (3, 4, 1), (4, 4, 0)]
+    ((name, reason),) = steps[3].left_out
+    assert name == "text"
+    assert "text.mp4" in reason
+    dataset = Dataset.open(tmp_path / "set")
+    assert [entry.identity for entry in dataset.clips] == ["Alexandria", "grid_mlbax_1", "grid_s4_1"]
+    assert dataset.card["space"] == "facemesh"
+    for entry, clip in zip(dataset.clips, dataset, strict=True):
+        assert clip.landmarks.dtype == clip.sound.dtype == np.float32
+        assert len(clip.landmarks) == len(clip.motion) == entry.frames
+        assert len(clip.sound) / 16_000 == pytest.approx(entry.frames / 25, abs=0.2)
+        assert clip.video.samefile(videos / clip.video.name)
+        assert entry.quality.sync_correlation > 0.25
+    assert {*files(tmp_path / "set")} == {"dataset.json", "index.safetensors", "shard-00000.safetensors", "report.html"}
+
+
+@pytest.mark.usefixtures("here")
+def test_interrupted_anywhere_it_ends_with_the_same_bytes(videos, tmp_path):
+    """Also where shards are so small that a run is interrupted between two of them, and within a source."""
+    options = {"shard_bytes": 700_000}
+    whole = tmp_path / "whole" / "set"
+    list(prepare_videos([videos], whole, **options))
+    expected = files(whole)
+    assert len(list(whole.glob("shard-*"))) == 3
+    for steps in range(1, 5):
+        folder = tmp_path / str(steps) / "set"
+        for _ in range(3):
+            interrupted = prepare_videos([videos], folder, **options)
+            for _ in zip(range(steps), interrupted, strict=False):
+                pass
+            interrupted.close()
+            (folder / ".saving-killed").mkdir(exist_ok=True)
+        list(prepare_videos([videos], folder, **options))
+        assert files(folder) == expected
+
+
+@pytest.mark.usefixtures("here")
+def test_more_videos_are_added_and_what_is_there_is_kept(videos, tmp_path, monkeypatch):
+    folder = tmp_path / "set"
+    list(prepare_videos([videos / f"{NAMES[0]}.mp4"], folder))
+    before = files(folder)["shard-00000.safetensors"]
+    steps = list(prepare_videos([videos], folder))
+    assert [step.clips for step in steps] == [1, 1, 1, 0]
+    assert files(folder)["shard-00000.safetensors"] == before
+    assert [entry.name for entry in Dataset.open(folder).clips] == [f"{name}.0.0" for name in NAMES]
+    monkeypatch.setattr(run, "map_rows", lambda build, rows, **_: iter([pytest.fail("again") for _ in rows]))
+    assert [step.clips for step in prepare_videos([videos], folder)] == [1, 1, 1, 0]
+
+
+@pytest.mark.usefixtures("here")
+def test_other_options_need_another_folder(videos, tmp_path):
+    folder = tmp_path / "set"
+    list(prepare_videos([videos / f"{NAMES[0]}.mp4"], folder, options=PrepareOptions(model="none")))
+    assert Dataset.open(folder).card["space"] is None
+    with pytest.raises(DatasetError, match="made with another model, max_yaw"):
+        next(prepare_videos([videos], folder, options=PrepareOptions(max_yaw=30)))
+
+
+@pytest.mark.usefixtures("here")
+def test_what_another_run_with_other_options_left_is_not_taken(videos, tmp_path):
+    folder, video = tmp_path / "set", videos / f"{NAMES[0]}.mp4"
+    other = prepare_videos([video], folder, options=PrepareOptions(min_face=500))
+    assert next(other).clips == 0
+    other.close()
+    assert (folder / STAGING).exists()
+    assert next(prepare_videos([video], folder)).clips == 1
+
+
+@pytest.mark.usefixtures("here")
+def test_the_report_says_what_was_left_out_and_loads_nothing(videos, tmp_path):
+    frames, sound = talking(seconds=2)
+    far = [np.ascontiguousarray(frame[::3, ::3][:84, :84]) for frame in frames]
+    write_video(tmp_path / "far<b>.mp4", far, sound)
+    list(prepare_videos([videos, tmp_path / "far<b>.mp4"], tmp_path / "set"))
+    page = (tmp_path / "set" / "report.html").read_text()
+    assert "at least … are needed" in page
+    assert "text.mp4 is not a recording" in page
+    assert "far&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert page.count("data:image/jpeg;base64,") >= 1
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert "<svg" in page
+
+
+def test_another_run_into_the_same_folder_is_refused(videos, tmp_path):
+    (tmp_path / "set").mkdir()
+    with open_partial(tmp_path / "set" / "index.safetensors"), pytest.raises(OutputError, match="another run"):
+        next(prepare_videos([videos], tmp_path / "set"))
+
+
+def test_what_cannot_begin(videos, tmp_path):
+    with pytest.raises(WeightsError, match="nobody"):
+        next(prepare_videos([videos], tmp_path / "set", options=PrepareOptions(model="nobody")))
+    with pytest.raises(OptionError, match="engine"):
+        list(prepare_videos([videos], tmp_path / "set", engine="slurm"))
+    (tmp_path / "taken").touch()
+    with pytest.raises(OutputError, match="taken"):
+        next(prepare_videos([videos], tmp_path / "taken"))
+    (tmp_path / "set" / "shard-00000.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(DatasetError, match="shard-00000"):
+        next(prepare_videos([videos], tmp_path / "set"))
 
 
 @pytest.mark.slow
-def test_clips_become_shards_and_bad_ones_are_named(clips, tmp_path):
-    bad = tmp_path / "bad.mp4"
-    bad.write_text("no video")
-    people = tmp_path / "people.csv"
-    people.write_text("file,identity\nsome/folder/grid_flbbc_1.mp4,Alexandria\n")
-    told = dict(prepare_videos([*clips, bad], tmp_path / "shards", people))
-    assert [told[clip] for clip in clips] == [None, None]
-    assert "bad.mp4" in told[bad]
-    shards = load_shards(tmp_path / "shards")
-    assert [shard.identity for shard in shards] == ["Alexandria", "grid_mlbax_1"]
-    for shard in shards:
-        assert shard.landmarks.shape[1:] == (478, 3)
-        assert shard.landmarks.dtype == shard.sound.dtype == np.float32
-        assert len(shard.sound) / 16_000 == pytest.approx(len(shard.landmarks) / 25, abs=0.2)
-        assert 0.01 < np.abs(shard.sound).max() <= 1
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_killed_processes_leave_what_goes_on(videos):
+    """The benchmark's program, with few kills."""
+    program = Path(__file__).parents[2] / "benchmarks" / "prepare_kills.py"
+    clips = [videos / f"{name}.mp4" for name in NAMES[:2]]
+    command = [sys.executable, program, *clips, "--kills", "2", "--seed", "1"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    assert told.stdout.startswith("2 kills"), told.stderr
+    assert "the same bytes" in told.stdout
 
 
 @pytest.mark.slow
-def test_shards_are_kept(clips, tmp_path, monkeypatch):
-    shutil.copy(clips[1], tmp_path / "clip.mp4")
-    assert [reason for _, reason in prepare_videos([tmp_path], tmp_path / "shards")] == [None]
-    before = (tmp_path / "shards" / "clip.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr("kptalk.train.prepare.track", lambda file: pytest.fail("tracked again"))
-    assert [reason for _, reason in prepare_videos([tmp_path], tmp_path / "shards")] == [None]
-    assert (tmp_path / "shards" / "clip.safetensors").stat().st_mtime_ns == before
-
-
-def test_an_interrupted_write_leaves_no_shard(tmp_path, monkeypatch):
-    shard = Shard(np.zeros((50, 478, 3), np.float32), np.zeros(100, np.float32), "a")
-
-    def half(path, content):
-        with path.open("wb") as file:
-            file.write(content[: len(content) // 2])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(KeyboardInterrupt):
-        save_shard(shard, tmp_path / "a.safetensors")
-    assert not list(tmp_path.iterdir())
-
-
-def test_videos_of_one_name_are_not_mistaken_for_each_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "kptalk.train.prepare.track",
-        lambda file: (np.zeros((50, 478, 3), np.float32), np.zeros(100, np.float32), 0),
-    )
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "1.mp4").write_bytes(b"")
-    reasons = [reason for _, reason in prepare_videos([tmp_path / "a", tmp_path / "b"], tmp_path / "shards")]
-    assert reasons[0] is None
-    assert "named 1" in reasons[1]
-
-
-REASONS = {
-    "short": (lambda frames: frames[: SHORTEST - 1], f"only {SHORTEST - 1} frames"),
-    "faceless": (lambda frames: frames[:20] + [np.zeros_like(frames[0])] * 30, "face found in only 20 of 50 frames"),
-    "tiny": (lambda frames: [np.ascontiguousarray(f[::3, ::3][:84, :84]) for f in frames], "pixels wide"),
-    "jump": (
-        lambda frames: (
-            [np.pad(f, ((0, 0), (0, 300), (0, 0))) for f in frames[:25]]
-            + [np.pad(f, ((0, 0), (300, 0), (0, 0))) for f in frames[:25]]
-        ),
-        "jumps",
-    ),
-}
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_ray_cluster_makes_the_same_dataset(videos, tmp_path):
+    list(prepare_videos([videos], tmp_path / "a" / "set", jobs=1))
+    list(prepare_videos([videos], tmp_path / "b" / "set", engine="ray", jobs=2))
+    assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", REASONS)
-def test_pictures_that_cannot_be_used(kind, talking, noise, tmp_path):
-    change, reason = REASONS[kind]
-    with pytest.raises(DatasetError, match=reason):
-        track(write(tmp_path / "clip.mp4", change(talking), noise))
-
-
-@pytest.mark.parametrize(("share", "level", "reason"), [(0.3, 1, "s of sound for"), (1, 0, "silent")])
-def test_sound_that_cannot_be_used(share, level, reason, talking, noise, tmp_path):
-    with pytest.raises(DatasetError, match=reason):
-        track(write(tmp_path / "clip.mp4", talking, level * noise[: int(share * len(noise))]))
-
-
-def test_video_without_sound_is_named(talking, tmp_path):
-    video = write(tmp_path / "mute.mp4", talking, None)
-    ((_, reason),) = prepare_videos([video], tmp_path / "shards")
-    assert "mute.mp4" in reason
-
-
-def test_a_face_that_comes_late_stays_in_step_with_its_sound(talking, tmp_path):
-    sound = np.zeros(44_000, np.float32)
-    sound[9_600:9_700] = 0.9  # a click in the fifteenth frame
-    late = [np.zeros_like(talking[0])] * 2 + talking + talking[::-1][:18]
-    landmarks, heard, first = track(write(tmp_path / "late.mp4", late, sound))
-    missing = len(late) - len(landmarks)
-    assert first == missing >= 2
-    assert np.abs(heard).argmax() == pytest.approx(9_650 - 640 * missing, abs=1200)
-
-
-def test_no_videos(tmp_path):
-    with pytest.raises(DatasetError, match="no videos"):
-        list(prepare_videos([tmp_path], tmp_path / "shards"))
-
-
-def test_folder_without_shards(tmp_path):
-    with pytest.raises(DatasetError, match="kptalk prepare"):
-        load_shards(tmp_path)
-
-
-def test_shards_that_cannot_be_read(tmp_path):
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(b"nonsense")
-    with pytest.raises(DatasetError, match=r"a\.safetensors"):
-        load_shards(tmp_path)
-    save_file({"landmarks": np.zeros((5, 468, 3)), "sound": np.zeros(9)}, path, metadata={"identity": "a"})
-    with pytest.raises(DatasetError, match="468"):
-        load_shards(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "No such file"), ("file,name\na.mp4,b\n", "no column 'identity'"), (b"\xff\xfe", "utf-8")],
-)
-def test_a_table_of_people_that_cannot_be_read_is_named_plainly(tmp_path, content, message):
-    people = tmp_path / "people.csv"
-    if content is not None:
-        people.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(DatasetError, match=r"people\.csv") as caught:
-        next(prepare_videos([tmp_path], tmp_path / "shards", people))
-    assert message in str(caught.value)
-    assert "file and identity" in str(caught.value)
-    assert "Errno" not in str(caught.value)
+def test_the_command_names_what_it_leaves_out(kptalk, videos, tmp_path):
+    status, out, err = kptalk("prepare", videos / "text.mp4", videos / f"{NAMES[0]}.mp4", "-o", tmp_path / "set")
+    assert (status, err) == (0, "")
+    assert "left out text: " in out
+    assert f"1 clips are in {tmp_path / 'set'}, 1 were left out" in out
+    assert json.loads((tmp_path / "set" / "dataset.json").read_text())["clips"] == 1

@@ -56,7 +56,7 @@ def prepare(
 
     set_threads()
     wanted = PrepareOptions(model, min_face, max_yaw, min_sharpness, min_sync, max_lag, longest)
-    work = prepare_videos(videos, folder, people, annotations, wanted, engine=engine, workers=jobs, address=address)
+    work = prepare_videos(videos, folder, people, annotations, wanted, engine=engine, jobs=jobs, address=address)
     clips = left_out = frames = 0
     with process.outcome(lambda: f"the same command goes on, {folder} is not finished"), counting(quiet) as show:
         for progress in work:

@@ -46,7 +46,7 @@ def prepare_videos(
     options: PrepareOptions | None = None,
     *,
     engine: str = "local",
-    workers: int | None = None,
+    jobs: int | None = None,
     address: str | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> Iterator[Progress]:
@@ -56,7 +56,7 @@ def prepare_videos(
         videos, people, annotations: see ``find_sources``.
         folder: created where absent; of a Ray cluster, one that all nodes share.
         options: what is wanted of a clip.
-        engine, workers, address: see ``kptalk.engine.map_rows``.
+        engine, jobs, address: see ``kptalk.engine.map_rows``.
         shard_bytes: of a shard, at most.
 
     Yields:
@@ -84,7 +84,7 @@ def prepare_videos(
         for done, source in enumerate([s for s in sources if s.name in shards.finished], len(left_out) + 1):
             yield Progress(done, total, source.video, *shards.finished[source.name])
         build = partial(Preparer, shards.staging, options)
-        work = map_rows(build, waiting, engine=engine, workers=workers, address=address, ordered=True)
+        work = map_rows(build, waiting, engine=engine, jobs=jobs, address=address, ordered=True)
         for done, outcome in enumerate(work, total - len(waiting) + 1):
             prepared = outcome.result
             if prepared is None:
