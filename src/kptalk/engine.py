@@ -17,17 +17,13 @@ from multiprocessing import connection, get_context, parent_process
 from typing import Any, Generic, Protocol, TypeVar
 
 from kptalk.device import usable_cores, use_one_thread
-from kptalk.errors import KptalkError, MissingExtra, OptionError
+from kptalk.errors import MissingExtra, OptionError, WorkerDied
 
 ENGINES = ("local", "ray")
 AHEAD = 8  # rows a worker that may wait for an earlier one, where results are wanted in order
 FALSE_STARTS = 3  # deaths of workers, before any was ready, after which there is no hope
 Row = TypeVar("Row")
 Result = TypeVar("Result")
-
-
-class WorkerDied(KptalkError):
-    """The worker process was killed or crashed, twice, while it worked on a row."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +34,6 @@ class Outcome(Generic[Row, Result]):
     row: Row
     result: Result | None = None
     error: Exception | None = None
-
-    def value(self) -> Result:
-        """The result.
-
-        Raises:
-            Exception: the error, if there is one.
-        """
-        if self.error is not None:
-            raise self.error
-        return self.result  # type: ignore[return-value]  # a result may be None
 
 
 Reply = tuple[str, Any]  # ready, done and the result, failed and the exception, or died and how

@@ -13,6 +13,7 @@
     │   └── DatasetError          a dataset or training clips cannot be used
     ├── WeightsError              weights are missing, damaged or of another architecture
     ├── MissingExtra              an optional dependency is not installed
+    ├── WorkerDied                a worker process was killed or crashed twice
     └── Cancelled                 ``Animation.cancel`` was called
 
 Only ``kptalk.cli`` turns these into text and an exit code. Each message is one line that says what was seen and what
@@ -78,6 +79,10 @@ class WeightsError(KptalkError):
 
 class MissingExtra(KptalkError):
     """An optional dependency is not installed; the message holds the ``pip install`` line."""
+
+
+class WorkerDied(KptalkError):
+    """A worker process was killed or crashed, twice, while it worked on one thing, or before it could begin."""
 
 
 class Cancelled(KptalkError):
