@@ -53,10 +53,10 @@ BUDGET = {
     "train": 5831,
     "evaluate": 3238,
     "cli": 1737,
-    "serve": 2621,
-    "top level": 2337,
+    "serve": 2623,
+    "top level": 2328,
 }
-WHOLE_BUDGET = 28_596
+WHOLE_BUDGET = 28_589
 
 
 def name_of(path: Path) -> str:

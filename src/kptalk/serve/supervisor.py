@@ -107,8 +107,10 @@ class WorkerProcess:
         process = context.Process(target=main, args=(self._settings, theirs, self._load), daemon=True)
         process.start()
         theirs.close()
-        with self._sending:
+        with self._sending, suppress(OSError):
             self._connection, self.pid = ours, process.pid
+            if self._stopping.is_set():  # meanwhile, when there was nobody to tell
+                ours.send("stop")
         try:
             culprit, stalled = self._listen(process, ours)
         finally:

@@ -168,7 +168,7 @@ def test_skin_that_people_do_not_have_is_not_drawn(skin, share):
 
 
 def test_between_wide_lips_some_detail_of_the_drawn_mouth_stays():
-    """A flat drawing: between nearly closed lips nothing else is left, in wide ones the contrast of what was there."""
+    """A flat drawing: between nearly closed lips a little is left of the contrast of what was there, in wide ones most."""
     frame = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
     maps = np.zeros((SIZE, SIZE, N_MAPS), np.uint8)
     maps[50:80, 40:90, :2] = 255
@@ -188,8 +188,9 @@ def test_between_wide_lips_some_detail_of_the_drawn_mouth_stays():
             1.0,
         )
         left.append(laid[58:72, 48:82].std())
-    assert left[0] < 3
-    assert 0.3 * frame.std() < left[1] < 0.8 * frame.std()
+    closed, wide = np.array(left) / frame.std()
+    assert 0.15 < closed < 0.35
+    assert 0.7 < wide < 0.95
 
 
 def test_the_photos_own_teeth_stay():
