@@ -98,3 +98,11 @@ def test_what_never_gets_ready_is_not_started_without_a_pause(tmp_path, monkeypa
 def test_memory_kills_are_counted_where_linux_counts_them():
     assert supervisor._kills_for_memory() >= 0
     assert replace(Settings(None), streams=2).streams == 2
+
+
+def test_a_worker_that_is_just_being_started_is_stopped(running):
+    workers, _ = running
+    began = time.monotonic()
+    workers.stop()
+    assert workers.pid is None
+    assert time.monotonic() - began < 5
