@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from kptalk import Options, Pipeline
+from kptalk import Pipeline
 from kptalk.face.landmarks import FaceMesh
-from kptalk.media.image import read_image
 
 
 def part(frame: np.ndarray, zoom: str | None, box: tuple[float, float, float, float], side: int) -> np.ndarray:
@@ -48,10 +47,9 @@ def main() -> None:
     rows = []
     for path in arguments.portraits:
         last = arguments.first + arguments.every * (arguments.columns - 1)
-        animation = pipeline.animate(read_image(path), arguments.speech, options=Options(output="crop"))
-        photo = animation.stage.photo
-        frames = (frame for piece in animation.frames() for frame in piece)
-        shown = [photo, *list(islice(frames, last))[arguments.first :: arguments.every]]
+        frames = list(islice(pipeline.animate(path, arguments.speech, framing="crop"), last + 1))
+        photo = frames[0]  # a video begins with the photo's own face
+        shown = [photo, *frames[arguments.first :: arguments.every]]
         with FaceMesh() as mesh:
             found = mesh(photo)
         box = found.box if found else (0.0, 0.0, float(photo.shape[1]), float(photo.shape[0]))
