@@ -168,7 +168,7 @@ def test_skin_that_people_do_not_have_is_not_drawn(skin, share):
 
 
 def test_between_wide_lips_some_detail_of_the_drawn_mouth_stays():
-    """A flat drawing: between nearly closed lips a little is left of the contrast of what was there, in wide ones most."""
+    """A flat drawing: between nearly closed lips little is left of the contrast of what was there, in wide most."""
     frame = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
     maps = np.zeros((SIZE, SIZE, N_MAPS), np.uint8)
     maps[50:80, 40:90, :2] = 255
