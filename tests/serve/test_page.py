@@ -276,6 +276,24 @@ def test_a_voice_live(visitor, files):
     assert visitor.problems() == []
 
 
+SLOW_AT_THE_END = """
+    const append = SourceBuffer.prototype.appendBuffer;
+    SourceBuffer.prototype.appendBuffer = function (data) {
+      setTimeout(() => append.call(this, data), kptalk.live?.speaking ? 0 : 150);
+    };"""
+
+
+def test_a_live_video_is_whole_where_the_browser_is_slow(browser, served, files):
+    visitor = Visitor(browser, served[0], SLOW_AT_THE_END)
+    visitor.choose("live")
+    visitor.give(files / "one.png")
+    visitor.click("#make")
+    visitor.wait(lambda: visitor.text("#status") == "Speak.", 30)
+    visitor.wait(lambda: visitor.script("return kptalk.live.sent > 0.5"))
+    visitor.click("#stop")
+    visitor.wait(lambda: visitor.text("#status") == "Done.")
+
+
 OTHER_BROWSERS = {
     "an iPhone": "self.ManagedMediaSource = self.MediaSource; delete self.MediaSource;",
     "one that cannot stream": "delete self.MediaSource;",

@@ -35,7 +35,7 @@ export class Live {
     const begun = new Promise(done => { this.begun = done; });
     this.socket.onopen = () => this.socket.send(JSON.stringify({...hello, key: currentKey() || undefined}));
     this.socket.onmessage = ({data}) => this.take(data);
-    this.socket.onclose = () => this.close(new Error('The connection was closed.'));
+    this.socket.onclose = () => this.ended || this.close(new Error('The connection was closed.'));
     this.node.port.onmessage = ({data}) => {
       if (this.speaking && this.socket.readyState === WebSocket.OPEN) {
         this.micBegan ??= performance.now();
@@ -68,6 +68,7 @@ export class Live {
     } else if (message.type === 'error') {
       this.close(new Error(sentence(message.error.message)));
     } else if (message.type === 'ended') {
+      this.ended = true;  // the connection closes at once, and the last pieces still wait for the buffer
       this.pieces.then(() => this.close());
     }
   }
