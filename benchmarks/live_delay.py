@@ -3,9 +3,11 @@
 python benchmarks/live_delay.py [--seconds 30] [--size 384] [--portrait PHOTO]
 
 The demo's speech is Chromium's microphone; the page speaks live. Every frame that the browser presents is kept with
-its time, and so is the level of the microphone. The lips' opening in these frames is compared with that of a video of
-the same speech that was made from the file, and the level with that of the file: the difference of the two shifts is
-the delay from a sound at the microphone to the mouth on the screen that makes it.
+the time at which it is on the screen and its place in the video (the page plays a little faster while it catches up, so
+these two do not run alike), and so is the level of the microphone. The level is compared with that of the file: when
+each sound came. The lips' opening in the frames, in the order of the video, is compared with that of a video of the
+same speech that was made from the file: which sound each frame shows. The delay of a frame is its time on the screen
+less that of its sound at the microphone.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from browsing import STATUS, page
-from common import portrait, recording
+from common import SPEECH, portrait, recording
 from numpy.typing import NDArray
 from serving import Running
 
@@ -27,16 +29,18 @@ from kptalk import Pipeline, Speech
 from kptalk.face.landmarks import FaceMesh
 from kptalk.face.measures import lip_gap
 
+PAUSE = 1.0  # seconds of video before which little is said
 GRID = 0.01  # seconds
 SIDE = 256  # pixels in which the lips are measured
-FURTHEST = 10.0  # seconds of delay that would be found
+FURTHEST = 10.0  # seconds of shift that would be found
 RECORD = """
 const video = document.getElementById('video'), frames = self.frames = [], levels = self.levels = [];
 const canvas = document.createElement('canvas'), pen = canvas.getContext('2d', {willReadFrequently: true});
 canvas.width = canvas.height = arguments[0];
 const look = (now, frame) => {
   pen.drawImage(video, 0, 0, canvas.width, canvas.height);
-  frames.push([frame.expectedDisplayTime / 1000, pen.getImageData(0, 0, canvas.width, canvas.height)]);
+  const picture = pen.getImageData(0, 0, canvas.width, canvas.height);
+  frames.push([frame.expectedDisplayTime / 1000, frame.mediaTime, picture]);
   video.requestVideoFrameCallback(look);
 };
 video.requestVideoFrameCallback(look);
@@ -50,7 +54,7 @@ node.onaudioprocess = event => {
 """
 PICTURES = """
 const [first, last] = arguments;
-const parts = frames.slice(first, last).map(([_, picture]) => picture.data.filter((_, k) => k % 4 !== 3));
+const parts = frames.slice(first, last).map(([_, __, picture]) => picture.data.filter((_, k) => k % 4 !== 3));
 const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
 parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
 let text = '';
@@ -119,9 +123,9 @@ def main() -> None:
                     raise SystemExit(f"the live session ended: {visitor.script(STATUS)}")
                 shown = visitor.script("return kptalk.live.delay")
                 visitor.script("document.getElementById('stop').click()")
-                times = np.array(visitor.script("return frames.map(([time]) => time)"))
+                shown_at, places = np.array(visitor.script("return frames.map(each => each.slice(0, 2))")).T
                 levels = np.array(visitor.script("return levels"))
-                parts = [visitor.script(PICTURES, k, min(k + 25, len(times))) for k in range(0, len(times), 25)]
+                parts = [visitor.script(PICTURES, k, min(k + 25, len(places))) for k in range(0, len(places), 25)]
         finally:
             server.stop()
         spent = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -134,12 +138,22 @@ def main() -> None:
     mic_level = on_grid(levels[:, 0], np.log10(levels[:, 1] + 1e-6))
     began = mic_level[0] - file_level[0]
     heard, sure = shift(mic_level, file_level, began - arguments.seconds, began + FURTHEST)
-    lips, file_lips = on_grid(times, openings(pictures)), on_grid(np.arange(len(made)) / 25, openings(made))
-    seen, alike = shift(lips, file_lips, heard - 0.5, heard + FURTHEST)
-    print(f"microphone found in the file with correlation {sure:.2f}, the lips with {alike:.2f}; {len(times)} frames")
+    inner = np.flatnonzero(np.diff(places, prepend=-1) > 0)  # a frame may be presented again
+    lips, file_lips = (
+        on_grid(places[inner], openings(pictures)[inner]),
+        on_grid(np.arange(len(made)) / 25, openings(made)),
+    )
+    lead, alike = shift(lips, file_lips, -1, FURTHEST)
+    print(f"microphone found in the file with correlation {sure:.2f}, the lips with {alike:.2f}; {len(places)} frames")
     if min(sure, alike) < 0.7:
         raise SystemExit("that is too little to tell: the machine was too busy to show the video in time")
-    print(f"mouth behind sound, measured in the picture: {seen - heard:.2f} s (the page shows {shown:.2f} s)")
+    repeats = sum(map(len, Speech.open(SPEECH).chunks())) / 16_000  # seconds; each shift may be off by one, or some
+    delays = (shown_at - heard - (places - lead)) % repeats
+    halves = [float(np.median(each)) for each in np.array_split(delays[places > PAUSE], 2)]
+    print(
+        f"mouth behind sound, measured in the picture: {halves[0]:.2f} s in the first half and {halves[1]:.2f} s in "
+        f"the second, at most {delays[places > PAUSE].max():.2f} s (the page shows {shown:.2f} s)"
+    )
     print(f"processor time of the server and its processes: {spent.ru_utime + spent.ru_stime:.0f} s, start included")
 
 
