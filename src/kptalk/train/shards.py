@@ -71,7 +71,8 @@ def record_of(
         "video": str(clip.video),
         "first": clip.first,
         "space": motion.space if motion else None,
-        "quality": [float(value) if np.isfinite(value) else None for value in quality],
+        # as in the index: the last digits of a double depend on the machine's threads, and bytes must not
+        "quality": [float(np.float32(value)) if np.isfinite(value) else None for value in quality],
     }
     return ClipRecord(row, tensors, sums)
 
