@@ -14,10 +14,11 @@ from kptalk.face.framing import EDGES
 from kptalk.face.geometry import rotation_matrix
 from kptalk.face.landmarks import FaceMesh
 from kptalk.face.measures import lid_opening, lip_opening
-from kptalk.face.topology import LID_PAIRS, LIPS_INNER
+from kptalk.face.topology import EYE_CORNERS, LID_PAIRS, LIPS_INNER
 from kptalk.motion.facemesh.space import FaceMeshSpace, to_head_frame
 from kptalk.render.mesh.eyes import FOLDS
 from kptalk.render.mesh.matte import split_layers
+from kptalk.render.mesh.mouth import skin_colour
 from kptalk.render.mesh.pose import clamp_pose, rigid_motion
 from kptalk.render.mesh.renderer import MeshRenderer, PreparedMesh, sampling_map
 from kptalk.render.mesh.topology import build_mesh
@@ -177,6 +178,26 @@ def test_closing_lids_carry_their_make_up_down(
         middle = np.rint(0.6 * lid[2:5, 0] + 0.4 * lid[2:5, 1]).astype(int)
         seen = frame[middle[:, 1], middle[:, 0]]
         assert (seen[:, 0] > 2 * seen[:, 1]).all(), number
+
+
+def test_closing_lids_are_skin_however_thick_the_lashes(
+    renderer: MeshRenderer, space: FaceMeshSpace, photos: dict[str, PreparedMesh]
+) -> None:
+    portrait = photos["grid_flrwp_1@0"].portrait
+    landmarks = portrait.face.landmarks
+    painted = portrait.image.copy()
+    for number, corners in enumerate(EYE_CORNERS):
+        width = np.linalg.norm(np.diff(landmarks[corners, :2], axis=0))
+        lid = np.rint(landmarks[LID_PAIRS[number][:, 0], :2] - [0, 0.1 * width]).astype(np.int32)
+        cv2.polylines(painted, [lid], False, (40, 30, 28), max(2, round(0.12 * width)))
+    photo = renderer.prepare(Portrait(painted, portrait.face))
+    own = to_head_frame(photo.source.motion)[0]
+    frame = draw(renderer, photo, moved(photo, expression=own + 1.3 * space.blink))[0].astype(np.float32)
+    cheek = skin_colour(portrait.image, landmarks).mean()
+    for pairs in LID_PAIRS:
+        lid = landmarks[pairs, :2]
+        middle = np.rint(0.6 * lid[2:5, 0] + 0.4 * lid[2:5, 1]).astype(int)
+        assert frame[middle[:, 1], middle[:, 0]].mean() > 0.65 * cheek
 
 
 def test_lips_close_and_open(renderer: MeshRenderer, space: FaceMeshSpace, photos: dict[str, PreparedMesh]) -> None:

@@ -93,10 +93,11 @@ def loss(kind: str, data: MotionData) -> Loss:
         if model.critic is None:
             return total
         with draw.autocast(device):
-            own = F.relu(1 - model.judge(references, frames, audio)).mean()
-            own = own + F.relu(1 + model.judge(references, drawn.detach(), audio)).mean()
+            # least squares (Mao et al. 2017): with the hinge loss verdicts and motion grew without bound
+            own = (model.judge(references, frames, audio) - 1).square().mean()
+            own = own + model.judge(references, drawn.detach(), audio).square().mean()
             model.critic.requires_grad_(False)
-            found = -model.judge(references, drawn, audio).mean()
+            found = (model.judge(references, drawn, audio) - 1).square().mean()
             model.critic.requires_grad_(True)
         return total + own + (CRITIC_WEIGHT if model.encoder is not None else 1.0) * found
 

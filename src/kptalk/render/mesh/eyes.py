@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from kptalk.face.geometry import smoothstep
 from kptalk.face.measures import lid_opening
@@ -26,6 +27,7 @@ FOLDS = np.array(
 )
 LASH_LINE = 0.05  # of the eye's width: thickness of the lash line, which is no skin
 LASH_LENGTH = 0.22  # likewise
+MOST_LIFT = 1.35  # gain of light of a lid that comes down, at most
 CLOSED_OPENING, FREE_OPENING = 0.25, 0.6  # of the photo's opening: drawn as shut below, as it is above
 
 
@@ -62,7 +64,8 @@ def prepare_eye(image: Image, landmarks: Array, number: int) -> Eye:
     ring = (distance > -0.05) & (distance < 0.05)
     light = photo[ring].astype(np.float32) if ring.any() else photo.reshape(-1, 3).astype(np.float32)
     darkest = np.argsort(light.sum(1))[: max(1, len(light) // 8)]
-    skin, corner, lash = _skin(photo, distance, width), np.array([x0, y0], np.float32), light[darkest].mean(0)
+    skin, lash = _skin(photo, distance, v < height(upper, u), width), light[darkest].mean(0)
+    corner = np.array([x0, y0], np.float32)
     lashes = np.clip((photo.sum(-1) + 20) / (skin.sum(-1) + 20), 0, 1).astype(np.float32)
     lashes = cv2.GaussianBlur(lashes, (0, 0), max(0.5, 0.015 * width))
     return Eye(number, plane, upper, lower, _local(iris, plane), radius, photo, skin, lashes, corner, lash)
@@ -134,14 +137,27 @@ def _fold(face: Array, number: int, plane: Plane) -> Array:
     return increasing(_local(face[FOLDS[number], :2].mean(1), plane))
 
 
-def _skin(photo: Image, distance: Array, width: float) -> Array:
+def _skin(photo: Image, distance: Array, above: NDArray[np.bool_], width: float) -> Array:
     """The eye's surroundings (h, w, 3) float32 without eye and lashes: dark strokes are closed over."""
     colours, light = photo.astype(np.float32), photo.sum(-1, dtype=np.float32)
     known = smoothstep((distance - 1.5 * LASH_LINE) / 0.05)
-    usual = np.median(light[known > 0]) if known.any() else 1.0
-    known *= np.clip(light / max(float(usual), 1), 0.05, 1)  # shadow and the last of the lashes count less
-    sure = smoothstep((distance - 0.15) / 0.1)[..., None]
+    lid = above & (distance > 1.5 * LASH_LINE) & (distance < 0.2)
+    usual = np.percentile(light[lid], 70) if lid.any() else 1.0  # of the lid: make-up may be darker than skin
+    known *= np.clip(light / max(float(usual), 1), 0.05, 1) ** 4  # shadow and the last of the lashes count less
+    sure = smoothstep((distance - 0.1) / 0.3)[..., None]
     filled = push_pull(colours, known)
+    # The lid lies in the brow's shadow; coming down it gets into the light of the cheek.
+    cheek = ~above & (distance > 0.2)
+    shine = np.median(colours[cheek], 0) if cheek.any() else np.ones(3, np.float32)
+    filled_light = np.maximum(filled.sum(-1, keepdims=True), 1)
+    lift = np.clip(shine.sum() / filled_light, 1, MOST_LIFT**2) ** 0.5 - 1
+    filled += lift * filled_light * shine / max(float(shine.sum()), 1)
+    sure = smoothstep((distance - 0.1) / 0.3)[..., None]
+    filled = push_pull(colours, known)
+    # The lid lies in the brow's shadow; coming down it gets into the light of the cheek.
+    cheek = ~above & (distance > 0.2)
+    light_there = float(np.median(light[cheek])) if cheek.any() else 1.0
+    filled *= np.clip(light_there / np.maximum(filled.sum(-1, keepdims=True), 1), 1, MOST_LIFT**2) ** 0.5
     filled += sure * (colours - filled)
     closed = cv2.morphologyEx(filled, cv2.MORPH_CLOSE, disc(0.12 * width))
     return np.asarray(cv2.GaussianBlur(closed, (0, 0), max(0.6, 0.02 * width)), np.float32)

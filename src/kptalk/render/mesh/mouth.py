@@ -34,6 +34,7 @@ TEETH_DEPTH = 0.16  # mouth widths from the lips to the teeth
 LIGHT_GAPS = (0.05, 0.15, 0.30, 0.50)
 TEETH_LIGHT = (0.62, 0.74, 0.88, 0.95)
 CAVITY_LIGHT = (1.7, 1.9, 1.6, 1.15)
+RELIEF = 0.6, 1.45  # of the cavity's light, under the upper lip and over the lower one
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,10 @@ def draw_mouth(frame: Image, mouth: Mouth, face: Array, head: RigidMotion) -> No
     colour, pixel = patch.astype(np.float32), 1 / width
     widest = float((lower[:, 1] - upper[:, 1]).max())
     if widest > 0.008:
-        inside = _interior(mouth, face, head, box, widest)
+        # Of the cavity, the palate lies in the dark behind the teeth, the tongue in the light, the cheeks in the dark.
+        depth = np.clip((v - top) / np.maximum(open_by, pixel), 0, 1)
+        relief = (RELIEF[0] + (RELIEF[1] - RELIEF[0]) * smoothstep(depth)) * (0.75 + 0.25 * _taper(u, 0.35))
+        inside = _interior(mouth, face, head, box, widest, relief)
         mask = smoothstep(((v - top) / pixel + 1) / 2) * smoothstep(((bottom - v) / pixel + 1) / 2) * _taper(u, 0.05)
         mask = mask * float(smoothstep((widest - 0.008) / 0.02))
         # Lips throw a soft shadow on what is behind them, the upper one more.
@@ -221,8 +225,11 @@ def _taper(u: Array, length: float) -> Array:
     return smoothstep(np.minimum(u, 1 - u) / length)
 
 
-def _interior(mouth: Mouth, face: Array, head: RigidMotion, box: Box, gap: float) -> Array:
-    """Cavity, jaws and own teeth for the pixels of ``box``, (h, w, 3) float32; lips are ``gap`` mouth widths apart."""
+def _interior(mouth: Mouth, face: Array, head: RigidMotion, box: Box, gap: float, relief: Array) -> Array:
+    """Cavity, jaws and own teeth for the pixels of ``box``, (h, w, 3) float32.
+
+    Lips are ``gap`` mouth widths apart; ``relief`` (h, w) is the light in the cavity.
+    """
     x0, y0, x1, y1 = box
     size, corner = (x1 - x0, y1 - y0), np.array([x0, y0], np.float32)
     origin = head.apply(mouth.origin)[:2]
@@ -248,7 +255,7 @@ def _interior(mouth: Mouth, face: Array, head: RigidMotion, box: Box, gap: float
         # The plane of the teeth is taken as facing the camera in the photo: z is the same everywhere.
         start = head.apply(np.array([*mouth.own_corner, mouth.origin[2]]))[:2] - corner
         layers.append((mouth.own, np.column_stack([head.matrix[:2, :2].T, start]), 1.0))
-    inside = np.broadcast_to(dark * mouth.cavity, (*size[::-1], 3)).astype(np.float32)
+    inside = np.asarray(dark * relief[..., None] * mouth.cavity, np.float32)
     for texture, transform, bright in layers:
         layer = cv2.warpAffine(texture, transform.astype(np.float32), size, flags=cv2.INTER_LINEAR)
         inside = inside * (1 - layer[..., 3:]) + bright * layer[..., :3]
