@@ -42,7 +42,7 @@ MORE = {  # what a single file may use beyond its folder
 LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
-    "media": 1642,
+    "media": 2085,
     "face": 1242,
     "audio": 528,
     "networks": 2032,
@@ -52,11 +52,11 @@ BUDGET = {
     "weights": 1149,
     "train": 5833,
     "evaluate": 3238,
-    "cli": 1737,
+    "cli": 1740,
     "serve": 2623,
-    "top level": 2328,
+    "top level": 2340,
 }
-WHOLE_BUDGET = 28_614
+WHOLE_BUDGET = 29_072
 
 
 def name_of(path: Path) -> str:

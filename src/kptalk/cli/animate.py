@@ -49,6 +49,7 @@ def animate(
     refine: options.Refine = None,
     draw_steps: options.DrawSteps = None,
     guidance: options.Guidance = None,
+    watermark: options.Watermark = True,
 ) -> None:
     """Make a talking video from one photo and one recording."""
     control = Control(
@@ -66,7 +67,7 @@ def animate(
     )
     how = Options(seed=seed, fps=parse_fps(fps), steps=steps, control=control)
     how = how.changed(size=size, framing=framing, stitch=stitch, rotate=rotate)
-    how = how.changed(refine=refine, draw_steps=draw_steps, guidance=guidance)
+    how = how.changed(refine=refine, draw_steps=draw_steps, guidance=guidance, watermark=watermark)
     say = speech_of(speech, text, text_file, tts, voice)
     command.check(portrait, speech=speech, videos=(control.pose_file, control.style_file))
 

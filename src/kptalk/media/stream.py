@@ -2,10 +2,12 @@
 
 import io
 from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from kptalk.errors import OutputError
-from kptalk.media.sink import FRAGMENT, FRAGMENTED, LOW_DELAY, BytesWriter, create_mp4
+from kptalk.media.sink import FRAGMENT, FRAGMENTED, LOW_DELAY, BytesWriter, FileSink, Sink, create_mp4
 
 
 class StreamSink:
@@ -54,6 +56,13 @@ class StreamSink:
 
     def discard(self) -> None:
         pass
+
+
+def sink_for(target: str | PathLike[str] | BytesWriter, overwrite: bool) -> tuple[Path | None, Sink]:
+    """The path, where it is one, and what takes the video."""
+    if isinstance(target, str | PathLike):
+        return Path(target), FileSink(target, overwrite)
+    return None, StreamSink(target)
 
 
 class _WholeWrites:
