@@ -18,7 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # What all may use.
 BASE = {"errors", "types", "options", "limits", "validation", "files", "device", "version", "ahead", "engine"}
 # Each uses those before it.
-STAGES = ["media", "networks", "face", "audio", "motion", "render", "methods", "job", "live", "pipeline"]
+STAGES = ["media", "provenance", "networks", "face", "audio", "motion", "render", "methods", "job", "live", "pipeline"]
 ABOVE = {"doctor", "cli", "__init__", "__main__"}
 BELOW_PIPELINE = {*STAGES[:-1], "weights"}
 MAY_USE = {stage: set(STAGES[:k]) for k, stage in enumerate(STAGES)} | {
@@ -42,7 +42,8 @@ MORE = {  # what a single file may use beyond its folder
 LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
-    "media": 2085,
+    "provenance": 420,
+    "media": 2098,
     "face": 1242,
     "audio": 528,
     "networks": 2032,
@@ -52,11 +53,11 @@ BUDGET = {
     "weights": 1149,
     "train": 5833,
     "evaluate": 3238,
-    "cli": 1740,
-    "serve": 2623,
-    "top level": 2340,
+    "cli": 1914,
+    "serve": 2630,
+    "top level": 2348,
 }
-WHOLE_BUDGET = 29_072
+WHOLE_BUDGET = 29_694
 
 
 def name_of(path: Path) -> str:

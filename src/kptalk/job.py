@@ -161,6 +161,7 @@ class Animation:
         overwrite: bool = False,
         save_motion: str | PathLike[str] | None = None,
         on_progress: Progress | None = None,
+        sign: Callable[[Path], None] | None = None,
     ) -> Path: ...
 
     @overload
@@ -180,6 +181,7 @@ class Animation:
         overwrite: bool = False,
         save_motion: str | PathLike[str] | None = None,
         on_progress: Progress | None = None,
+        sign: Callable[[Path], None] | None = None,
     ) -> Path | None:
         """Make the video and write it, H.264 and the recording's own sound, to an .mp4 file or into an open file.
 
@@ -193,6 +195,7 @@ class Animation:
             overwrite: whether existing files are replaced.
             save_motion: also write the motion there, to a .safetensors file.
             on_progress: called with the stage, the frames done, and the frames in all, or None where unknown.
+            sign: signs the finished file, in place, before it appears under its name; see ``kptalk.provenance``.
 
         Returns:
             The path; None for an open file.
@@ -203,7 +206,7 @@ class Animation:
             FaceNotFound: the driving video shows no face.
             Cancelled: ``cancel`` was called.
         """
-        path, sink = sink_for(target, overwrite)
+        path, sink = sink_for(target, overwrite, sign)
         if save_motion:
             check_writable(save_motion, MOTION_SUFFIX, overwrite)
         kept: list[Motion] | None = [] if save_motion else None

@@ -10,6 +10,7 @@ import typer
 from kptalk.cli.ablate import ablate
 from kptalk.cli.animate import animate
 from kptalk.cli.console import explain, loading, output, say, show_warning
+from kptalk.cli.credentials import app as credentials
 from kptalk.cli.evaluate import evaluate, study
 from kptalk.cli.models import models
 from kptalk.cli.motion import app as motion
@@ -19,6 +20,7 @@ from kptalk.cli.process import BAD_INPUT, FAILED
 from kptalk.cli.reenact import reenact
 from kptalk.cli.serve import serve
 from kptalk.cli.train import train
+from kptalk.cli.verify import verify
 from kptalk.cli.weights import app as weights
 from kptalk.errors import InputError, KptalkError
 from kptalk.version import __version__
@@ -94,6 +96,7 @@ for command, panel in (
     (animate, "Videos"),
     (reenact, "Videos"),
     (serve, "Videos"),
+    (verify, "Videos"),
     (prepare, "Training"),
     (train, "Training"),
     (ablate, "Training"),
@@ -102,5 +105,6 @@ for command, panel in (
 ):
     app.command(cls=Grouped, rich_help_panel=panel)(command)
 app.add_typer(motion, name="motion", rich_help_panel="Videos")
+app.add_typer(credentials, name="credentials", rich_help_panel="Videos")
 app.add_typer(study, name="study", rich_help_panel="Evaluation")
 app.add_typer(weights, name="weights", rich_help_panel="Models and installation")

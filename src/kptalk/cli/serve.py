@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from kptalk.cli import console, options, process, text
+from kptalk.cli.credentials import SignCert, SignKey, signer_of, signing_files
 from kptalk.errors import MissingExtra, OptionError
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def serve(
     voice: Annotated[
         list[str] | None, options.flag("Voice that clients may ask for, the usual one first.", group="Text")
     ] = None,
+    sign_cert: SignCert = None,
+    sign_key: SignKey = None,
     model: options.Model = "embedded",
     device: options.Device = "auto",
 ) -> None:
@@ -77,6 +80,9 @@ def serve(
         from kptalk.serve.run import EndingServer
         from kptalk.serve.settings import LOCAL_HOSTS, Settings
 
+    signing = signing_files(sign_cert, sign_key)
+    if signing is not None:
+        signer_of(*signing)  # what is wrong with them is said now, not after the first video
     if tts is not None:
         text.check_voices(tts, voice or [])
     settings = Settings(
@@ -102,6 +108,8 @@ def serve(
         tts=tts,
         tts_key=os.environ.get(text.KEY),
         voices=tuple(voice or ()),
+        sign_cert=signing and signing[0],
+        sign_key=signing and signing[1],
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = uvicorn.Config(

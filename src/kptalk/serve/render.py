@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 
 from kptalk.errors import AudioError
 from kptalk.face.find import find_faces, find_portrait
-from kptalk.files import atomic_write
+from kptalk.files import atomic_write, sha256
 from kptalk.media.audio import Speech
 from kptalk.media.clip import read_frames
 from kptalk.media.image import read_image
@@ -22,6 +22,7 @@ from kptalk.media.sink import copy_plain
 from kptalk.media.stream import StreamSink
 from kptalk.options import Options
 from kptalk.pipeline import Pipeline
+from kptalk.provenance.signing import Signer
 from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, THUMBNAIL, VIDEO, Settings
 from kptalk.serve.store import Job, PortraitRequest
 from kptalk.types import SAMPLE_RATE, Portrait
@@ -118,6 +119,9 @@ def render(
             yield frames
     with atomic_write(folder / VIDEO) as plain, (folder / STREAM).open("rb") as made:
         copy_plain(made, plain)
+        if settings.sign_cert is not None and settings.sign_key is not None:
+            inputs = {"portrait": job.portrait, "speech": sha256(folder / SPEECH)}
+            Signer.load(settings.sign_cert, settings.sign_key).sign(plain, inputs)
     with atomic_write(folder / THUMBNAIL) as path:
         image = PillowImage.fromarray(next(read_frames(folder / VIDEO)))
         image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
