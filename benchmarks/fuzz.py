@@ -15,9 +15,9 @@ import argparse
 import io
 import json
 import multiprocessing
+import os
 import resource
 import shutil
-import sys
 import tempfile
 import time
 import traceback
@@ -364,10 +364,11 @@ def _attempt(path: Path, readers: tuple[Read, ...]) -> tuple[str, str]:
 def work(pipe: Connection, corpus: dict[str, list[bytes]]) -> None:
     """What a worker process does: one file after the other."""
     import kptalk.pipeline  # noqa: F401  # now, not in somebody's limit
+
     torch.set_num_threads(1)
     av.logging.set_level(None)
     warnings.simplefilter("ignore")
-    sys.stderr = io.StringIO()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libtiff and others print
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + ROOM
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -42,8 +42,8 @@ MORE = {  # what a single file may use beyond its folder
 LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
-    "provenance": 420,
-    "media": 2098,
+    "provenance": 424,
+    "media": 2107,
     "face": 1242,
     "audio": 528,
     "networks": 2032,
@@ -53,11 +53,11 @@ BUDGET = {
     "weights": 1149,
     "train": 5833,
     "evaluate": 3238,
-    "cli": 1914,
-    "serve": 2630,
+    "cli": 1916,
+    "serve": 2665,
     "top level": 2348,
 }
-WHOLE_BUDGET = 29_694
+WHOLE_BUDGET = 29_744
 
 
 def name_of(path: Path) -> str:

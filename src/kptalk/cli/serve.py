@@ -48,6 +48,7 @@ def serve(
     viewers: Annotated[int, options.flag("Streams that may be open.", group="Limits")] = 64,
     job_minutes: Annotated[float, options.flag("Longest work on a video.", group="Limits")] = 60,
     free_mb: Annotated[int, options.flag("Free disk space to leave, MB.", group="Limits")] = 1024,
+    memory_mb: Annotated[int, options.flag("Memory of a worker beyond its models, MB (Linux).", group="Limits")] = 8192,
     live: Annotated[int, options.flag("People who may speak live at once; 0: nobody.", group="Limits")] = 1,
     live_minutes: Annotated[float, options.flag("Longest time that one speaks live.", group="Limits")] = 10,
     tts: Annotated[
@@ -68,7 +69,7 @@ def serve(
         raise OptionError(f"host is {host}: set {KEYS}, or say --no-auth to let everybody in")
     limits = {"portrait_mb": portrait_mb, "speech_mb": speech_mb, "speech_seconds": speech_seconds, "waiting": waiting}
     limits |= {"max_size": max_size, "waiting_per_key": waiting_per_key, "streams": streams, "viewers": viewers}
-    for limit, value in (limits | {"job_minutes": job_minutes, "free_mb": free_mb + 1}).items():
+    for limit, value in (limits | {"job_minutes": job_minutes, "free_mb": free_mb + 1, "memory_mb": memory_mb}).items():
         if not value > 0:
             raise OptionError(f"{limit} is {value}: give more than 0")
     with console.loading():
@@ -103,6 +104,7 @@ def serve(
         viewers=viewers,
         job_seconds=60 * job_minutes,
         free_bytes=free_mb << 20,
+        memory_bytes=memory_mb << 20,
         live=live,
         live_seconds=60 * live_minutes,
         tts=tts,

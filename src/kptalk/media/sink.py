@@ -9,7 +9,7 @@ from typing import IO, Any, Protocol
 
 import av
 
-from kptalk.errors import OutputError
+from kptalk.errors import CredentialsError, OutputError
 from kptalk.files import VIDEO_SUFFIX, check_writable, open_partial, partial_path, remove_partial
 
 # What iTunes-style tags hold, which all players show; with any other key FFmpeg's own key list is written instead.
@@ -94,7 +94,10 @@ class FileSink:
             if (copied := copy_plain(self._file, plain, self._metadata)) != frames:
                 raise OutputError(f"{self.partial} holds {copied} of {frames} frames: something else wrote to it")
             if self._sign is not None:
-                self._sign(plain)
+                try:
+                    self._sign(plain)
+                except CredentialsError as error:
+                    raise CredentialsError(f"{error}; the video is kept, unsigned, in {self.partial}") from error
             plain.replace(self._path)
         finally:
             plain.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from kptalk.errors import CredentialsError, MissingExtra, OptionError
 from kptalk.files import explain, make_folder
@@ -82,10 +83,13 @@ def make_certificates(folder: Path, name: str, days: int = DAYS) -> tuple[Path, 
     root, leaf = certificate(f"{name.strip()} root", root_key, True), certificate(name.strip(), key, False)
     contents = root.public_bytes(pem), leaf.public_bytes(pem), private
     try:
-        for path, content in zip(paths, contents, strict=True):
-            mode = 0o600 if path.name == KEY else 0o644
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-                file.write(content)
+        with TemporaryDirectory(dir=folder, prefix=".making-") as temporary:
+            for path, content in zip(paths, contents, strict=True):
+                mode = 0o600 if path.name == KEY else 0o644
+                with open(os.open(Path(temporary) / path.name, os.O_WRONLY | os.O_CREAT, mode), "wb") as file:
+                    file.write(content)
+            for path in reversed(paths):  # the root last: where it is, all are
+                (Path(temporary) / path.name).replace(path)
     except OSError as error:
-        raise CredentialsError(f"cannot write {path}: {explain(error)}") from error
+        raise CredentialsError(f"cannot write into {folder}: {explain(error)}") from error
     return paths

@@ -23,6 +23,7 @@ from kptalk.files import lock_file
 from kptalk.methods.trial import hum, plain_portrait
 from kptalk.pipeline import Pipeline
 from kptalk.serve import turns
+from kptalk.serve.confine import confine
 from kptalk.serve.render import Portraits, Start, find, render
 from kptalk.serve.settings import PORTRAIT, READY, SPEECH, STREAM, Settings
 from kptalk.serve.store import Job, Store
@@ -55,6 +56,7 @@ def main(settings: Settings, server: Connection, load: Load) -> None:
         os.nice(NICENESS)
     Image.MAX_IMAGE_PIXELS = settings.portrait_pixels
     pipeline = load(settings)
+    confine(settings.memory_bytes)
     while True:
         try:
             lock = lock_file(settings.folder / "worker.lock")
@@ -132,6 +134,9 @@ class Worker:
             done = next(work.steps, None)
         except KptalkError as error:
             self._fail(job.id, _code(error), self._without_paths(job.id, str(error)))
+            return
+        except MemoryError:
+            self._fail(job.id, "out_of_memory", "the video needs more memory than it may take here")
             return
         except Exception:
             logger.exception("%s failed", job.id)
