@@ -43,7 +43,7 @@ LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
     "provenance": 424,
-    "media": 2107,
+    "media": 2120,
     "face": 1242,
     "audio": 528,
     "networks": 2032,
@@ -57,7 +57,7 @@ BUDGET = {
     "serve": 2665,
     "top level": 2348,
 }
-WHOLE_BUDGET = 29_744
+WHOLE_BUDGET = 29_757
 
 
 def name_of(path: Path) -> str:

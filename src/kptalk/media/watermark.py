@@ -30,7 +30,7 @@ FLAT, TEXTURE, TOP = 0.9, 1.0, 2.5
 # of the canonical picture for one of the picture where it is measured, and for one of the map.
 FINE, COARSE, SQUARE, AROUND = 2, 8, (5, 5), (3, 3)
 # In a frame as a whole, of the luma's levels, by its longer side: small frames have less room to say as much.
-RMS_SMALL, RMS_LARGE, SMALL = 1.7, 1.15, 256
+RMS_SMALL, RMS_LARGE, SMALL = 1.65, 1.15, 256
 
 
 class Carrier(NamedTuple):
