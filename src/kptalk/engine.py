@@ -1,8 +1,8 @@
 """Maps rows of work over warm workers: processes of this machine, or actors of a Ray cluster.
 
 A worker is built once (it loads its models) and then called for row after row. Results come in order or as they are
-ready; a row that raises fails alone; a worker that dies is replaced and its row is tried once more. Rows are taken when
-a worker is free, so there may be any number of them.
+ready; a row that raises fails alone; a worker that dies is replaced and its row is tried again. Rows are taken when a
+worker is free, so there may be any number of them.
 """
 
 import os
@@ -61,6 +61,7 @@ def map_rows(
     address: str | None = None,
     gpus: float = 0,
     ordered: bool = False,
+    tries: int = 2,
 ) -> Iterator[Outcome[Row, Result]]:
     """Call ``build()(row)`` for every row, with one ``build()`` for each worker; both must pickle.
 
@@ -68,10 +69,11 @@ def map_rows(
         build: makes what is called, for example a class or a partial of one.
         rows: taken one by one as workers become free.
         engine: ``local``: processes with one thread each; ``ray``: actors.
-        jobs: how many workers; None for one a core, of this machine or of the cluster.
-        address: of the Ray cluster, ``auto`` or a host; None starts one here.
+        jobs: how many workers; None for one a core, of this machine or of the cluster, or as many as its GPUs let.
+        address: of the Ray cluster, ``auto`` or a host; None for that of the Ray job that this is, or one started here.
         gpus: that each Ray actor asks for.
         ordered: outcomes in the order of the rows.
+        tries: workers that may die at a row, before it has failed.
 
     Raises:
         OptionError: no such engine, or less than one worker.
@@ -88,14 +90,16 @@ def map_rows(
         return
     pool: _Workers = _Ray(build, jobs, address, gpus) if engine == "ray" else _Processes(build, jobs)
     try:
-        yield from _schedule(pool, chain([first], numbered), ordered)
+        yield from _schedule(pool, chain([first], numbered), ordered, tries)
     finally:
         pool.close()
 
 
-def _schedule(pool: _Workers, rows: Iterator[tuple[int, Any]], ordered: bool) -> Iterator[Outcome[Any, Any]]:
+def _schedule(
+    pool: _Workers, rows: Iterator[tuple[int, Any]], ordered: bool, tries: int
+) -> Iterator[Outcome[Any, Any]]:
     again: deque[tuple[int, Any]] = deque()  # rows whose worker died
-    tried: set[int] = set()
+    tried: dict[int, int] = {}
     busy: dict[int, tuple[int, Any]] = {}
     idle: list[int] = []
     finished: dict[int, Outcome[Any, Any]] = {}
@@ -124,7 +128,7 @@ def _schedule(pool: _Workers, rows: Iterator[tuple[int, Any]], ordered: bool) ->
                 deaths = 0
                 continue
             if kind == "died":
-                deaths += key not in busy
+                deaths += key not in busy and key not in idle
                 idle = [other for other in idle if other != key]
                 if deaths >= FALSE_STARTS:
                     raise WorkerDied(f"no worker gets ready: the last one {value}")
@@ -136,16 +140,22 @@ def _schedule(pool: _Workers, rows: Iterator[tuple[int, Any]], ordered: bool) ->
             if key not in busy:
                 continue
             number, row = busy.pop(key)
-            if kind == "died" and number not in tried:
-                tried.add(number)
-                again.append((number, row))
-                continue
-            error = WorkerDied(f"the worker {value}, twice") if kind == "died" else value if kind == "failed" else None
+            if kind == "died":
+                tried[number] = tried.get(number, 0) + 1
+                if tried[number] < tries:
+                    again.append((number, row))
+                    continue
+                kind, value = "failed", WorkerDied(f"the worker {value}, {_times(tries)}")
+            error = value if kind == "failed" else None
             finished[number] = Outcome(number, row, value if kind == "done" else None, error)
         for number in [due] if ordered else list(finished):
             while number in finished:
                 yield finished.pop(number)
                 due, number = due + 1, number + 1 if ordered else -1
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 def _answer(work: Callable[[Any], Any], row: Any) -> Reply:
@@ -240,7 +250,9 @@ class _Ray:
                 ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise OptionError(f"address is {address!r}: no Ray cluster answers there") from error
-        self.count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        there = ray.cluster_resources()
+        fitting = there.get("GPU", 0) / gpus if gpus else there.get("CPU", 1)
+        self.count = workers or max(1, int(fitting))
         self._actor = ray.remote(num_cpus=1, num_gpus=gpus)(_Actor)
         self._actors: dict[int, Any] = {}
         self._asked: dict[Any, int] = {}
