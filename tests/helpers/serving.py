@@ -17,6 +17,7 @@ from PIL import Image
 from recordings import tone, write_sound
 
 from kptalk.errors import FaceNotFound
+from kptalk.face import portraits
 from kptalk.serve import render
 from kptalk.serve.app import create_app
 from kptalk.serve.settings import Settings
@@ -68,7 +69,8 @@ def no_search(patch):
             raise FaceNotFound("no human face found in the picture")
         return replace(plain_portrait(facemesh_space()), image=np.ascontiguousarray(image))
 
-    patch.setattr(render, "find_portrait", find_portrait)
+    for place in (render, portraits):
+        patch.setattr(place, "find_portrait", find_portrait)
 
 
 def client_of(folder, **changes):
@@ -147,6 +149,6 @@ def load_fake(settings):
 def load_live(settings):
     """A pipeline with stand-ins for the process of a live voice; a photo of 64 pixels ends the process."""
     no_search(pytest.MonkeyPatch())
-    found = render.find_portrait
-    render.find_portrait = lambda image, *rest: os._exit(9) if image.shape[0] == 64 else found(image, *rest)
+    found = portraits.find_portrait
+    portraits.find_portrait = lambda image, *rest: os._exit(9) if image.shape[0] == 64 else found(image, *rest)
     return fake_pipeline(facemesh_space())

@@ -19,11 +19,12 @@ from pathlib import Path
 from shutil import rmtree
 
 from kptalk.errors import KptalkError, OutputError
+from kptalk.face.portraits import Portraits
 from kptalk.files import lock_file
 from kptalk.methods.trial import hum, plain_portrait
 from kptalk.pipeline import Pipeline
 from kptalk.serve import turns
-from kptalk.serve.render import Portraits, Start, find, render
+from kptalk.serve.render import Start, find, render
 from kptalk.serve.settings import PORTRAIT, READY, SPEECH, STREAM, Settings
 from kptalk.serve.store import Job, Store
 
