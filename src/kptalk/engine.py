@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing import connection, get_context, parent_process
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from kptalk.device import usable_cores, use_one_thread
 from kptalk.errors import MissingExtra, OptionError, WorkerDied
@@ -52,6 +52,12 @@ class _Workers(Protocol):
     def close(self) -> None: ...
 
 
+def check_engine(engine: str) -> None:
+    """Raises OptionError where there is no such engine."""
+    if engine not in ENGINES:
+        raise OptionError(f"engine is {engine!r}: give one of {', '.join(ENGINES)}")
+
+
 def map_rows(
     build: Callable[[], Callable[[Row], Result]],
     rows: Iterable[Row],
@@ -81,8 +87,7 @@ def map_rows(
         WorkerDied: no worker gets ready.
         Exception: what ``build`` raises.
     """
-    if engine not in ENGINES:
-        raise OptionError(f"engine is {engine!r}: give one of {', '.join(ENGINES)}")
+    check_engine(engine)
     if jobs is not None and jobs < 1:
         raise OptionError(f"jobs is {jobs}: give 1 or more")
     numbered = enumerate(rows)
@@ -235,25 +240,60 @@ def _send(pipe: Any, reply: Reply) -> None:
         pipe.send(("failed", RuntimeError(f"{reply[1]!r}: {error}")))
 
 
-class _Ray:
-    """Actors of a Ray cluster with a core each."""
+class Cluster:
+    """The Ray cluster that this process is connected to, or becomes connected to."""
 
-    def __init__(self, build: Callable[[], Any], workers: int | None, address: str | None, gpus: float) -> None:
+    def __init__(self, address: str | None = None) -> None:
+        """Connect to it; without an address to that of the Ray job that this is, or one that is started here.
+
+        Raises:
+            MissingExtra: Ray is not installed.
+            OptionError: no cluster answers at the address.
+        """
         try:
             import ray
         except ImportError as error:
             raise MissingExtra("the engine ray is not installed: pip install 'kptalk[cluster]'") from error
-        self._ray, self._build = ray, build
+        self.ray = ray
         self._ours = not ray.is_initialized()
         if self._ours:
             try:
                 ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise OptionError(f"address is {address!r}: no Ray cluster answers there") from error
-        there = ray.cluster_resources()
-        fitting = there.get("GPU", 0) / gpus if gpus else there.get("CPU", 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
+            self.ray.shutdown()
+
+    def count(self, kind: str) -> float:
+        """How many there are in all: ``CPU`` or ``GPU``."""
+        return float(self.ray.cluster_resources().get(kind, 0))
+
+    def everywhere(self, function: Callable[[], Result]) -> list[Result]:
+        """What a function gives on every machine."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
+
+        nodes = [node["NodeID"] for node in self.ray.nodes() if node["Alive"]]
+        task = self.ray.remote(num_cpus=0)(function)
+        found: list[Result] = self.ray.get(
+            [task.options(scheduling_strategy=On(node, soft=False)).remote() for node in nodes]
+        )
+        return found
+
+
+class _Ray:
+    """Actors of a Ray cluster with a core each."""
+
+    def __init__(self, build: Callable[[], Any], workers: int | None, address: str | None, gpus: float) -> None:
+        self._cluster = Cluster(address)
+        self._ray, self._build = self._cluster.ray, build
+        fitting = self._cluster.count("GPU") / gpus if gpus else self._cluster.count("CPU")
         self.count = workers or max(1, int(fitting))
-        self._actor = ray.remote(num_cpus=1, num_gpus=gpus)(_Actor)
+        self._actor = self._ray.remote(num_cpus=1, num_gpus=gpus)(_Actor)
         self._actors: dict[int, Any] = {}
         self._asked: dict[Any, int] = {}
 
@@ -278,8 +318,7 @@ class _Ray:
     def close(self) -> None:
         for actor in self._actors.values():
             self._ray.kill(actor)
-        if self._ours:
-            self._ray.shutdown()
+        self._cluster.__exit__()
 
 
 class _Actor:
