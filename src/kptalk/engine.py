@@ -278,11 +278,15 @@ class Cluster:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
         nodes = [node["NodeID"] for node in self.ray.nodes() if node["Alive"]]
-        task = self.ray.remote(num_cpus=0)(function)
+        task = self.ray.remote(num_cpus=0)(_call)
         found: list[Result] = self.ray.get(
-            [task.options(scheduling_strategy=On(node, soft=False)).remote() for node in nodes]
+            [task.options(scheduling_strategy=On(node, soft=False)).remote(function) for node in nodes]
         )
         return found
+
+
+def _call(function: Callable[[], Result]) -> Result:
+    return function()
 
 
 class _Ray:

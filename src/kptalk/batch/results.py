@@ -29,6 +29,7 @@ class Result:
         bytes, sha256: of its file.
         digest: of what it was made of: the inputs' content, the options and the model.
         error: why it failed.
+        warning: what there was to say of it.
     """
 
     row: int
@@ -40,6 +41,7 @@ class Result:
     sha256: str = ""
     digest: str = ""
     error: str = ""
+    warning: str = ""
 
     @property
     def key(self) -> str:

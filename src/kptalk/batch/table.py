@@ -19,9 +19,9 @@ PRAGMA synchronous = OFF;
 CREATE TABLE job (number INTEGER PRIMARY KEY, key TEXT, length REAL, content TEXT);
 CREATE TABLE output (name TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID;
 CREATE TABLE result (key TEXT PRIMARY KEY, row INTEGER, output TEXT, status TEXT, seconds REAL, frames INTEGER,
-                     bytes INTEGER, sha256 TEXT, digest TEXT, error TEXT) WITHOUT ROWID;
+                     bytes INTEGER, sha256 TEXT, digest TEXT, error TEXT, warning TEXT) WITHOUT ROWID;
 """
-RESULT = "row, output, status, seconds, frames, bytes, sha256, digest, error"
+RESULT = "row, output, status, seconds, frames, bytes, sha256, digest, error, warning"
 
 
 class Table:

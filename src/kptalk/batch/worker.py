@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -79,9 +80,9 @@ class Maker:
         Raises:
             WeightsError, MissingExtra, OutputError: no row can be made here.
         """
-        began, job, digest = time.perf_counter(), task.job, ""
+        began, job, digest, said = time.perf_counter(), task.job, "", list[str]()
         try:
-            with _inputs(task) as paths:
+            with _inputs(task) as paths, _heard(said):
                 digest = digest_of(job, paths, self._models)
                 made = self._known(task, digest)
                 if made is not None:
@@ -95,7 +96,7 @@ class Maker:
         except Exception as error:  # of a library, for a damaged file or for want of memory
             made = Made(Result(job.number, job.output, FAILED, error=f"{type(error).__name__}: {error}"))
         seconds = time.perf_counter() - began
-        return replace(made, result=replace(made.result, seconds=seconds, digest=digest))
+        return replace(made, result=replace(made.result, seconds=seconds, digest=digest, warning="; ".join(said)))
 
     def _known(self, task: Task, digest: str) -> Made | None:
         """What an earlier run has found out, where the row is as it was then."""
@@ -173,6 +174,16 @@ class Maker:
 def _done(job: Job, video: Path, frames: int) -> Result:
     size = video.stat().st_size
     return Result(job.number, job.output, DONE, frames=frames, bytes=size, sha256=sha256(video, OutputError))
+
+
+@contextmanager
+def _heard(said: list[str]) -> Iterator[None]:
+    """Collects warnings of ours, and silences those of libraries."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", module=r"kptalk\.")
+        yield
+    said += dict.fromkeys(str(each.message) for each in caught)
 
 
 @contextmanager
