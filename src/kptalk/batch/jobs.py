@@ -198,7 +198,7 @@ class Checker:
             raise InputError("give a portrait, and one of speech, text and text_file")
         options, control_files = self._options(tuple((name, values[name]) for name in OPTIONS if name in values))
         portrait, speech = str(values["portrait"]), values.get("speech")
-        self._check(self._problem, portrait, "a photo", ImageError)
+        self._check(self._problem, portrait, "an image", ImageError)
         for path in control_files:
             self._check(self._problem, path, "a video", InputError)
         voice: dict[str, Any] = {}

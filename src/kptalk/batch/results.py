@@ -14,6 +14,7 @@ from kptalk.errors import OutputError
 from kptalk.files import atomic_write, explain
 
 DONE, FAILED = "done", "failed"
+LONGEST_LINE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,13 @@ HEAD = ",".join(NAMES) + "\n"
 
 
 def parse_results(lines: Iterable[str], name: str) -> Iterator[Result]:
-    """The results of a file's lines; a last line that is not whole is left out, a result may come more than once.
+    """The results of a file's lines; one may come more than once, and the last one counts.
 
     Raises:
         OutputError: it is something else.
     """
     head = None
     for line in lines:
-        if not line.endswith("\n"):  # the machine went down while it was written
-            return
         if head is None or line == HEAD:
             head = line
             if head != HEAD:
@@ -97,10 +96,10 @@ class ResultFile:
         self._path = path
         try:
             self._file: BinaryIO = path.open("ab", buffering=0)
-            if not (size := path.stat().st_size):
+            if path.stat().st_size:
+                _cut_to_lines(path)
+            else:
                 self._file.write(HEAD.encode())
-            elif not _ends_whole(path, size):
-                self._file.write(b"\n")
         except OSError as error:
             raise OutputError(f"cannot write {path}: {explain(error)}") from error
 
@@ -129,7 +128,11 @@ class ResultFile:
         self._file.close()
 
 
-def _ends_whole(path: Path, size: int) -> bool:
-    with path.open("rb") as file:
-        file.seek(size - 1)
-        return file.read() == b"\n"
+def _cut_to_lines(path: Path) -> None:
+    """Remove what is after the last end of a line: the machine went down while it was written."""
+    with path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - LONGEST_LINE))
+        tail = file.read()
+        if b"\n" in tail:
+            file.truncate(size - len(tail) + tail.rindex(b"\n") + 1)
