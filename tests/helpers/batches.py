@@ -17,7 +17,7 @@ from kptalk.errors import FaceNotFound, KptalkError, WorkerDied
 
 
 def no_models(patch, lost=()):
-    """Batches are made here, with stand-ins; a worker dies at rows whose output is in ``lost``. Gives what was drawn."""
+    """Batches are made here, with stand-ins; a worker dies at outputs in ``lost``. Gives what the renderer drew."""
     pipeline = fake_pipeline(facemesh_space())
 
     def find_portrait(image, number=None, rotate="auto"):
