@@ -3,8 +3,8 @@
     python benchmarks/batch_kills.py [--rows 40] [--workers 20] [--batches 5] [--jobs 2] [--seed 0]
 
 Workers are killed with SIGKILL at random moments, ``--workers`` times, and the whole group of processes ``--batches``
-times, after which the same command is started again. At the end every output is compared with the undisturbed run's, and
-no file may have been written again once it had its name: its inode and time of change are noted as soon as it is seen.
+times, after which the same command is started again. At the end every output is compared with the undisturbed run's,
+and no file may have been written again once it had its name: its inode and time of change are noted when it is seen.
 """
 
 from __future__ import annotations
@@ -117,9 +117,7 @@ def main() -> None:
             if sorted(listed) != sorted(expected):
                 raise SystemExit(f"{out / 'results.csv'} names other files than there are")
     print(f"{wanted} kills ({arguments.workers} of workers, {arguments.batches} of the whole) in {batches} batches of")
-    print(
-        f"{arguments.rows} videos, {alone:.0f} s when left alone: the same bytes, {len(again)} made again once they were there"
-    )
+    print(f"{arguments.rows} videos, {alone:.0f} s when left alone: the same bytes, {len(again)} made again once there")
     if again:
         raise SystemExit(1)
 

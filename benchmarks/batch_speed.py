@@ -2,8 +2,9 @@
 
     python benchmarks/batch_speed.py [--rows 200] [--seconds 2] [--jobs 1 2] [--loop 10]
 
-The loop starts the program for every video; it is run for ``--loop`` rows and its time extrapolated to all of them. Rates
-are wall-clock, memory is the most that all processes held at once (proportional set size), sampled ten times a second.
+The loop starts the program for every video; it is run for ``--loop`` rows and its time extrapolated to all of them.
+Rates are wall-clock; memory is the most that all processes held at once (proportional set size), sampled ten times a
+second.
 """
 
 from __future__ import annotations
@@ -72,13 +73,11 @@ def main() -> None:
         spent = 0.0
         for row in rows:
             files = folder / row["portrait"], folder / row["speech"]
-            spent += run("animate", *files, "--seed", row["seed"], "-o", folder / "loop.mp4", "--overwrite", "--quiet")[
-                0
-            ]
+            output = ("-o", folder / "loop.mp4", "--overwrite", "--quiet")
+            spent += run("animate", *files, "--seed", row["seed"], *output)[0]
         loop = spent / len(rows) * arguments.rows
-        print(
-            f"| {arguments.rows} videos of {arguments.seconds:g} s | s | videos/min | of one process | of the loop | MB |"
-        )
+        what = f"{arguments.rows} videos of {arguments.seconds:g} s"
+        print(f"| {what} | s | a minute | of one process | of the loop | MB |")
         print("|---|---|---|---|---|---|")
         print(f"| shell loop, extrapolated from {len(rows)} | {loop:.0f} | {60 * arguments.rows / loop:.1f} | | 1 | |")
         one = None
@@ -86,9 +85,8 @@ def main() -> None:
             taken, most = batch(jobs, folder / f"out-{workers}", workers)
             one = one or taken
             rate = 60 * arguments.rows / taken
-            print(
-                f"| batch, {workers} workers | {taken:.0f} | {rate:.1f} | {one / taken:.2f} | {loop / taken:.1f} | {most:.0f} |"
-            )
+            times = f"{one / taken:.2f} | {loop / taken:.1f}"
+            print(f"| batch, {workers} workers | {taken:.0f} | {rate:.1f} | {times} | {most:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
