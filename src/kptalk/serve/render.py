@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from PIL import Image as PillowImage
 
@@ -22,6 +22,7 @@ from kptalk.media.sink import copy_plain
 from kptalk.media.stream import StreamSink
 from kptalk.options import Options
 from kptalk.pipeline import Pipeline
+from kptalk.serve.making import Start
 from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, THUMBNAIL, VIDEO, Settings
 from kptalk.serve.store import Job, PortraitRequest
 from kptalk.types import SAMPLE_RATE
@@ -53,14 +54,6 @@ def find(request: PortraitRequest, path: Path, portraits: Portraits) -> dict[str
         "faces": [{"number": k, "box": box} for k, box in enumerate(faces, 1)],
         "warnings": [str(each.message) for each in said if issubclass(each.category, UserWarning)],
     }
-
-
-class Start(NamedTuple):
-    """What is known of a video before its first frame."""
-
-    size: tuple[int, int]
-    fps: Fraction
-    expected: int | None
 
 
 def render(
