@@ -257,10 +257,15 @@ class Cluster:
         self.ray = ray
         self._ours = not ray.is_initialized()
         if self._ours:
+            main = threading.current_thread() is threading.main_thread()
+            before = signal.getsignal(signal.SIGTERM)
             try:
                 ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise OptionError(f"address is {address!r}: no Ray cluster answers there") from error
+            finally:
+                if main:  # Ray takes the signal for itself
+                    signal.signal(signal.SIGTERM, before)
 
     def __enter__(self) -> Self:
         return self

@@ -146,6 +146,12 @@ def load_fake(settings):
     return fake_pipeline(facemesh_space())
 
 
+def load_in_replica(settings):
+    """The same, and leaves word which process it is."""
+    (settings.folder / "replica.pid").write_text(str(os.getpid()))
+    return load_fake(settings)
+
+
 def load_live(settings):
     """A pipeline with stand-ins for the process of a live voice; a photo of 64 pixels ends the process."""
     no_search(pytest.MonkeyPatch())

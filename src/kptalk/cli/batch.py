@@ -40,9 +40,7 @@ def batch(
         int | None, options.flag("Workers; without it one a core, or a GPU of the cluster.", "--jobs", group="Other")
     ] = None,
     address: options.Address = None,
-    gpus: Annotated[
-        float | None, options.flag("GPUs of a worker of the cluster, such as 0.25; 1 where it has any.", group="Other")
-    ] = None,
+    gpus: options.Gpus = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Make a video of every row of a table; the same command goes on. A row's own options come before these."""

@@ -99,6 +99,9 @@ Engine = Annotated[
 ]
 Jobs = Annotated[int | None, flag("Workers; without it one a core.", group="Other", metavar="N")]
 Address = Annotated[str | None, flag("Of the Ray cluster, 'auto' or a host; else one starts here.", group="Other")]
+Gpus = Annotated[
+    float | None, flag("GPUs of a worker of the cluster, such as 0.25; 1 where it has any.", group="Other")
+]
 Quiet = Annotated[bool, flag("Print nothing but warnings and errors.", "--quiet", group="Other")]
 
 
