@@ -241,7 +241,7 @@ def _send(pipe: Any, reply: Reply) -> None:
 
 
 class Cluster:
-    """The Ray cluster that this process is connected to, or becomes connected to."""
+    """The Ray cluster that this process is connected to, or becomes connected to; then it is ``ours`` to leave."""
 
     def __init__(self, address: str | None = None) -> None:
         """Connect to it; without an address to that of the Ray job that this is, or one that is started here.
@@ -255,8 +255,8 @@ class Cluster:
         except ImportError as error:
             raise MissingExtra("the engine ray is not installed: pip install 'kptalk[cluster]'") from error
         self.ray = ray
-        self._ours = not ray.is_initialized()
-        if self._ours:
+        self.ours = not ray.is_initialized()
+        if self.ours:
             main = threading.current_thread() is threading.main_thread()
             before = signal.getsignal(signal.SIGTERM)
             try:
@@ -271,7 +271,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._ours:
+        if self.ours:
             self.ray.shutdown()
 
     def count(self, kind: str) -> float:

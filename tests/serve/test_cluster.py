@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from functools import partial
 
 import pytest
 from fastapi.testclient import TestClient
@@ -18,9 +19,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def served(ray_cluster, tmp_path_factory):
     settings = Settings(tmp_path_factory.mktemp("served"), hosts=("testserver",), free_bytes=0, speech_seconds=120)
-    with TestClient(
-        create_app(settings, lambda *server: ClusterWorkers(*server, replicas=1, load=load_in_replica))
-    ) as client:
+    workers = partial(ClusterWorkers, replicas=1, load=load_in_replica)
+    with TestClient(create_app(settings, workers)) as client:
         until = time.monotonic() + 120
         while client.get("/ready").status_code != 200:
             assert time.monotonic() < until

@@ -88,9 +88,11 @@ class ClusterWorkers:
             thread.join(2 * STOPPING)
         from ray import serve
 
-        for name in (self._name, f"{self._name}-faces"):
-            with suppress(Exception):  # a cluster that is gone needs no end
+        with suppress(Exception):  # a cluster that is gone needs no end
+            for name in (self._name, f"{self._name}-faces"):
                 serve.delete(name)
+            if self._cluster.ours and not serve.status().applications:
+                serve.shutdown()
         self._cluster.__exit__()
 
     def take(self) -> Job | None:
