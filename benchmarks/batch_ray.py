@@ -2,9 +2,8 @@
 
     python benchmarks/batch_ray.py [--rows 60] [--seconds 2] [--idle 2000]
 
-The nodes are processes of this machine (``ray.cluster_utils``), with one worker each, so that the two batches differ in
-what Ray adds and in nothing else; the node is killed when a third of the rows is done. What Ray adds to a row is measured
-with workers that do nothing.
+The nodes are processes of this machine (``ray.cluster_utils``), with one worker each; one is killed when a third of the
+rows is done. What Ray adds to a row is measured with a worker that does nothing, on this machine and on the cluster.
 """
 
 from __future__ import annotations

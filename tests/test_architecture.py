@@ -16,7 +16,19 @@ import kptalk
 ROOT = Path(kptalk.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # What all may use.
-BASE = {"errors", "types", "options", "limits", "validation", "files", "device", "version", "ahead", "engine"}
+BASE = {
+    "errors",
+    "types",
+    "options",
+    "limits",
+    "validation",
+    "files",
+    "device",
+    "version",
+    "ahead",
+    "engine",
+    "cluster",
+}
 # Each uses those before it.
 STAGES = ["media", "networks", "face", "audio", "motion", "render", "methods", "job", "live", "pipeline"]
 ABOVE = {"doctor", "cli", "__init__", "__main__"}
@@ -28,11 +40,12 @@ MAY_USE = {stage: set(STAGES[:k]) for k, stage in enumerate(STAGES)} | {
     "pipeline": BELOW_PIPELINE,
     "train": BELOW_PIPELINE,
     "evaluate": BELOW_PIPELINE,
+    "batch": {*STAGES, "weights"},
     "serve": {*STAGES, "weights"},
     "doctor": {*STAGES, "weights"},
     "__init__": set(STAGES),
     "__main__": {"cli"},
-    "cli": {*STAGES, "weights", "train", "evaluate", "serve", "doctor"},
+    "cli": {*STAGES, "weights", "train", "evaluate", "batch", "serve", "doctor"},
 }
 MORE = {  # what a single file may use beyond its folder
     "evaluate/generate.py": {"pipeline"},

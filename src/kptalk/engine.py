@@ -14,10 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing import connection, get_context, parent_process
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from kptalk.cluster import Cluster
 from kptalk.device import usable_cores, use_one_thread
-from kptalk.errors import MissingExtra, OptionError, WorkerDied
+from kptalk.errors import OptionError, WorkerDied
 
 ENGINES = ("local", "ray")
 AHEAD = 8  # rows a worker that may wait for an earlier one, where results are wanted in order
@@ -238,60 +239,6 @@ def _send(pipe: Any, reply: Reply) -> None:
         pipe.send(reply)
     except (TypeError, ValueError, AttributeError) as error:  # it does not pickle
         pipe.send(("failed", RuntimeError(f"{reply[1]!r}: {error}")))
-
-
-class Cluster:
-    """The Ray cluster that this process is connected to, or becomes connected to; then it is ``ours`` to leave."""
-
-    def __init__(self, address: str | None = None) -> None:
-        """Connect to it; without an address to that of the Ray job that this is, or one that is started here.
-
-        Raises:
-            MissingExtra: Ray is not installed.
-            OptionError: no cluster answers at the address.
-        """
-        try:
-            import ray
-        except ImportError as error:
-            raise MissingExtra("the engine ray is not installed: pip install 'kptalk[cluster]'") from error
-        self.ray = ray
-        self.ours = not ray.is_initialized()
-        if self.ours:
-            main = threading.current_thread() is threading.main_thread()
-            before = signal.getsignal(signal.SIGTERM)
-            try:
-                ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise OptionError(f"address is {address!r}: no Ray cluster answers there") from error
-            finally:
-                if main:  # Ray takes the signal for itself
-                    signal.signal(signal.SIGTERM, before)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.ours:
-            self.ray.shutdown()
-
-    def count(self, kind: str) -> float:
-        """How many there are in all: ``CPU`` or ``GPU``."""
-        return float(self.ray.cluster_resources().get(kind, 0))
-
-    def everywhere(self, function: Callable[[], Result]) -> list[Result]:
-        """What a function gives on every machine."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
-
-        nodes = [node["NodeID"] for node in self.ray.nodes() if node["Alive"]]
-        task = self.ray.remote(num_cpus=0)(_call)
-        found: list[Result] = self.ray.get(
-            [task.options(scheduling_strategy=On(node, soft=False)).remote(function) for node in nodes]
-        )
-        return found
-
-
-def _call(function: Callable[[], Result]) -> Result:
-    return function()
 
 
 class _Ray:

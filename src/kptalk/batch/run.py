@@ -19,7 +19,8 @@ from kptalk.batch.results import DONE, FAILED, Result
 from kptalk.batch.storage import UNFINISHED, Folder, Remote, storage_of
 from kptalk.batch.table import Table
 from kptalk.batch.worker import Made, Maker, Task, digest_of, digest_of_model
-from kptalk.engine import Cluster, Outcome, check_engine, map_rows
+from kptalk.cluster import Cluster
+from kptalk.engine import Outcome, check_engine, map_rows
 from kptalk.errors import InputError, KptalkError, WorkerDied
 
 TRIES = 4  # workers that may die at a row: most are killed for other reasons than the row

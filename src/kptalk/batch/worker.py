@@ -17,7 +17,7 @@ from kptalk.batch.jobs import Job
 from kptalk.batch.results import DONE, FAILED, Result
 from kptalk.batch.storage import Storage
 from kptalk.device import use_one_thread
-from kptalk.errors import InputError, MissingExtra, OptionError, OutputError, WeightsError
+from kptalk.errors import InputError, MissingExtra, OutputError, WeightsError
 from kptalk.files import sha256
 from kptalk.options import Options
 
@@ -227,12 +227,9 @@ def digest_of_model(name: str) -> str:
 
     Raises:
         WeightsError: there is no such model, or it lacks files.
-        OptionError: the name is empty.
     """
     from kptalk.weights.model import open_model
 
-    if not name:
-        raise OptionError("model is '': give a name or a folder")
     folder = open_model(name)
     folder.require_all()
     there = {what: path for what in folder.card.files if (path := folder.optional_file(what)) is not None}

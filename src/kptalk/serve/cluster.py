@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kptalk.engine import Cluster
+from kptalk.cluster import Cluster
 from kptalk.errors import WorkerDied
 from kptalk.files import write_bytes
 from kptalk.serve.making import Maker, Start
@@ -51,7 +51,7 @@ class ClusterWorkers:
         Args:
             settings, store: of the server.
             replicas: how many; None for one a core of the cluster but two, or as many as its GPUs let.
-            address: see ``kptalk.engine.Cluster``.
+            address: see ``kptalk.cluster.Cluster``.
             gpus: that each replica asks for; None for one where the cluster has GPUs.
             load: makes the pipeline in a replica.
 
