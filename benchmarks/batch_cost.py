@@ -54,21 +54,17 @@ def main() -> None:
         storage.close(finished=True)
     core, written = statistics.median(cost), statistics.median(bytes_made)
     print(
-        f"a second of video of {arguments.size} pixels, embedded model, one worker, recordings of {arguments.seconds:g} s"
+        f"a second of video, {arguments.size} pixels, embedded model, one worker, recordings of {arguments.seconds:g} s"
     )
     print(f"| processor time | {core:.3f} s |\n| wall-clock time | {statistics.median(wall):.3f} s |")
     print(f"| written | {written / 1000:.1f} kB |\n| read | {read / arguments.seconds / 1000:.1f} kB |")
     print(f"| memory of a worker, at most | {memory('VmHWM'):.0f} MB |")
-    hours = core * 60 * MINUTES / 3600
+    hours, inputs = core * 60 * MINUTES / 3600, read / arguments.seconds
     print(f"\na million minutes: {hours:,.0f} core-hours", end="; ")
     print(", ".join(f"{hours / cores:,.0f} h on {cores:,} cores" for cores in (100, 1000, 10_000)))
-    print(
-        f"written {written * 60 * MINUTES / 1e12:.1f} TB, read {read * 60 * MINUTES / arguments.seconds / 1e12:.1f} TB"
-    )
+    print(f"written {written * 60 * MINUTES / 1e12:.1f} TB, read {inputs * 60 * MINUTES / 1e12:.1f} TB")
     rate = 1000 / (core * 60)
-    print(
-        f"rows of a minute each: {rate:.1f} a second on 1,000 cores, results.csv {BYTES_A_ROW * MINUTES / 1e6:.0f} MB"
-    )
+    print(f"rows of a minute: {rate:.1f} a second on 1,000 cores, results.csv {BYTES_A_ROW * MINUTES / 1e6:.0f} MB")
     print(f"each 1,000 cores: {rate * 60 * written / 1e6:.0f} MB a second written to storage")
 
 

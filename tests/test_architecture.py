@@ -55,8 +55,8 @@ MORE = {  # what a single file may use beyond its folder
 LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
-    "media": 1642,
-    "face": 1242,
+    "media": 1662,
+    "face": 1284,
     "audio": 528,
     "networks": 2032,
     "motion": 2823,
@@ -64,12 +64,13 @@ BUDGET = {
     "methods": 557,
     "weights": 1149,
     "train": 5831,
-    "evaluate": 3238,
-    "cli": 1737,
-    "serve": 2623,
-    "top level": 2328,
+    "evaluate": 3368,
+    "cli": 1829,
+    "serve": 2989,
+    "batch": 1215,
+    "top level": 2417,
 }
-WHOLE_BUDGET = 28_589
+WHOLE_BUDGET = 30_543
 
 
 def name_of(path: Path) -> str:
