@@ -57,7 +57,8 @@ def measured(name: str, work: Iterator[object], rows: int) -> None:
         now = time.perf_counter()
         if done == 1:
             first = now
-            print(f"{name}: read and checked, workers ready after {now - began:.1f} s, {memory():.0f} MB", flush=True)
+            spent = f"{now - began:.1f} s, {time.process_time():.1f} s of processor time"
+            print(f"{name}: read and checked, workers ready after {spent}, {memory():.0f} MB", flush=True)
         if done % step == 0:
             rate = done / max(now - first, 1e-9)
             print(f"{name}: {done:>9,} rows, {now - first:7.1f} s, {rate:6.0f} rows/s, {memory():5.0f} MB", flush=True)
