@@ -63,14 +63,14 @@ BUDGET = {
     "render": 2859,
     "methods": 557,
     "weights": 1149,
-    "train": 5831,
+    "train": 5832,
     "evaluate": 3368,
     "cli": 1829,
     "serve": 2989,
     "batch": 1215,
     "top level": 2417,
 }
-WHOLE_BUDGET = 30_543
+WHOLE_BUDGET = 30_544
 
 
 def name_of(path: Path) -> str:

@@ -236,3 +236,65 @@ def test_workers_without_the_folder_send_their_files(drawn, jobs, source, tmp_pa
     storage.place(*file)
     assert digest(tmp_path / "unseen/a.mp4") == expected[1].sha256
     storage.close(finished=True)
+
+
+class Machines:
+    """A cluster in the place of Ray's: what its machines see, and how many GPUs they have."""
+
+    def __init__(self, seen, gpus=0):
+        self.seen, self.gpus, self.asked = seen, gpus, None
+
+    def __call__(self, address):
+        self.asked = address
+        return self
+
+    __enter__ = __exit__ = lambda self, *_: self
+
+    def count(self, kind):
+        return {"GPU": self.gpus}[kind]
+
+    def everywhere(self, function):
+        folder, files = function()  # here all is seen
+        assert folder
+        assert files
+        return self.seen
+
+
+@pytest.mark.parametrize(("seen", "sent"), [([(True, True)] * 3, 0), ([(True, True), (False, False)], 2)])
+def test_a_cluster_that_does_not_see_the_files_gets_them(drawn, jobs, tmp_path, monkeypatch, seen, sent):
+    """One machine that does not see them is enough; what was made is then known here, not there."""
+    from kptalk.batch import run
+
+    machines, tasks = Machines(seen), []
+    ours = run.map_rows
+
+    def map_rows(build, rows, **options):
+        return ours(build, (tasks.append(row) or row for row in rows), **options)
+
+    monkeypatch.setattr(run, "Cluster", machines)
+    monkeypatch.setattr(run, "map_rows", map_rows)
+    found, _ = made(jobs, tmp_path / "out", engine="ray", address="head")
+    assert machines.asked == "head"
+    assert [found[number].status for number in (1, 2, 3, 4)] == ["done", "done", "failed", "failed"]
+    assert [len(task.contents or ()) for task in tasks] == [sent] * 3
+    assert digest(tmp_path / "out/more/b.mp4") == found[2].sha256
+    assert made(jobs, tmp_path / "out", engine="ray")[1] == {1, 2, 3, 4}
+    (tmp_path / "out/a.mp4").unlink()
+    assert made(jobs, tmp_path / "out", engine="ray")[1] == {2, 3, 4}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.csv", "a.mp4", "more"}
+
+
+@pytest.mark.parametrize(("given", "device", "asked"), [(None, "auto", 1), (None, "cpu", 0), (0.25, "auto", 0.25)])
+def test_workers_of_a_cluster_with_gpus_ask_for_one(drawn, jobs, tmp_path, monkeypatch, given, device, asked):
+    from kptalk.batch import run
+
+    told, ours = {}, run.map_rows
+
+    def map_rows(build, rows, **options):
+        told.update(options)
+        return ours(build, rows, **options)
+
+    monkeypatch.setattr(run, "Cluster", Machines([(True, True)], gpus=2))
+    monkeypatch.setattr(run, "map_rows", map_rows)
+    made(jobs, tmp_path / "out", engine="ray", device=device, gpus=given, workers=3)
+    assert (told["gpus"], told["jobs"], told["engine"]) == (asked, 3, "ray")
