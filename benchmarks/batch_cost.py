@@ -1,9 +1,10 @@
 """What a second of video costs a worker of a batch, and what that makes of a million minutes.
 
-    python benchmarks/batch_cost.py [--seconds 60] [--runs 3] [--size 512]
+    python benchmarks/batch_cost.py [--seconds 60] [--runs 3] [--size 512] [--threads 1]
 
-A warm worker with one thread of torch makes one video several times, each with a seed of its own; the median counts.
-Processor time is the process', so other programs hardly change it; wall-clock time is what an idle core would need.
+A warm worker with one thread of torch, or as many as are asked for, makes one video several times, each with a seed of
+its own; the median counts. Processor time is the process', so other programs change it little; wall-clock time is what
+an idle core would need.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
+import torch
 from batch_million import memory
 from common import portrait, recording
 
 from kptalk.batch.jobs import Checker
 from kptalk.batch.storage import storage_of
 from kptalk.batch.worker import Maker, Task, digest_of_model
-from kptalk.device import use_one_thread
 
 MINUTES = 1_000_000
 BYTES_A_ROW = 180  # of results.csv, by benchmarks/batch_million.py
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     cost, wall, bytes_made = [], [], []
     with TemporaryDirectory() as name:
@@ -42,7 +45,8 @@ def main() -> None:
         maker, checker = Maker(storage, {"embedded": digest_of_model("embedded")}, "cpu"), Checker(folder, {})
         short = recording(folder, 1)
         maker(Task(checker.check(1, {**row, "speech": short})))
-        use_one_thread()
+        torch.set_num_threads(arguments.threads)
+        cv2.setNumThreads(arguments.threads)
         for seed in range(arguments.runs):
             began, spent = time.perf_counter(), time.process_time()
             made = maker(Task(checker.check(seed + 2, {**row, "seed": seed, "output": f"{seed}.mp4"})))
