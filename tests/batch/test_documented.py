@@ -56,7 +56,7 @@ def test_commands(here, kptalk):
 
 def test_python(here, capsys):
     (block,) = blocks("python")
-    exec(compile(block.replace(", workers=1", ""), "docs/batch.md", "exec"), {})
+    exec(compile(block, "docs/batch.md", "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out.splitlines() == ["1 2 0.mp4 done", "2 2 1.mp4 done"]
 
 

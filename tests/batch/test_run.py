@@ -113,6 +113,9 @@ def test_two_rows_with_one_output_are_an_error_before_any_work(drawn, source, tm
     row = {"portrait": source / "anna.png", "speech": source / "short.wav"}
     with pytest.raises(OutputError, match=r"rows 1 and 2 both write anna-short\.mp4"):
         made([row, row], tmp_path)
+    bad = {**row, "seed": "many", "output": "anna-short.mp4"}
+    with pytest.raises(OutputError, match=r"rows 1 and 2 both write"):
+        made([bad, row], tmp_path)
     assert not drawn
     with pytest.raises(InputError, match="there is no job"):
         made([], tmp_path)

@@ -40,22 +40,27 @@ class Table:
     def add(self, job: Job) -> None:
         """Add a row; raises OutputError where another one writes the same file."""
         for name in job.outputs:
-            try:
-                self._base.execute("INSERT INTO output VALUES (?, ?)", (name, job.number))
-            except sqlite3.IntegrityError:
-                (other,) = self._base.execute("SELECT number FROM output WHERE name = ?", (name,)).fetchone()
-                raise OutputError(
-                    f"rows {other} and {job.number} both write {name}: give them names in the column output"
-                ) from None
+            self._claim(name, job.number)
         values = job.number, job.output, job.length(), job.to_json()
         self._base.execute("INSERT INTO job VALUES (?, ?, ?, ?)", values)
         self.rows += 1
 
     def add_bad(self, result: Result) -> None:
-        """Add a row that cannot be done."""
+        """Add a row that cannot be done; raises OutputError as ``add``."""
+        if result.output:
+            self._claim(result.output, result.row)
         values = result.row, result.key, json.dumps(asdict(result))
         self._base.execute("INSERT INTO job VALUES (?, ?, -1, ?)", values)
         self.rows += 1
+
+    def _claim(self, name: str, row: int) -> None:
+        try:
+            self._base.execute("INSERT INTO output VALUES (?, ?)", (name, row))
+        except sqlite3.IntegrityError:
+            (other,) = self._base.execute("SELECT number FROM output WHERE name = ?", (name,)).fetchone()
+            raise OutputError(
+                f"rows {other} and {row} both write {name}: give them names in the column output"
+            ) from None
 
     def bad(self) -> Iterator[Result]:
         """The rows that cannot be done."""
