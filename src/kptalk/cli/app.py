@@ -9,6 +9,7 @@ import typer
 
 from kptalk.cli.ablate import ablate
 from kptalk.cli.animate import animate
+from kptalk.cli.batch import batch
 from kptalk.cli.console import explain, loading, output, say, show_warning
 from kptalk.cli.evaluate import evaluate, study
 from kptalk.cli.models import models
@@ -93,6 +94,7 @@ def _doctor() -> None:
 for command, panel in (
     (animate, "Videos"),
     (reenact, "Videos"),
+    (batch, "Videos"),
     (serve, "Videos"),
     (prepare, "Training"),
     (train, "Training"),
