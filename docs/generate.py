@@ -77,6 +77,7 @@ AREAS = {  # heading, by the folder or file that the message comes from
     "Files": ("files.py",),
     "Motion files": ("types.py", "motion"),
     "Models and weights": ("weights", "methods", "render"),
+    "Batches": ("batch",),
     "Training": ("train",),
     "Evaluation": ("evaluate",),
     "Studies": ("evaluate/study",),

@@ -16,7 +16,19 @@ import kptalk
 ROOT = Path(kptalk.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # What all may use.
-BASE = {"errors", "types", "options", "limits", "validation", "files", "device", "version", "ahead", "engine"}
+BASE = {
+    "errors",
+    "types",
+    "options",
+    "limits",
+    "validation",
+    "files",
+    "device",
+    "version",
+    "ahead",
+    "engine",
+    "cluster",
+}
 # Each uses those before it.
 STAGES = ["media", "provenance", "networks", "face", "audio", "motion", "render", "methods", "job", "live", "pipeline"]
 ABOVE = {"doctor", "cli", "__init__", "__main__"}
@@ -28,11 +40,12 @@ MAY_USE = {stage: set(STAGES[:k]) for k, stage in enumerate(STAGES)} | {
     "pipeline": BELOW_PIPELINE,
     "train": BELOW_PIPELINE,
     "evaluate": BELOW_PIPELINE,
+    "batch": {*STAGES, "weights"},
     "serve": {*STAGES, "weights"},
     "doctor": {*STAGES, "weights"},
     "__init__": set(STAGES),
     "__main__": {"cli"},
-    "cli": {*STAGES, "weights", "train", "evaluate", "serve", "doctor"},
+    "cli": {*STAGES, "weights", "train", "evaluate", "batch", "serve", "doctor"},
 }
 MORE = {  # what a single file may use beyond its folder
     "evaluate/generate.py": {"pipeline"},
@@ -43,8 +56,8 @@ LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
     "provenance": 424,
-    "media": 2120,
-    "face": 1242,
+    "media": 2140,
+    "face": 1284,
     "audio": 528,
     "networks": 2032,
     "motion": 2823,
@@ -52,12 +65,13 @@ BUDGET = {
     "methods": 557,
     "weights": 1149,
     "train": 5833,
-    "evaluate": 3238,
-    "cli": 1916,
-    "serve": 2665,
-    "top level": 2348,
+    "evaluate": 3368,
+    "cli": 2008,
+    "serve": 3054,
+    "batch": 1220,
+    "top level": 2437,
 }
-WHOLE_BUDGET = 29_757
+WHOLE_BUDGET = 31_739
 
 
 def name_of(path: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rows import Broken, Dying, Worker
 
+from kptalk.cluster import Cluster
 from kptalk.engine import map_rows
 from kptalk.errors import MissingExtra, OptionError, WorkerDied
 
@@ -35,6 +36,11 @@ def test_results_failures_and_deaths(tmp_path):
     assert "killed by signal 9, twice" in str(errors["die"])
     assert "lambda" in str(errors["lambda"])
     assert 3 <= len(list(tmp_path.glob("built-*"))) <= 2 + 3  # and one for each death
+
+
+def test_a_row_is_tried_as_often_as_is_said():
+    (lost,) = run(Worker, [("die", 1)], tries=1)
+    assert str(lost.error) == "the worker was killed by signal 9, once"
 
 
 def test_results_come_as_they_are_ready_and_rows_are_taken_when_needed():
@@ -148,6 +154,15 @@ def test_a_node_that_is_lost_loses_no_row(ray_cluster, tmp_path):
     done += list(outcomes)
     assert sorted(outcome.number for outcome in done) == list(range(16))
     assert [outcome.error for outcome in done] == [None] * 16
+
+
+@pytest.mark.slow
+def test_every_machine_of_a_cluster_is_asked(ray_cluster):
+    with Cluster() as machines:
+        assert not machines.ours
+        assert machines.count("CPU") >= 2
+        assert machines.everywhere(os.getpid) != []
+        assert os.getpid() not in machines.everywhere(os.getpid)
 
 
 @pytest.mark.slow

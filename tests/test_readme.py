@@ -264,6 +264,7 @@ def test_every_command_is_run_here():
     known += (
         "kptalk models",
         "kptalk weights",
+        "kptalk batch",  # in tests/batch/test_documented.py
         "kptalk serve",  # these two in tests/serve/test_documented.py
         "curl ",
         "pip install -c constraints.txt .",

@@ -1,8 +1,8 @@
 """Maps rows of work over warm workers: processes of this machine, or actors of a Ray cluster.
 
 A worker is built once (it loads its models) and then called for row after row. Results come in order or as they are
-ready; a row that raises fails alone; a worker that dies is replaced and its row is tried once more. Rows are taken when
-a worker is free, so there may be any number of them.
+ready; a row that raises fails alone; a worker that dies is replaced and its row is tried again. Rows are taken when a
+worker is free, so there may be any number of them.
 """
 
 import os
@@ -16,8 +16,9 @@ from itertools import chain
 from multiprocessing import connection, get_context, parent_process
 from typing import Any, Generic, Protocol, TypeVar
 
+from kptalk.cluster import Cluster
 from kptalk.device import usable_cores, use_one_thread
-from kptalk.errors import MissingExtra, OptionError, WorkerDied
+from kptalk.errors import OptionError, WorkerDied
 
 ENGINES = ("local", "ray")
 AHEAD = 8  # rows a worker that may wait for an earlier one, where results are wanted in order
@@ -52,6 +53,12 @@ class _Workers(Protocol):
     def close(self) -> None: ...
 
 
+def check_engine(engine: str) -> None:
+    """Raises OptionError where there is no such engine."""
+    if engine not in ENGINES:
+        raise OptionError(f"engine is {engine!r}: give one of {', '.join(ENGINES)}")
+
+
 def map_rows(
     build: Callable[[], Callable[[Row], Result]],
     rows: Iterable[Row],
@@ -61,6 +68,7 @@ def map_rows(
     address: str | None = None,
     gpus: float = 0,
     ordered: bool = False,
+    tries: int = 2,
 ) -> Iterator[Outcome[Row, Result]]:
     """Call ``build()(row)`` for every row, with one ``build()`` for each worker; both must pickle.
 
@@ -68,10 +76,11 @@ def map_rows(
         build: makes what is called, for example a class or a partial of one.
         rows: taken one by one as workers become free.
         engine: ``local``: processes with one thread each; ``ray``: actors.
-        jobs: how many workers; None for one a core, of this machine or of the cluster.
-        address: of the Ray cluster, ``auto`` or a host; None starts one here.
+        jobs: how many workers; None for one a core, of this machine or of the cluster, or as many as its GPUs let.
+        address: of the Ray cluster, ``auto`` or a host; None for that of the Ray job that this is, or one started here.
         gpus: that each Ray actor asks for.
         ordered: outcomes in the order of the rows.
+        tries: workers that may die at a row, before it has failed.
 
     Raises:
         OptionError: no such engine, or less than one worker.
@@ -79,8 +88,7 @@ def map_rows(
         WorkerDied: no worker gets ready.
         Exception: what ``build`` raises.
     """
-    if engine not in ENGINES:
-        raise OptionError(f"engine is {engine!r}: give one of {', '.join(ENGINES)}")
+    check_engine(engine)
     if jobs is not None and jobs < 1:
         raise OptionError(f"jobs is {jobs}: give 1 or more")
     numbered = enumerate(rows)
@@ -88,14 +96,16 @@ def map_rows(
         return
     pool: _Workers = _Ray(build, jobs, address, gpus) if engine == "ray" else _Processes(build, jobs)
     try:
-        yield from _schedule(pool, chain([first], numbered), ordered)
+        yield from _schedule(pool, chain([first], numbered), ordered, tries)
     finally:
         pool.close()
 
 
-def _schedule(pool: _Workers, rows: Iterator[tuple[int, Any]], ordered: bool) -> Iterator[Outcome[Any, Any]]:
+def _schedule(
+    pool: _Workers, rows: Iterator[tuple[int, Any]], ordered: bool, tries: int
+) -> Iterator[Outcome[Any, Any]]:
     again: deque[tuple[int, Any]] = deque()  # rows whose worker died
-    tried: set[int] = set()
+    tried: dict[int, int] = {}
     busy: dict[int, tuple[int, Any]] = {}
     idle: list[int] = []
     finished: dict[int, Outcome[Any, Any]] = {}
@@ -124,7 +134,7 @@ def _schedule(pool: _Workers, rows: Iterator[tuple[int, Any]], ordered: bool) ->
                 deaths = 0
                 continue
             if kind == "died":
-                deaths += key not in busy
+                deaths += key not in busy and key not in idle
                 idle = [other for other in idle if other != key]
                 if deaths >= FALSE_STARTS:
                     raise WorkerDied(f"no worker gets ready: the last one {value}")
@@ -136,16 +146,22 @@ def _schedule(pool: _Workers, rows: Iterator[tuple[int, Any]], ordered: bool) ->
             if key not in busy:
                 continue
             number, row = busy.pop(key)
-            if kind == "died" and number not in tried:
-                tried.add(number)
-                again.append((number, row))
-                continue
-            error = WorkerDied(f"the worker {value}, twice") if kind == "died" else value if kind == "failed" else None
+            if kind == "died":
+                tried[number] = tried.get(number, 0) + 1
+                if tried[number] < tries:
+                    again.append((number, row))
+                    continue
+                kind, value = "failed", WorkerDied(f"the worker {value}, {_times(tries)}")
+            error = value if kind == "failed" else None
             finished[number] = Outcome(number, row, value if kind == "done" else None, error)
         for number in [due] if ordered else list(finished):
             while number in finished:
                 yield finished.pop(number)
                 due, number = due + 1, number + 1 if ordered else -1
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 def _answer(work: Callable[[Any], Any], row: Any) -> Reply:
@@ -229,19 +245,11 @@ class _Ray:
     """Actors of a Ray cluster with a core each."""
 
     def __init__(self, build: Callable[[], Any], workers: int | None, address: str | None, gpus: float) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise MissingExtra("the engine ray is not installed: pip install 'kptalk[cluster]'") from error
-        self._ray, self._build = ray, build
-        self._ours = not ray.is_initialized()
-        if self._ours:
-            try:
-                ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise OptionError(f"address is {address!r}: no Ray cluster answers there") from error
-        self.count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self._actor = ray.remote(num_cpus=1, num_gpus=gpus)(_Actor)
+        self._cluster = Cluster(address)
+        self._ray, self._build = self._cluster.ray, build
+        fitting = self._cluster.count("GPU") / gpus if gpus else self._cluster.count("CPU")
+        self.count = workers or max(1, int(fitting))
+        self._actor = self._ray.remote(num_cpus=1, num_gpus=gpus)(_Actor)
         self._actors: dict[int, Any] = {}
         self._asked: dict[Any, int] = {}
 
@@ -266,8 +274,7 @@ class _Ray:
     def close(self) -> None:
         for actor in self._actors.values():
             self._ray.kill(actor)
-        if self._ours:
-            self._ray.shutdown()
+        self._cluster.__exit__()
 
 
 class _Actor:

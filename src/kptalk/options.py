@@ -285,6 +285,20 @@ def _file(value: object, words: tuple[str, ...]) -> Path | None:
     return Path(value) if isinstance(value, str | PathLike) and value not in words else None
 
 
+def parse_blinks(text: str) -> float | None:
+    """Blinks per minute; None for the model's own number.
+
+    Raises:
+        OptionError: it is neither a number nor ``auto`` or ``off``.
+    """
+    if text == "auto":
+        return None
+    try:
+        return 0.0 if text == "off" else float(text)
+    except ValueError:
+        raise OptionError(f"blinks is {text!r}: give auto, off or blinks per minute") from None
+
+
 def help_of(options: type, name: str) -> str:
     """The help text of one option."""
     return next(str(each.metadata["help"]) for each in fields(options) if each.name == name)

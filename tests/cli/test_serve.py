@@ -74,6 +74,12 @@ def test_a_limit_that_lets_nothing_through_is_refused(kptalk, tmp_path, flag):
     assert refused(kptalk("serve", "--folder", tmp_path, flag, 0), f"{flag} is 0", "more than 0")
 
 
+def test_a_cluster_is_for_the_engine_ray(kptalk, tmp_path):
+    assert refused(kptalk("serve", "--folder", tmp_path, "--jobs", 2), "belong to --engine ray")
+    assert refused(kptalk("serve", "--folder", tmp_path, "--engine", "slurm"), "--engine is 'slurm'")
+    assert refused(kptalk("serve", "--folder", tmp_path, "--engine", "ray", "--jobs", 0), "--jobs is 0")
+
+
 def test_what_is_missing_is_named(kptalk, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert refused(kptalk("serve", "--folder", tmp_path), "pip install 'kptalk[serve]'", code=1)

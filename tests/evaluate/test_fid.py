@@ -125,6 +125,7 @@ def test_moments_do_not_depend_on_the_batches_and_memory_does_not_grow(sizes):
     gaussian = summed(rows[:1])
     for part in np.split(rows[1:], np.cumsum(sizes)[:-1]):
         gaussian.add(torch.from_numpy(part))
+        gaussian.fold_many()
         assert len(gaussian.triangle) <= 5
         assert sum(map(len, gaussian.pending)) < 4
     mean, factor = gaussian.moments()
@@ -182,6 +183,24 @@ def test_all_clips_together_give_one_number_and_are_then_forgotten(seen, weights
     assert metric.compute_overall()["fid"] == pytest.approx(0, abs=1e-6)
     assert set(metric.weights) == {"inception"}
     assert len(metric.weights["inception"]) == 64
+
+
+@pytest.mark.slow
+def test_clips_measured_elsewhere_give_the_same_number(seen, weights, monkeypatch):
+    """To the bit; the others' metrics forget what they gave."""
+    monkeypatch.setattr(fid, "MIN_FRAMES", 4)
+    samples, _ = seen("grid_flbbc_1")
+    dark = [replace(sample, image=sample.image // 2) for sample in samples]
+    clips = [slice(first, first + EVERY + 1) for first in (0, 2 * EVERY)]
+    here, gathered = FidMetric(weights), FidMetric(weights)
+    workers = [FidMetric(weights), FidMetric(weights)]
+    for clip, worker in zip(clips, workers, strict=True):
+        measure(here, dark[clip], samples[clip])
+        measure(worker, dark[clip], samples[clip])
+    for worker in workers:
+        gathered.take(worker.give())
+        assert not worker.give()[0]
+    assert gathered.compute_overall() == here.compute_overall()
 
 
 def test_too_few_frames_are_no_number(seen, weights):

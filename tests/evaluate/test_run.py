@@ -6,10 +6,11 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from counting import counting
 from media_shared import CLIPS
 from recordings import tone, write_clip
 
-from kptalk.errors import DatasetError
+from kptalk.errors import DatasetError, OptionError
 from kptalk.evaluate.clips import VideoFolder, find_clips, method_names, select_listed
 from kptalk.evaluate.metric import Metric, MetricSpec
 from kptalk.evaluate.result import REAL, Clip
@@ -272,3 +273,29 @@ def test_stages_of_all_methods_have_columns(folders):
         write_timings(folder, {"a.mp4": Timing(20, 0.8, 0.4, 0.1, 300.0, stages)})
     methods = [VideoFolder("ours", folders[1]), VideoFolder("other", other)]
     assert "stage_motion" in {column.key for column in evaluate(find_clips(folders[0]), methods, []).columns}
+
+
+@pytest.mark.slow
+def test_workers_measure_the_same(folders, tmp_path):
+    """In processes: the same numbers, also of all clips together, the same journal, and the same failures."""
+    for name in ("a.mp4", "b.mp4"):
+        film(folders[1] / name, 110, frames=12 if name == "a.mp4" else 20)
+    (folders[0] / "c.mp4").write_bytes((folders[0] / "b.mp4").read_bytes())
+    real, methods = find_clips(folders[0]), [VideoFolder("ours", folders[1])]
+    here = evaluate(real, methods, counting(), journal=tmp_path / "here")
+    there = evaluate(real, methods, counting(), journal=tmp_path / "there", open_metrics=counting, jobs=2)
+    assert there.methods[1].missing == here.methods[1].missing
+    assert set(here.methods[1].missing) == {"c.mp4"}
+    for mine, theirs in zip(here.methods, there.methods, strict=True):
+        assert theirs.overall == mine.overall
+        assert [clip.values for clip in theirs.clips] == [clip.values for clip in mine.clips]
+        assert [clip.sha256 for clip in theirs.clips] == [clip.sha256 for clip in mine.clips]
+    assert here.methods[1].overall == {"places": 12 + 2 * 20}
+    assert (tmp_path / "there").read_text() == (tmp_path / "here").read_text()
+
+
+def test_workers_need_metrics_that_they_can_open(folders):
+    with pytest.raises(OptionError, match="jobs is 2"):
+        evaluate(find_clips(folders[0]), [], [Brightness()], jobs=2)
+    with pytest.raises(OptionError, match="engine is 'slurm'"):
+        evaluate(find_clips(folders[0]), [], [Brightness()], engine="slurm")

@@ -17,6 +17,7 @@ from PIL import Image
 from recordings import tone, write_sound
 
 from kptalk.errors import FaceNotFound
+from kptalk.face import portraits
 from kptalk.serve import render
 from kptalk.serve.app import create_app
 from kptalk.serve.settings import Settings
@@ -68,7 +69,8 @@ def no_search(patch):
             raise FaceNotFound("no human face found in the picture")
         return replace(plain_portrait(facemesh_space()), image=np.ascontiguousarray(image))
 
-    patch.setattr(render, "find_portrait", find_portrait)
+    for place in (render, portraits):
+        patch.setattr(place, "find_portrait", find_portrait)
 
 
 def client_of(folder, **changes):
@@ -144,9 +146,15 @@ def load_fake(settings):
     return fake_pipeline(facemesh_space())
 
 
+def load_in_replica(settings):
+    """The same, and leaves word which process it is."""
+    (settings.folder / "replica.pid").write_text(str(os.getpid()))
+    return load_fake(settings)
+
+
 def load_live(settings):
     """A pipeline with stand-ins for the process of a live voice; a photo of 64 pixels ends the process."""
     no_search(pytest.MonkeyPatch())
-    found = render.find_portrait
-    render.find_portrait = lambda image, *rest: os._exit(9) if image.shape[0] == 64 else found(image, *rest)
+    found = portraits.find_portrait
+    portraits.find_portrait = lambda image, *rest: os._exit(9) if image.shape[0] == 64 else found(image, *rest)
     return fake_pipeline(facemesh_space())

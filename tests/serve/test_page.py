@@ -14,6 +14,7 @@ from serving import WorkerThread, load_live, no_search, photo
 from voices import program
 
 from kptalk.errors import FaceNotFound
+from kptalk.face import portraits
 from kptalk.serve import render, worker
 from kptalk.serve.app import create_app
 from kptalk.serve.live_sessions import LiveSessions
@@ -83,8 +84,9 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     with pytest.MonkeyPatch.context() as patch:
         no_search(patch)
-        found = render.find_portrait
-        patch.setattr(render, "find_portrait", lambda image, *rest: found(image[:128, :128], *rest))
+        found = portraits.find_portrait
+        for place in (render, portraits):
+            patch.setattr(place, "find_portrait", lambda image, *rest: found(image[:128, :128], *rest))
         patch.setattr(worker, "find", find)
         with running(folder, tts=f"{program(folder)} {{wav}} /dev/null {{voice}}", voices=("anna", "ben")) as server:
             yield server

@@ -312,7 +312,7 @@ def test_files_are_for_the_owner_of_the_server_only(client, speech):
 
 
 def test_a_fault_of_ours_shows_nothing_of_us(client, speech, monkeypatch, caplog):
-    from kptalk.serve import render
+    from kptalk.face import portraits
 
     def broken(*_):
         raise RuntimeError(f"secret at {Path.cwd()}")
@@ -320,7 +320,7 @@ def test_a_fault_of_ours_shows_nothing_of_us(client, speech, monkeypatch, caplog
     monkeypatch.setattr(client.app.state.server.store, "page", broken)
     with caplog.at_level(logging.CRITICAL):
         assert client.get("/v1/videos").json() == {"error": {"code": "internal_error", "message": "internal error"}}
-        monkeypatch.setattr(render, "find_portrait", broken)
+        monkeypatch.setattr(portraits, "find_portrait", broken)
         video = finished(client, send(client, speech, photo() + b"another file").json()["id"])
     assert video["error"] == {"code": "internal_error", "message": "the video could not be made"}
 

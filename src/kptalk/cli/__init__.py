@@ -12,7 +12,7 @@ import sys
 from kptalk.cli import process
 from kptalk.version import __version__
 
-LONG_WORK = {"animate", "reenact", "motion", "prepare", "train", "evaluate", "doctor"}
+LONG_WORK = {"animate", "batch", "reenact", "motion", "prepare", "train", "evaluate", "doctor"}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import typer
 
 from kptalk.cli.ablate import ablate
 from kptalk.cli.animate import animate
+from kptalk.cli.batch import batch
 from kptalk.cli.console import explain, loading, output, say, show_warning
 from kptalk.cli.credentials import app as credentials
 from kptalk.cli.evaluate import evaluate, study
@@ -95,6 +96,7 @@ def _doctor() -> None:
 for command, panel in (
     (animate, "Videos"),
     (reenact, "Videos"),
+    (batch, "Videos"),
     (serve, "Videos"),
     (verify, "Videos"),
     (prepare, "Training"),

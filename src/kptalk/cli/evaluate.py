@@ -44,14 +44,21 @@ def evaluate(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     overwrite: Annotated[bool, options.flag("Replace an existing report.", "--overwrite")] = False,
+    engine: options.Engine = "local",
+    jobs: Annotated[
+        int | None, options.flag("Workers that measure; 1, or one a core of the cluster.", group="Other", metavar="N")
+    ] = None,
+    address: options.Address = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Measure videos by the papers' metrics, real video beside every number."""
     with console.loading():
+        from functools import partial
+
         from kptalk.device import set_threads
         from kptalk.evaluate import clips as videos
         from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos
-        from kptalk.evaluate.metrics.registry import open_metrics
+        from kptalk.evaluate.metrics.registry import available_metrics, open_metrics
         from kptalk.evaluate.report.files import GENERATED, open_report, write_report
         from kptalk.evaluate.report.table import notes, paired_table, table
         from kptalk.evaluate.result import REAL
@@ -99,6 +106,10 @@ def evaluate(
             seed=seed if pipeline else None,
             on_progress=on_progress,
             journal=journal,
+            open_metrics=partial(available_metrics, grid, arcface),
+            engine=engine,
+            jobs=1 if jobs is None and engine == "local" else jobs,
+            address=address,
         )
         write_report(result, output)
     changed = [clip.name for clip in result.clips if listed and clip not in listed]

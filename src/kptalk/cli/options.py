@@ -10,8 +10,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from kptalk.errors import OptionError
-from kptalk.options import STYLES, Control, Options, ReenactOptions, RetargetOptions, parse_fps
+from kptalk.options import STYLES, Control, Options, ReenactOptions, RetargetOptions, parse_blinks, parse_fps
 
 
 def flag_of(name: str) -> str:
@@ -101,21 +100,45 @@ Engine = Annotated[
 ]
 Jobs = Annotated[int | None, flag("Workers; without it one a core.", group="Other", metavar="N")]
 Address = Annotated[str | None, flag("Of the Ray cluster, 'auto' or a host; else one starts here.", group="Other")]
+Gpus = Annotated[
+    float | None, flag("GPUs of a worker of the cluster, such as 0.25; 1 where it has any.", group="Other")
+]
 Quiet = Annotated[bool, flag("Print nothing but warnings and errors.", "--quiet", group="Other")]
 
 
-def parse_blinks(text: str) -> float | None:
-    """Blinks per minute; None for the model's own number.
+@dataclass(frozen=True)
+class Speaking:
+    """What ``animate`` and ``batch`` share: how a portrait speaks."""
 
-    Raises:
-        OptionError: it is neither a number nor ``auto`` or ``off``.
-    """
-    if text == "auto":
-        return None
-    try:
-        return 0.0 if text == "off" else float(text)
-    except ValueError:
-        raise OptionError(f"blinks is {text!r}: give auto, off or blinks per minute") from None
+    steps: Steps = None
+    seed: Seed = 0
+    pose: Pose = "auto"
+    pose_scale: PoseScale = 1.0
+    style: Style = "auto"
+    liveliness: Liveliness = 0.0
+    head_spread: HeadSpread = None
+    yaw: Yaw = 0.0
+    pitch: Pitch = 0.0
+    roll: Roll = 0.0
+    mouth_scale: MouthScale = 1.0
+    expression_scale: ExpressionScale = 1.0
+    blinks: Blinks = "auto"
+    size: Size = None
+    framing: Framing = "full"
+    stitch: Stitch = None
+    fps: Fps = "25"
+    face: FaceNumber = None
+    rotate: Rotate = "auto"
+    refine: Refine = None
+    draw_steps: DrawSteps = None
+    guidance: Guidance = None
+    watermark: Watermark = True
+
+    def parsed(self) -> Options:
+        """The library's form of these, but the face."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "face"}
+        rates = {"blinks": parse_blinks(self.blinks), "fps": parse_fps(self.fps)}
+        return Options.from_dict(values | rates)
 
 
 @dataclass(frozen=True)

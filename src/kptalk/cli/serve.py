@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,12 @@ def serve(
     sign_key: SignKey = None,
     model: options.Model = "embedded",
     device: options.Device = "auto",
+    engine: options.Engine = "local",
+    jobs: Annotated[
+        int | None, options.flag("Replicas on the cluster; by default as many as fit.", group="Other", metavar="N")
+    ] = None,
+    address: options.Address = None,
+    gpus: options.Gpus = None,
 ) -> None:
     """Serve a page and an HTTP API that make videos."""
     keys = tuple(filter(None, re.split(r"[\s,]+", os.environ.get(KEYS, ""))))
@@ -77,10 +84,16 @@ def serve(
             import uvicorn
         except ImportError as error:
             raise MissingExtra("the server needs uvicorn: pip install 'kptalk[serve]'") from error
+        from kptalk.engine import check_engine
         from kptalk.serve.app import create_app
         from kptalk.serve.run import EndingServer
         from kptalk.serve.settings import LOCAL_HOSTS, Settings
 
+    check_engine(engine)
+    if engine == "local" and (jobs, address, gpus) != (None, None, None):
+        raise OptionError("--jobs, --address and --gpus belong to --engine ray: one local worker takes turns")
+    if jobs is not None and jobs < 1:
+        raise OptionError(f"jobs is {jobs}: give 1 or more")
     signing = signing_files(sign_cert, sign_key)
     if signing is not None:
         signer_of(*signing)  # what is wrong with them is said now, not after the first video
@@ -114,8 +127,14 @@ def serve(
         sign_key=signing and signing[1],
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if engine == "ray":
+        from kptalk.serve.cluster import ClusterWorkers
+
+        app = create_app(settings, partial(ClusterWorkers, replicas=jobs, address=address, gpus=gpus))
+    else:
+        app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         server_header=False,
         access_log=False,
         log_config=None,

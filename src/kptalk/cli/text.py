@@ -5,13 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kptalk.errors import AudioError, OptionError
-from kptalk.files import check_readable, explain
+from kptalk.errors import OptionError
 
 if TYPE_CHECKING:
     from kptalk.media.audio import Speech
 
-LARGEST = 1_000_000  # bytes of a text file
 KEY = "KPTALK_TTS_KEY"  # in the environment, for a server that asks for one
 
 
@@ -29,9 +27,10 @@ def speech_of(
         if tts is not None or voice is not None:
             raise OptionError("--tts and --voice belong to --text: SPEECH is a recording")
         return lambda: _opened(speech)
-    wanted = text if text_file is None else _read(text_file)
 
     from kptalk.media import tts as engines
+
+    wanted = text if text_file is None else engines.read_text(text_file)
 
     engine = engines.installed_engine() if tts is None else tts
     engines.check_engine(engine, voice)
@@ -49,15 +48,3 @@ def _opened(path: Path) -> "Speech":
     from kptalk.media.audio import Speech
 
     return Speech.open(path)
-
-
-def _read(path: Path) -> str:
-    check_readable(path, "a text", AudioError)
-    try:
-        if path.stat().st_size > LARGEST:
-            raise AudioError(f"{path} is no text to say: it has more than {LARGEST // 1000} kB")
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AudioError(f"{path} is not UTF-8 text") from error
-    except OSError as error:
-        raise AudioError(f"cannot open {path}: {explain(error)}") from error

@@ -125,6 +125,13 @@ class Metric(ABC):
         """Numbers of all clips together that are no means over clips, such as FID, by column; forgets the clips."""
         return {}
 
+    def give(self) -> Any:
+        """What ``compute_overall`` needs of the clips since the last call, which forgets it; it pickles."""
+        return None
+
+    def take(self, part: Any) -> None:  # noqa: B027  # most have nothing to add
+        """Add what this metric has given here or in another process, in the order of the clips."""
+
     def no_result(self) -> dict[str, float]:
         """NaN for every column."""
         return dict.fromkeys((column.key for column in self.columns), float("nan"))

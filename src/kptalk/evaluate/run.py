@@ -2,32 +2,26 @@
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from itertools import tee, zip_longest
 from pathlib import Path
 
 import cv2
 
-from kptalk.ahead import read_ahead
-from kptalk.errors import DatasetError, InputError, OutputError
+from kptalk.engine import check_engine, map_rows
+from kptalk.errors import DatasetError, OptionError, OutputError
 from kptalk.evaluate.clips import VideoFolder, require_speech
-from kptalk.evaluate.metric import FPS, RATE, AudioPair, Metric, MetricSpec
+from kptalk.evaluate.measure import Measured, Measurer, Pair
+from kptalk.evaluate.metric import Metric, MetricSpec
 from kptalk.evaluate.report.files import finite
 from kptalk.evaluate.result import REAL, Clip, ClipResult, Evaluation, MethodResult
-from kptalk.evaluate.sampling import read_audio, sample_frames
 from kptalk.evaluate.speed import COLUMNS as SPEED
 from kptalk.evaluate.speed import Timing, read_timings, stage_columns
-from kptalk.evaluate.tracks import TrackRecorder
-from kptalk.files import sha256
 from kptalk.job import Progress
-from kptalk.media.clip import probe
 
 LIBRARIES = ("kptalk", "numpy", "scipy", "torch", "av", "scikit-image", "librosa", "onnxruntime")
-FRAMES_AHEAD = 8  # that may wait for the metrics
-MUTE = Fraction(1, 10)  # seconds of pictures after the audio's end that are worth a note
 
 
 def evaluate(
@@ -41,6 +35,10 @@ def evaluate(
     seed: int | None = None,
     on_progress: Progress | None = None,
     journal: Path | None = None,
+    open_metrics: Callable[[], Sequence[Metric]] | None = None,
+    engine: str = "local",
+    jobs: int | None = 1,
+    address: str | None = None,
 ) -> Evaluation:
     """Measure the real videos, then each method's videos of the same name.
 
@@ -57,35 +55,46 @@ def evaluate(
         on_progress: called after every clip.
         journal: a file to which every clip's numbers are added at once, as a line of JSON, so that nothing is lost when
             a long run is cut short.
+        open_metrics: opens the same metrics in a worker; it must pickle. Needed but for one local job.
+        engine, jobs, address: see ``kptalk.engine.map_rows``; one local job is this process.
 
     Raises:
         DatasetError: a real video cannot be used, or two methods have one name.
         OutputError: the journal cannot be written.
+        OptionError, MissingExtra, WorkerDied: as ``map_rows``.
     """
+    check_engine(engine)
     names = [REAL, *(method.name for method in methods)]
     if len(set(names)) < len(names):
         raise DatasetError(f"methods are named {', '.join(names)}: every name may be there once, and 'real' is taken")
     require_speech(clips)
     timings = {method.name: read_timings(method.folder) for method in methods}
     rows: list[MethodResult] = []
+    pairs = [_pair(method, real, seconds, timings) for method in [None, *methods] for real in clips]
+    one = engine == "local" and jobs == 1
+    work: Iterator[Measured]
+    if one:
+        work = map(Measurer(lambda: metrics, apart=False), pairs)
+    elif open_metrics is None:
+        raise OptionError(f"jobs is {jobs}: workers need metrics that they can open")
+    else:
+        work = _elsewhere(partial(Measurer, open_metrics), pairs, engine, jobs, address)
     for method in [None, *methods]:
         name = method.name if method else REAL
         results: list[ClipResult] = []
         missing: dict[str, str] = {}
         for number, real in enumerate(clips):
-            generated = method.folder / real.name if method else real
-            try:
-                if method and real.name in method.failures:
-                    raise InputError(method.failures[real.name])
-                result = _measure(generated, real, metrics, seconds, timings.get(name, {}).get(real.name))
-            except InputError as error:
-                if not method:
-                    raise DatasetError(f"real video {real} cannot be used: {error}") from error
-                missing[real.name] = str(error)
+            measured = next(work)
+            if measured.result is None and not method:
+                raise DatasetError(f"real video {real} cannot be used: {measured.error}")
+            if measured.result is None:
+                missing[real.name] = measured.error
             else:
-                results.append(result)
+                results.append(measured.result)
+                for metric, part in zip(metrics, measured.parts, strict=not one):
+                    metric.take(part)
                 if journal:
-                    _add_line(journal, {"method": name, "clip": result.clip, **result.values})
+                    _add_line(journal, {"method": name, "clip": real.name, **measured.result.values})
             if on_progress:
                 on_progress(f"measuring {name}", number + 1, len(clips))
         overall = {key: value for metric in metrics for key, value in metric.compute_overall().items()}
@@ -106,46 +115,23 @@ def evaluate(
     )
 
 
-def _measure(
-    generated: Path, real: Path, metrics: Sequence[Metric], seconds: float | None, timing: Timing | None
-) -> ClipResult:
-    """Show one pair of videos to all metrics; the real video is its own pair."""
-    if not generated.is_file():
-        raise InputError(f"{generated} does not exist")
-    about, truth = probe(generated), probe(real)
-    notes = []
-    if about.size != truth.size:
-        notes.append("{}x{} pixels where the real video has {}x{}".format(*about.size, *truth.size))
-    for metric in metrics:
-        metric.reset()
-    tracks = TrackRecorder()
-    frames = faceless = 0
-    with ExitStack() as reading:  # finding landmarks takes as long as the metrics do
-        truly, shown = tee(reading.enter_context(closing(read_ahead(sample_frames(real, seconds), FRAMES_AHEAD))))
-        if generated != real:
-            shown = reading.enter_context(closing(read_ahead(sample_frames(generated, seconds), FRAMES_AHEAD)))
-        for frame, real_frame in zip_longest(shown, truly):
-            if frame is None or real_frame is None:
-                longer = "shorter" if frame is None else "longer"
-                notes.append(f"{longer} than the real video: the first {frames} frames were compared")
-                break
-            for metric in metrics:
-                metric.update(frame, real_frame)
-            tracks.update(frame)
-            frames += 1
-            faceless += frame.mesh is None
-    own, real_audio = read_audio(generated, frames), read_audio(real, frames)
-    if real_audio is None:
-        raise InputError(f"no sample of the sound of {real} can be decoded")
-    if own is None:
-        notes.append("no sound: measured with the real video's")
-    elif frames / FPS - Fraction(len(own), RATE) > MUTE:
-        notes.append("the sound ends more than 0.1 s before the pictures")
-    audio = AudioPair(real_audio if own is None else own, real_audio)
-    values = {key: float(value) for metric in metrics for key, value in metric.compute(audio).items()}
-    values |= timing.values() if timing else {}
-    digest = sha256(generated, InputError)
-    return ClipResult(real.name, digest, values, frames, faceless, tuple(notes), tracks.compute())
+def _pair(
+    method: VideoFolder | None, real: Path, seconds: float | None, timings: Mapping[str, Mapping[str, Timing]]
+) -> Pair:
+    if method is None:
+        return Pair(real, real, seconds)
+    timing, failure = timings[method.name].get(real.name), method.failures.get(real.name)
+    return Pair(method.folder / real.name, real, seconds, timing, failure)
+
+
+def _elsewhere(
+    build: Callable[[], Measurer], pairs: Sequence[Pair], engine: str, jobs: int | None, address: str | None
+) -> Iterator[Measured]:
+    """Pairs measured by workers, in their order."""
+    for outcome in map_rows(build, pairs, engine=engine, jobs=jobs, address=address, ordered=True):
+        if outcome.result is None:
+            raise outcome.error or RuntimeError
+        yield outcome.result
 
 
 def _add_line(path: Path, row: Mapping[str, object]) -> None:

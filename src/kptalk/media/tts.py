@@ -22,6 +22,7 @@ import sys
 import time
 from contextlib import suppress
 from http.client import HTTPException
+from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.error import HTTPError, URLError
@@ -29,7 +30,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from kptalk.errors import AudioError, OptionError
-from kptalk.files import explain
+from kptalk.files import check_readable, explain
 from kptalk.media.audio import Speech
 from kptalk.validation import shown
 
@@ -40,6 +41,7 @@ ENGINES = {  # programs that bring voices with them: their command and their usu
 PLACES = ("text", "wav", "voice")  # what a command may name in braces
 SECONDS = 120.0  # that an engine may take
 MOST_TEXT, MOST_BYTES = 20_000, 200_000_000  # characters, bytes of sound
+MOST_TEXT_BYTES = 1_000_000  # of a text file
 SERVER_VOICE, SERVER_MODEL = "alloy", "tts-1"
 VOICE = re.compile(r"[^\s\x00-\x1f-][^\x00-\x1f]{0,200}")
 POLL = 0.02  # seconds
@@ -78,6 +80,24 @@ def speak(
         return Speech.open(content)
     except AudioError as error:
         raise AudioError(f"{name} gave no recording: {error}") from error
+
+
+def read_text(path: str | PathLike[str]) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+        AudioError: it cannot be read, or is no text to say.
+    """
+    path = Path(path)
+    check_readable(path, "a text", AudioError)
+    try:
+        if path.stat().st_size > MOST_TEXT_BYTES:
+            raise AudioError(f"{path} is no text to say: it has more than {MOST_TEXT_BYTES // 1000} kB")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AudioError(f"{path} is not UTF-8 text") from error
+    except OSError as error:
+        raise AudioError(f"cannot open {path}: {explain(error)}") from error
 
 
 def installed_engine() -> str:

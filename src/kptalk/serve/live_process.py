@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from kptalk.errors import Cancelled, KptalkError
+from kptalk.face.portraits import Portraits
 from kptalk.methods.trial import plain_portrait
 from kptalk.options import Options
 from kptalk.pipeline import Pipeline
 from kptalk.serve.confine import confine
 from kptalk.serve.live_messages import CANCEL, READY, STOP, Ended, Start, Started
-from kptalk.serve.render import Portraits
 from kptalk.serve.settings import Settings
 from kptalk.types import SAMPLE_RATE, Array
 

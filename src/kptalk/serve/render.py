@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from PIL import Image as PillowImage
 
 from kptalk.errors import AudioError
 from kptalk.face.find import find_faces, find_portrait
-from kptalk.files import atomic_write, sha256
+from kptalk.face.portraits import Portraits
+from kptalk.files import atomic_write
 from kptalk.media.audio import Speech
 from kptalk.media.clip import read_frames
 from kptalk.media.image import read_image
@@ -22,43 +22,13 @@ from kptalk.media.sink import copy_plain
 from kptalk.media.stream import StreamSink
 from kptalk.options import Options
 from kptalk.pipeline import Pipeline
-from kptalk.provenance.signing import Signer
+from kptalk.serve.making import Start
 from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, THUMBNAIL, VIDEO, Settings
+from kptalk.serve.signing import sign
 from kptalk.serve.store import Job, PortraitRequest
-from kptalk.types import SAMPLE_RATE, Portrait
+from kptalk.types import SAMPLE_RATE
 
-CACHED = 16  # portraits whose faces are known, at most
-CACHED_BYTES = 256_000_000  # of their pictures
 THUMBNAIL_SIDE = 320  # pixels
-Key = tuple[str, int | None, str]  # SHA-256 of a photo, which face, and how a turned one is taken
-
-
-class Portraits:
-    """The faces of the photos that came last, by the photos' SHA-256."""
-
-    def __init__(self) -> None:
-        self._found: OrderedDict[Key, Portrait] = OrderedDict()
-
-    def find(self, path: Path, digest: str, face: int | None, rotate: str) -> Portrait:
-        """The face of a photo that is to talk; raises what ``find_portrait`` and ``read_image`` raise."""
-        key = digest, face, rotate
-        if key not in self._found:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of several faces, for example: /v1/portraits tells
-                found = find_portrait(read_image(path.read_bytes()), face, rotate)
-            self.keep(key, found)
-        self._found.move_to_end(key)
-        return self._found[key]
-
-    def keep(self, key: Key, portrait: Portrait) -> None:
-        """Remember a face that was found."""
-        self._found[key] = portrait
-        while len(self._found) > 1 and self._is_full():
-            self._found.popitem(last=False)
-
-    def _is_full(self) -> bool:
-        pictures = {id(each.image): each.image.nbytes for each in self._found.values()}
-        return len(self._found) > CACHED or sum(pictures.values()) > CACHED_BYTES
 
 
 def find(request: PortraitRequest, path: Path, portraits: Portraits) -> dict[str, Any]:
@@ -87,14 +57,6 @@ def find(request: PortraitRequest, path: Path, portraits: Portraits) -> dict[str
     }
 
 
-class Start(NamedTuple):
-    """What is known of a video before its first frame."""
-
-    size: tuple[int, int]
-    fps: Fraction
-    expected: int | None
-
-
 def render(
     job: Job, folder: Path, pipeline: Pipeline, portraits: Portraits, settings: Settings
 ) -> Generator[Start | int, None, None]:
@@ -119,9 +81,7 @@ def render(
             yield frames
     with atomic_write(folder / VIDEO) as plain, (folder / STREAM).open("rb") as made:
         copy_plain(made, plain)
-        if settings.sign_cert is not None and settings.sign_key is not None:
-            inputs = {"portrait": job.portrait, "speech": sha256(folder / SPEECH)}
-            Signer.load(settings.sign_cert, settings.sign_key).sign(plain, inputs)
+        sign(job, folder, plain, settings)
     with atomic_write(folder / THUMBNAIL) as path:
         image = PillowImage.fromarray(next(read_frames(folder / VIDEO)))
         image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))

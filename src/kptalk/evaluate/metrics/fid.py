@@ -27,7 +27,7 @@ BATCH = 8  # pictures
 
 
 class Gaussian:
-    """Mean and covariance of a stream of features (N, D), in memory that does not grow with N.
+    """Mean and covariance of a stream of features (N, D), in memory that does not grow with N where it is folded.
 
     Kept as the triangle R of a QR decomposition of the features with a column of ones before them: its first row holds
     the count and the mean, and the rest is a factor of the centred scatter.
@@ -41,8 +41,11 @@ class Gaussian:
     def add(self, features: Tensor) -> None:
         """Take in (n, D) features."""
         self.count += len(features)
-        self.pending.append(features.double())
-        if sum(map(len, self.pending)) >= features.shape[1]:
+        self.pending.append(features)
+
+    def fold_many(self) -> None:
+        """Fold what has come, where that is worth it."""
+        if sum(map(len, self.pending)) >= self.triangle.shape[1] - 1:
             self._fold()
 
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -53,7 +56,7 @@ class Gaussian:
 
     def _fold(self) -> None:
         if self.pending:
-            rows = torch.cat(self.pending)
+            rows = torch.cat(self.pending).double()
             rows = torch.cat([torch.ones(len(rows), 1, dtype=torch.float64), rows], 1)
             self.triangle = torch.linalg.qr(torch.cat([self.triangle, rows]), mode="r").R
             self.pending.clear()
@@ -78,10 +81,12 @@ class FidMetric(NetworkMetric):
     columns = specs("fid")
 
     def __init__(self, path: Path | None = None) -> None:
-        super().__init__(path)
         self._forget_clips()
+        super().__init__(path)
 
     def reset(self) -> None:
+        self._generated.fold_many()
+        self._real.fold_many()
         self._frames = 0
         self._waiting: list[tuple[Image, Image]] = []
 
@@ -96,6 +101,17 @@ class FidMetric(NetworkMetric):
         """NaN for a single clip; see ``compute_overall``."""
         self._run_network()
         return self.no_result()
+
+    def give(self) -> tuple[list[Tensor], list[Tensor]]:
+        parts = self._generated.pending, self._real.pending
+        self._forget_clips()
+        return parts
+
+    def take(self, part: tuple[list[Tensor], list[Tensor]]) -> None:
+        for gaussian, batches in zip((self._generated, self._real), part, strict=True):
+            for batch in batches:
+                gaussian.add(batch)
+            gaussian.fold_many()
 
     def compute_overall(self) -> dict[str, float]:
         enough = min(self._real.count, self._generated.count) >= MIN_FRAMES

@@ -52,6 +52,13 @@ class HeadMetric(Metric):
         numbers = {"head_fast": float(100 * fast_share(steady).mean()), "head_bursts": bursts(steady)}
         return self.no_result() | values | numbers
 
+    def give(self) -> list[Floats]:
+        spreads, self._spreads = self._spreads, []
+        return spreads
+
+    def take(self, part: list[Floats]) -> None:
+        self._spreads += part
+
     def compute_overall(self) -> dict[str, float]:
         spreads, self._spreads = np.reshape(self._spreads, (-1, 3)), []
         return {"head_people": difference(spreads)}

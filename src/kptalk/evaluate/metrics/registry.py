@@ -44,3 +44,8 @@ def open_metrics(joins: WindowGrid, arcface: Path | None = None) -> tuple[list[M
         except (WeightsError, MissingExtra) as error:
             unavailable |= dict.fromkeys(kind.columns, str(error))
     return opened, unavailable
+
+
+def available_metrics(joins: WindowGrid, arcface: Path | None = None) -> list[Metric]:
+    """Those of ``open_metrics`` that are available, for workers."""
+    return open_metrics(joins, arcface)[0]

@@ -1,0 +1,68 @@
+"""A Ray cluster, as this process is connected to it."""
+
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Self, TypeVar
+
+from kptalk.errors import MissingExtra, OptionError
+
+PATIENCE = 30.0  # seconds that a machine may take to answer
+Result = TypeVar("Result")
+
+
+class Cluster:
+    """The Ray cluster that this process is connected to, or becomes connected to; then it is ``ours`` to leave."""
+
+    def __init__(self, address: str | None = None) -> None:
+        """Connect to it; without an address to that of the Ray job that this is, or one that is started here.
+
+        Raises:
+            MissingExtra: Ray is not installed.
+            OptionError: no cluster answers at the address.
+        """
+        try:
+            import ray
+        except ImportError as error:
+            raise MissingExtra("the engine ray is not installed: pip install 'kptalk[cluster]'") from error
+        self.ray = ray
+        self.ours = not ray.is_initialized()
+        if self.ours:
+            main = threading.current_thread() is threading.main_thread()
+            before = signal.getsignal(signal.SIGTERM)
+            try:
+                ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise OptionError(f"address is {address!r}: no Ray cluster answers there") from error
+            finally:
+                if main:  # Ray takes the signal for itself
+                    signal.signal(signal.SIGTERM, before)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.ours:
+            self.ray.shutdown()
+
+    def count(self, kind: str) -> float:
+        """How many there are in all: ``CPU`` or ``GPU``."""
+        return float(self.ray.cluster_resources().get(kind, 0))
+
+    def everywhere(self, function: Callable[[], Result]) -> list[Result]:
+        """What a function gives on every machine that answers."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
+
+        nodes = [node["NodeID"] for node in self.ray.nodes() if node["Alive"]]
+        task = self.ray.remote(num_cpus=0)(_call)
+        answers = [task.options(scheduling_strategy=On(node, soft=False)).remote(function) for node in nodes]
+        found: list[Result] = []
+        for answer in answers:
+            with suppress(self.ray.exceptions.RayError):  # of a machine that has just gone, or does not answer
+                found.append(self.ray.get(answer, timeout=PATIENCE))
+        return found
+
+
+def _call(function: Callable[[], Result]) -> Result:
+    return function()
