@@ -81,6 +81,7 @@ AREAS = {  # heading, by the folder or file that the message comes from
     "Training": ("train",),
     "Evaluation": ("evaluate",),
     "Studies": ("evaluate/study",),
+    "Where videos come from": ("provenance", "cli/credentials.py"),
     "Python": ("",),  # all else
 }
 

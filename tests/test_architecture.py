@@ -30,7 +30,7 @@ BASE = {
     "cluster",
 }
 # Each uses those before it.
-STAGES = ["media", "networks", "face", "audio", "motion", "render", "methods", "job", "live", "pipeline"]
+STAGES = ["media", "provenance", "networks", "face", "audio", "motion", "render", "methods", "job", "live", "pipeline"]
 ABOVE = {"doctor", "cli", "__init__", "__main__"}
 BELOW_PIPELINE = {*STAGES[:-1], "weights"}
 MAY_USE = {stage: set(STAGES[:k]) for k, stage in enumerate(STAGES)} | {
@@ -55,7 +55,8 @@ MORE = {  # what a single file may use beyond its folder
 LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
-    "media": 1662,
+    "provenance": 424,
+    "media": 2140,
     "face": 1284,
     "audio": 528,
     "networks": 2032,
@@ -65,12 +66,12 @@ BUDGET = {
     "weights": 1149,
     "train": 5833,
     "evaluate": 3368,
-    "cli": 1829,
-    "serve": 2989,
+    "cli": 2008,
+    "serve": 3054,
     "batch": 1220,
-    "top level": 2417,
+    "top level": 2437,
 }
-WHOLE_BUDGET = 30_573
+WHOLE_BUDGET = 31_739
 
 
 def name_of(path: Path) -> str:

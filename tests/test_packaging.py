@@ -97,7 +97,7 @@ def test_every_extra_is_tested():
 
 def test_what_the_code_imports_is_declared():
     """Of the packages that come with others, none is relied upon."""
-    homes = {"PIL": "pillow", "cv2": "opencv-python-headless", "skimage": "scikit-image"}
+    homes = {"PIL": "pillow", "cv2": "opencv-python-headless", "skimage": "scikit-image", "c2pa": "c2pa-python"}
     imported = {name.split(".")[0] for path in (ROOT / "src").rglob("*.py") for name in imports(path)}
     extras = (lines for name, lines in PROJECT["optional-dependencies"].items() if name not in ("docs", "test"))
     lines = [*PROJECT["dependencies"], *chain.from_iterable(extras)]

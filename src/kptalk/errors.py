@@ -10,7 +10,8 @@
     │   ├── OutputError           the result cannot be written where it was asked for
     │   ├── OptionError           a flag or argument has a value that makes no sense
     │   ├── MotionError           a motion file is unreadable or of another motion space
-    │   └── DatasetError          a dataset or training clips cannot be used
+    │   ├── DatasetError          a dataset or training clips cannot be used
+    │   └── CredentialsError      certificates cannot be used to sign or to check
     ├── WeightsError              weights are missing, damaged or of another architecture
     ├── MissingExtra              an optional dependency is not installed
     ├── WorkerDied                a worker process was killed or crashed twice
@@ -71,6 +72,10 @@ class MotionError(InputError):
 
 class DatasetError(InputError):
     """A dataset or training clips cannot be used."""
+
+
+class CredentialsError(InputError):
+    """Certificates or keys cannot be used to sign content credentials, or to check them."""
 
 
 class WeightsError(KptalkError):

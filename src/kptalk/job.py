@@ -22,8 +22,9 @@ from kptalk.files import MOTION_SUFFIX, check_writable
 from kptalk.media import html
 from kptalk.media.audio import Speech
 from kptalk.media.encoder import VideoWriter
-from kptalk.media.sink import BytesWriter, FileSink, Sink
-from kptalk.media.stream import StreamSink
+from kptalk.media.sink import BytesWriter, Sink
+from kptalk.media.stream import sink_for
+from kptalk.media.watermark_code import Payload
 from kptalk.methods.base import Method, Session
 from kptalk.options import Options, ReenactOptions
 from kptalk.types import Image, Motion
@@ -53,6 +54,7 @@ class RenderJob:
         tags: what the file says of itself.
         options: of the video; those that a renderer draws by are looked at here.
         seed: of a renderer that draws at random.
+        watermark: gives what is hidden in the video that is saved, or None.
     """
 
     motion: Callable[[Session], Iterator[Motion]]
@@ -62,14 +64,16 @@ class RenderJob:
     tags: dict[str, str]
     options: Options | ReenactOptions
     seed: int = 0
+    watermark: Callable[[], Payload] | None = None
 
 
 class Animation:
     """One video of a portrait, made while it is read or saved; nothing is drawn before.
 
     It can be iterated (single frames, (H, W, 3) uint8 RGB), read in pieces (``frames``, ``motion``) and saved, as often
-    as one likes: every reading makes the video anew from its start, with the same result. A notebook shows it as a
-    player. It holds a loaded model, so it can be neither copied nor pickled.
+    as one likes. The watermark is in what is saved, not in frames that are read. Every reading makes the video anew
+    from its start, with the same result. A notebook shows it as a player. It holds a loaded model, so it can be neither
+    copied nor pickled.
 
     Attributes:
         size: width and height of the frames in pixels.
@@ -157,6 +161,7 @@ class Animation:
         overwrite: bool = False,
         save_motion: str | PathLike[str] | None = None,
         on_progress: Progress | None = None,
+        sign: Callable[[Path], None] | None = None,
     ) -> Path: ...
 
     @overload
@@ -176,6 +181,7 @@ class Animation:
         overwrite: bool = False,
         save_motion: str | PathLike[str] | None = None,
         on_progress: Progress | None = None,
+        sign: Callable[[Path], None] | None = None,
     ) -> Path | None:
         """Make the video and write it, H.264 and the recording's own sound, to an .mp4 file or into an open file.
 
@@ -189,6 +195,7 @@ class Animation:
             overwrite: whether existing files are replaced.
             save_motion: also write the motion there, to a .safetensors file.
             on_progress: called with the stage, the frames done, and the frames in all, or None where unknown.
+            sign: signs the finished file, in place, before it appears under its name; see ``kptalk.provenance``.
 
         Returns:
             The path; None for an open file.
@@ -199,7 +206,7 @@ class Animation:
             FaceNotFound: the driving video shows no face.
             Cancelled: ``cancel`` was called.
         """
-        path, sink = _sink(target, overwrite)
+        path, sink = sink_for(target, overwrite, sign)
         if save_motion:
             check_writable(save_motion, MOTION_SUFFIX, overwrite)
         kept: list[Motion] | None = [] if save_motion else None
@@ -224,10 +231,11 @@ class Animation:
             What ``save`` raises.
         """
         job, encoded, report = self._job, 0, on_progress or (lambda *_: None)
+        mark = job.watermark() if job.watermark else None
         with (
             closing(self.frames(report, kept)) as pieces,
             ThreadPoolExecutor(1) as thread,
-            VideoWriter(sink, job.fps, self.size, job.sound, job.tags) as writer,
+            VideoWriter(sink, job.fps, self.size, job.sound, job.tags, mark) as writer,
         ):
             queue: deque[tuple[int, Future[None]]] = deque()
             more = True
@@ -330,10 +338,3 @@ def _first_alone(pieces: Iterator[Motion]) -> Iterator[Motion]:
             yield piece[1:]
             break
     yield from pieces
-
-
-def _sink(target: str | PathLike[str] | BytesWriter, overwrite: bool) -> tuple[Path | None, Sink]:
-    """The path, where it is one, and what takes the video."""
-    if isinstance(target, str | PathLike):
-        return Path(target), FileSink(target, overwrite)
-    return None, StreamSink(target)

@@ -18,6 +18,7 @@ from kptalk.media.encoder import VideoWriter
 from kptalk.media.live import LiveSpeech, live_samples
 from kptalk.media.sink import BytesWriter
 from kptalk.media.stream import StreamSink
+from kptalk.media.watermark_code import Payload
 from kptalk.methods.base import Method
 from kptalk.motion.generator import FPS, WINDOW
 from kptalk.options import Options
@@ -54,12 +55,13 @@ class LiveAnimation:
         tags: dict[str, str],
         stride: int = STRIDE,
         lookahead: int = LOOKAHEAD,
+        watermark: Payload | None = None,
     ) -> None:
         """Prepare the portrait; see ``Pipeline.live``."""
         method = method.speaking_live(stride, lookahead)
         self._session, self._options, self._tags = method.session(framing, options), options, tags
         self.size, self.fps = (framing.photo.shape[1], framing.photo.shape[0]), FPS
-        self._stride = stride
+        self._stride, self._watermark = stride, watermark
         self.delay = float(method.delay)
         self.lead = min(HISTORY, ceil((method.delay + COMPUTING) * FPS))
 
@@ -99,7 +101,10 @@ class LiveAnimation:
                 yield chunk
 
         sink = StreamSink(target, low_delay=True, fragment=FRAGMENT)
-        with VideoWriter(sink, self.fps, self.size, sound, self._tags) as writer, closing(self.frames(heard())) as all_:
+        with (
+            VideoWriter(sink, self.fps, self.size, sound, self._tags, self._watermark) as writer,
+            closing(self.frames(heard())) as all_,
+        ):
             for frame in all_:
                 writer.write(frame[None])
 

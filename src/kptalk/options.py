@@ -57,6 +57,7 @@ class _PictureKeywords(TypedDict, total=False):
     refine: bool | None
     draw_steps: int | str | None
     guidance: float | str | None
+    watermark: bool
 
 
 class _SpeakingKeywords(_PictureKeywords, total=False):
@@ -176,6 +177,7 @@ class _Picture(Validated):
     guidance: float | None = option(
         None, "landmark: weight of the landmarks in a frame; 1 is none extra.", bounds=(0, 10), group="Picture"
     )
+    watermark: bool = option(True, "Hide in the picture that kptalk made it; see verify.", group="Picture")
 
     def to_dict(self) -> dict[str, Any]:
         """The options that differ from their defaults, flat, as JSON values: a job of batch or server.

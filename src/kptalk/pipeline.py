@@ -35,7 +35,7 @@ from kptalk.face.landmarks import FaceMesh
 from kptalk.files import MOTION_SUFFIX
 from kptalk.job import Animation, Progress, RenderJob
 from kptalk.live import LOOKAHEAD, STRIDE, LiveAnimation
-from kptalk.media.given import SpeechLike, as_speech, sound_of_video, speech_chunks
+from kptalk.media.given import SpeechLike, as_speech, payload_of, sound_of_video, speech_chunks
 from kptalk.media.image import read_image
 from kptalk.methods import loaders_of
 from kptalk.methods.base import Method, Precision, Session
@@ -133,7 +133,10 @@ class Pipeline:
         def motion(session: Session) -> Iterator[Motion]:
             return session.generate(SpeechWindows(speech_chunks(sound, fps), FPS), options)
 
-        return Animation(self.method, framing, RenderJob(motion, fps, sound, expected, tags, options, options.seed))
+        mark = partial(payload_of, tags, framing.photo, sound) if options.watermark else None
+        return Animation(
+            self.method, framing, RenderJob(motion, fps, sound, expected, tags, options, options.seed, mark)
+        )
 
     def live(
         self,
@@ -163,7 +166,8 @@ class Pipeline:
         if options.fps != FPS:
             raise OptionError(f"fps is {float(options.fps):g}: live video has {float(FPS):g} frames per second")
         framing, tags, options = self._prepared(portrait, face, options, "a live voice", None)
-        return LiveAnimation(self.method, framing, options, tags, stride, lookahead)
+        mark = payload_of(tags, framing.photo, None) if options.watermark else None
+        return LiveAnimation(self.method, framing, options, tags, stride, lookahead, mark)
 
     def reenact(
         self,
@@ -212,7 +216,10 @@ class Pipeline:
         def motion(session: Session) -> Iterator[Motion]:
             return session.retarget(pieces, options.retarget)
 
-        return Animation(self.method, framing, RenderJob(motion, fps, sound, expected or None, tags, options))
+        source = driver.expression if isinstance(driver, Motion) else driver
+        mark = partial(payload_of, tags, framing.photo, source) if options.watermark else None
+        job = RenderJob(motion, fps, sound, expected or None, tags, options, watermark=mark)
+        return Animation(self.method, framing, job)
 
     def read_pose(
         self, path: str | PathLike[str], seconds: Fraction | None = None, on_progress: Progress | None = None

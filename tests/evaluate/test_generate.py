@@ -50,6 +50,12 @@ def test_the_first_frame_speaks_and_what_cannot_is_named(clips, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["grid_flbbc_1.mp4", "timing.json"]
 
 
+def test_pictures_that_are_measured_have_no_watermark(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("kptalk.media.encoder.Marker", None)  # cannot be called
+    method = generate_videos(fake_pipeline(facemesh_space()), clips[:1], tmp_path, name="fake", seconds=0.2)
+    assert method.failures == {}
+
+
 @pytest.mark.slow
 def test_the_whole_clip_where_that_is_asked(clips, tmp_path):
     generate_videos(fake_pipeline(facemesh_space()), clips[:1], tmp_path, name="fake", seconds=None)

@@ -53,3 +53,12 @@ def test_recordings_can_be_read_whatever_their_name(tmp_path, suffix):
     bare = written.rename(tmp_path / "upload")
     for recording in (bare, bare.read_bytes()):
         assert 0.4 < sum(len(chunk) for chunk in Speech.open(recording).chunks()) / 16_000 < 0.7
+
+
+def test_frames_larger_than_the_memory_are_refused_before_they_are_decoded(secrets, monkeypatch):
+    monkeypatch.setattr("kptalk.media.container.MOST_PIXELS", 32 * 32)
+    assert probe(secrets / "secret.mp4").size == (32, 32)
+    monkeypatch.setattr("kptalk.media.container.MOST_PIXELS", 32 * 32 - 1)
+    with pytest.raises(InputError, match="has frames of 32x32 pixels: scale it down first"):
+        probe(secrets / "secret.mp4")
+    assert Speech.open(secrets / "secret.mp4").rate == 16_000  # of its sound nothing is too large

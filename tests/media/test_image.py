@@ -215,3 +215,10 @@ def test_damaged_bytes_give_an_image_or_an_image_error(tmp_path, form, changes):
         image = read_image(path)
         assert image.dtype == np.uint8
         assert image.shape[2] == 3
+
+
+@pytest.mark.parametrize("form", ["PCX", "SGI", "IM", "PDF"])
+def test_only_formats_of_photos_are_opened(tmp_path, form):
+    """Drawings, documents and scientific data have readers in Pillow that nobody looks at."""
+    Image.fromarray(GRADIENT).save(tmp_path / "a.png", form)
+    assert "is not an image that can be read" in refused(tmp_path / "a.png")

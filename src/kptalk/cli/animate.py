@@ -51,4 +51,4 @@ def animate(
         with stages.of("portrait"), stages.spinner("finding the face"):
             return pipeline.animate(portrait, sound, face=speaking.face, options=how.changed(pose=driver, style=person))
 
-    command.run(make)
+    command.run(make, {"portrait": portrait, "speech": speech})

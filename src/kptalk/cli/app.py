@@ -11,6 +11,7 @@ from kptalk.cli.ablate import ablate
 from kptalk.cli.animate import animate
 from kptalk.cli.batch import batch
 from kptalk.cli.console import explain, loading, output, say, show_warning
+from kptalk.cli.credentials import app as credentials
 from kptalk.cli.evaluate import evaluate, study
 from kptalk.cli.models import models
 from kptalk.cli.motion import app as motion
@@ -20,6 +21,7 @@ from kptalk.cli.process import BAD_INPUT, FAILED
 from kptalk.cli.reenact import reenact
 from kptalk.cli.serve import serve
 from kptalk.cli.train import train
+from kptalk.cli.verify import verify
 from kptalk.cli.weights import app as weights
 from kptalk.errors import InputError, KptalkError
 from kptalk.version import __version__
@@ -96,6 +98,7 @@ for command, panel in (
     (reenact, "Videos"),
     (batch, "Videos"),
     (serve, "Videos"),
+    (verify, "Videos"),
     (prepare, "Training"),
     (train, "Training"),
     (ablate, "Training"),
@@ -104,5 +107,6 @@ for command, panel in (
 ):
     app.command(cls=Grouped, rich_help_panel=panel)(command)
 app.add_typer(motion, name="motion", rich_help_panel="Videos")
+app.add_typer(credentials, name="credentials", rich_help_panel="Videos")
 app.add_typer(study, name="study", rich_help_panel="Evaluation")
 app.add_typer(weights, name="weights", rich_help_panel="Models and installation")

@@ -79,4 +79,4 @@ def render(
     command.check(portrait, speech=driving.speech, motion=motion)
     from kptalk.types import Motion
 
-    drive(command, driving, how, portrait, Motion.load(motion))
+    drive(command, driving, how, portrait, motion, Motion.load(motion))

@@ -58,6 +58,7 @@ Rotate = Annotated[str, option(Options, "rotate")]
 Refine = Annotated[bool | None, option(Options, "refine", "--refine/--no-refine")]
 DrawSteps = Annotated[int | None, option(Options, "draw_steps")]
 Guidance = Annotated[float | None, option(Options, "guidance")]
+Watermark = Annotated[bool, option(Options, "watermark", "--watermark/--no-watermark")]
 FaceNumber = Annotated[int | None, flag("Which of several faces, 1 is the leftmost.", "--face", group="Picture")]
 Seed = Annotated[int, option(Options, "seed")]
 Steps = Annotated[int | None, option(Options, "steps")]
@@ -131,6 +132,7 @@ class Speaking:
     refine: Refine = None
     draw_steps: DrawSteps = None
     guidance: Guidance = None
+    watermark: Watermark = True
 
     def parsed(self) -> Options:
         """The library's form of these, but the face."""
@@ -157,12 +159,13 @@ class Driving:
     refine: Refine = None
     draw_steps: DrawSteps = None
     guidance: Guidance = None
+    watermark: Watermark = True
 
     def parsed(self) -> ReenactOptions:
         """The library's form of these."""
         rate = None if self.fps is None else parse_fps(self.fps)
         retarget = RetargetOptions(self.mode, self.region)
-        names = ("size", "framing", "stitch", "rotate", "refine", "draw_steps", "guidance")
+        names = ("size", "framing", "stitch", "rotate", "refine", "draw_steps", "guidance", "watermark")
         picture = {name: getattr(self, name) for name in names}
         return ReenactOptions(**picture, retarget=retarget, fps=rate)
 

@@ -19,4 +19,4 @@ def reenact(
     """Let a portrait move as the person in a video does."""
     how = driving.parsed()
     command.check(portrait, speech=driving.speech, videos=(video,))
-    drive(command, driving, how, portrait, video)
+    drive(command, driving, how, portrait, video, video)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from kptalk.cli import console, options, process, text
+from kptalk.cli.credentials import SignCert, SignKey, signer_of, signing_files
 from kptalk.errors import MissingExtra, OptionError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def serve(
     viewers: Annotated[int, options.flag("Streams that may be open.", group="Limits")] = 64,
     job_minutes: Annotated[float, options.flag("Longest work on a video.", group="Limits")] = 60,
     free_mb: Annotated[int, options.flag("Free disk space to leave, MB.", group="Limits")] = 1024,
+    memory_mb: Annotated[int, options.flag("Memory of a worker beyond its models, MB (Linux).", group="Limits")] = 8192,
     live: Annotated[int, options.flag("People who may speak live at once; 0: nobody.", group="Limits")] = 1,
     live_minutes: Annotated[float, options.flag("Longest time that one speaks live.", group="Limits")] = 10,
     tts: Annotated[
@@ -57,6 +59,8 @@ def serve(
     voice: Annotated[
         list[str] | None, options.flag("Voice that clients may ask for, the usual one first.", group="Text")
     ] = None,
+    sign_cert: SignCert = None,
+    sign_key: SignKey = None,
     model: options.Model = "embedded",
     device: options.Device = "auto",
     engine: options.Engine = "local",
@@ -72,7 +76,7 @@ def serve(
         raise OptionError(f"host is {host}: set {KEYS}, or say --no-auth to let everybody in")
     limits = {"portrait_mb": portrait_mb, "speech_mb": speech_mb, "speech_seconds": speech_seconds, "waiting": waiting}
     limits |= {"max_size": max_size, "waiting_per_key": waiting_per_key, "streams": streams, "viewers": viewers}
-    for limit, value in (limits | {"job_minutes": job_minutes, "free_mb": free_mb + 1}).items():
+    for limit, value in (limits | {"job_minutes": job_minutes, "free_mb": free_mb + 1, "memory_mb": memory_mb}).items():
         if not value > 0:
             raise OptionError(f"{limit} is {value}: give more than 0")
     with console.loading():
@@ -90,6 +94,9 @@ def serve(
         raise OptionError("--jobs, --address and --gpus belong to --engine ray: one local worker takes turns")
     if jobs is not None and jobs < 1:
         raise OptionError(f"jobs is {jobs}: give 1 or more")
+    signing = signing_files(sign_cert, sign_key)
+    if signing is not None:
+        signer_of(*signing)  # what is wrong with them is said now, not after the first video
     if tts is not None:
         text.check_voices(tts, voice or [])
     settings = Settings(
@@ -110,11 +117,14 @@ def serve(
         viewers=viewers,
         job_seconds=60 * job_minutes,
         free_bytes=free_mb << 20,
+        memory_bytes=memory_mb << 20,
         live=live,
         live_seconds=60 * live_minutes,
         tts=tts,
         tts_key=os.environ.get(text.KEY),
         voices=tuple(voice or ()),
+        sign_cert=signing and signing[0],
+        sign_key=signing and signing[1],
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if engine == "ray":

@@ -23,6 +23,7 @@ FORMATS = (
 )
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")  # beginnings of files; WebP is known by its form
 
+MOST_PIXELS = 8192 * 8192  # of a frame; what a damaged header states may be more than the memory holds
 Recording = str | PathLike[str] | bytes
 """A file, or what one holds."""
 
@@ -93,6 +94,9 @@ def open_stream(
         if cover or stream is None or stream.codec_context is None or stream.codec_context.name == "ansi":
             word = {"audio": "sound", "video": "pictures"}[kind]
             raise error(f"{name} has no {word}: it is {container.format.long_name}")
+        if kind == "video" and stream.codec_context.width * stream.codec_context.height > MOST_PIXELS:
+            size = f"{stream.codec_context.width}x{stream.codec_context.height}"
+            raise error(f"{name} has frames of {size} pixels: scale it down first")
         yield container, stream
     finally:
         container.close()
@@ -112,7 +116,9 @@ def decode(container: Any, stream: Any) -> Iterator[Any]:
     """All frames of a stream that can be decoded, in order; damaged packets are skipped, a broken end ends it."""
     for packet in packets(container, stream):
         with suppress(FFmpegError, OSError, ValueError):
-            yield from stream.decode(packet)
+            for frame in stream.decode(packet):
+                if stream.type != "video" or frame.width * frame.height <= MOST_PIXELS:  # it may grow on the way
+                    yield frame
 
 
 def packets(container: Any, stream: Any) -> Iterator[Any]:

@@ -11,12 +11,15 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import Colorspace, VideoReformatter
+from numpy.typing import NDArray
 
 from kptalk.errors import Cancelled, OptionError, OutputError
 from kptalk.files import explain
 from kptalk.media.audio import Speech
 from kptalk.media.sink import Sink
 from kptalk.media.sound import SoundTrack, add_sound
+from kptalk.media.watermark import Marker
+from kptalk.media.watermark_code import Payload
 from kptalk.types import Image
 
 # Converted by us, since the encoder itself would use BT.601; starting more threads costs more than they bring.
@@ -53,6 +56,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         size: tuple[int, int],
         speech: Speech | None = None,
         metadata: Mapping[str, str] | None = None,
+        watermark: Payload | None = None,
     ) -> None:
         """Check everything; the sink is opened at the first frame.
 
@@ -62,6 +66,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             size: width and height of the frames in pixels; odd ones are filled up to even by repeating the edge.
             speech: the sound, or None for a silent video.
             metadata: texts for the file, for example ``title`` or ``comment``; any key but ``encoder``.
+            watermark: what is hidden in the pictures, see ``kptalk.media.watermark``; None for nothing.
 
         Raises:
             OptionError: a frame rate or size that no video has.
@@ -70,6 +75,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             raise OptionError(f"no video has {fps} frames per second of {size[0]}x{size[1]} pixels")
         self._sink, self._fps, self._size = sink, Fraction(fps), size
         self._speech, self._metadata = speech, metadata or {}
+        even = size[0] + size[0] % 2, size[1] + size[1] % 2
+        self._mark = None if watermark is None else Marker(watermark, even)
         self._container: Any = None
         self._sound: SoundTrack | None = None
         self._frames = 0
@@ -99,6 +106,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
                     self._open()
                 frame = av.VideoFrame.from_ndarray(picture, "rgb24")
                 frame = self._converter.reformat(frame, **AS_BT709)
+                if self._mark is not None:
+                    self._mark(_luma(frame))
                 frame.pts, frame.time_base = self._frames, 1 / self._fps
                 self._container.mux(self._pictures.encode(frame))
                 self._frames += 1
@@ -164,3 +173,10 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         except (FFmpegError, OSError) as error:
             kept = f"; partial video kept in {self._sink.partial}" if self._frames and self._sink.partial else ""
             raise OutputError(f"cannot write {self._sink.name}: {explain(error)}{kept}") from error
+
+
+def _luma(frame: Any) -> NDArray[np.uint8]:
+    """A frame's luma, (H, W), to be changed in place."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width]

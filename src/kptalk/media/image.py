@@ -4,6 +4,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -19,6 +20,9 @@ from kptalk.files import check_readable
 
 ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]
 MIN_SIDE = 16
+# Pillow's formats that photos and pictures come in. Its other readers, of drawings, documents and scientific data, are
+# rarely used and looked at, and PostScript would be handed to Ghostscript, which executes it.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "AVIF", "JPEG2000", "PPM", "ICO", "TGA")
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}  # HEVC inside
 HEIF_BRANDS = {b"mif1", b"msf1"}  # any codec inside: HEVC, unless AVIF's brands are there too
 AVIF_BRANDS = {b"avif", b"avis"}
@@ -103,7 +107,9 @@ def _opened(name: str, file: Path | io.BytesIO) -> Iterator[Image.Image]:
         start = stream.read(256)
         stream.seek(0)
         if not _is_heic(start):
-            with Image.open(stream) as image:
+            if start.startswith(b"%!PS"):
+                raise ImageError(f"{name} is PostScript: save it as JPEG or PNG")
+            with Image.open(stream, formats=_formats()) as image:
                 yield image
             return
         try:
@@ -117,6 +123,13 @@ def _opened(name: str, file: Path | io.BytesIO) -> Iterator[Image.Image]:
         yield photo.to_pillow()  # upright, and its EXIF says so
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of ``FORMATS`` that this Pillow knows."""
+    Image.init()
+    return tuple(each for each in FORMATS if each in Image.OPEN)
+
+
 def _is_heic(start: bytes) -> bool:
     """Whether the first bytes of a file are those of a HEIC photo, by the brands of its ``ftyp`` box."""
     if start[4:8] != b"ftyp":
@@ -127,7 +140,7 @@ def _is_heic(start: bytes) -> bool:
 
 
 def _pixels(name: str, image: Image.Image) -> NDArray[np.uint8]:
-    if image.format == "EPS":  # Pillow would hand it to Ghostscript, which executes it
+    if image.format == "EPS":  # an image that somebody else opened
         raise ImageError(f"{name} is PostScript: save it as JPEG or PNG")
     _check_size(name, image)
     image.load()

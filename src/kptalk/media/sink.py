@@ -1,6 +1,6 @@
 """Where the bytes of an encoded video go."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from io import FileIO
 from os import PathLike
@@ -9,7 +9,7 @@ from typing import IO, Any, Protocol
 
 import av
 
-from kptalk.errors import OutputError
+from kptalk.errors import CredentialsError, OutputError
 from kptalk.files import VIDEO_SUFFIX, check_writable, open_partial, partial_path, remove_partial
 
 # What iTunes-style tags hold, which all players show; with any other key FFmpeg's own key list is written instead.
@@ -59,14 +59,21 @@ class FileSink:
     low_delay = False
     _file: FileIO
 
-    def __init__(self, path: str | PathLike[str], overwrite: bool = False) -> None:
+    def __init__(
+        self, path: str | PathLike[str], overwrite: bool = False, sign: Callable[[Path], None] | None = None
+    ) -> None:
         """Check that the file can be written; none is made yet.
+
+        Args:
+            path: of the video.
+            overwrite: whether an existing file is replaced.
+            sign: the last thing done to the finished file, in place, before it gets its name.
 
         Raises:
             OutputError: see ``check_writable``.
         """
         check_writable(path, VIDEO_SUFFIX, overwrite)
-        self._path, self._overwrite = Path(path), overwrite
+        self._path, self._overwrite, self._sign = Path(path), overwrite, sign
         self.name = str(path)
         self.partial = partial_path(path)
 
@@ -86,6 +93,11 @@ class FileSink:
         try:
             if (copied := copy_plain(self._file, plain, self._metadata)) != frames:
                 raise OutputError(f"{self.partial} holds {copied} of {frames} frames: something else wrote to it")
+            if self._sign is not None:
+                try:
+                    self._sign(plain)
+                except CredentialsError as error:
+                    raise CredentialsError(f"{error}; the video is kept, unsigned, in {self.partial}") from error
             plain.replace(self._path)
         finally:
             plain.unlink(missing_ok=True)

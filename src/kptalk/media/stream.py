@@ -1,11 +1,13 @@
 """A video that is written into an open file, pipe or socket while it is encoded."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from kptalk.errors import OutputError
-from kptalk.media.sink import FRAGMENT, FRAGMENTED, LOW_DELAY, BytesWriter, create_mp4
+from kptalk.media.sink import FRAGMENT, FRAGMENTED, LOW_DELAY, BytesWriter, FileSink, Sink, create_mp4
 
 
 class StreamSink:
@@ -54,6 +56,17 @@ class StreamSink:
 
     def discard(self) -> None:
         pass
+
+
+def sink_for(
+    target: str | PathLike[str] | BytesWriter, overwrite: bool, sign: Callable[[Path], None] | None
+) -> tuple[Path | None, Sink]:
+    """The path, where it is one, and what takes the video; raises OutputError where that cannot be, or be signed."""
+    if isinstance(target, str | PathLike):
+        return Path(target), FileSink(target, overwrite, sign)
+    if sign is not None:
+        raise OutputError("a video that is written into an open file cannot be signed: give a path")
+    return None, StreamSink(target)
 
 
 class _WholeWrites:

@@ -17,9 +17,10 @@ from typing import Any
 
 from kptalk.cluster import Cluster
 from kptalk.errors import WorkerDied
-from kptalk.files import write_bytes
+from kptalk.files import atomic_write
 from kptalk.serve.making import Maker, Start
-from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, Settings
+from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, VIDEO, Settings
+from kptalk.serve.signing import sign
 from kptalk.serve.store import Job, PortraitRequest, Store
 from kptalk.serve.supervisor import STOPPING, Load
 
@@ -220,7 +221,10 @@ class _RemoteMaker(Maker):
                 if isinstance(message, Failure):
                     raise message.error
                 if isinstance(message, File):
-                    write_bytes(folder / message.name, message.content)
+                    with atomic_write(folder / message.name) as path:
+                        path.write_bytes(message.content)
+                        if message.name == VIDEO:
+                            sign(job, folder, path, self._settings)
                 elif isinstance(message, Piece):
                     yield message.content
                     if message.frames >= 0:

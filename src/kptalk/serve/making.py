@@ -66,6 +66,9 @@ class Maker(ABC):
         except KptalkError as error:
             self._fail(job.id, _code(error), self._without_paths(job.id, str(error)))
             return
+        except MemoryError:
+            self._fail(job.id, "out_of_memory", "the video needs more memory than it may take here")
+            return
         except Exception:
             logger.exception("%s failed", job.id)
             self._fail(job.id, "internal_error", "the video could not be made")

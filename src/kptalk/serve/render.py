@@ -24,6 +24,7 @@ from kptalk.options import Options
 from kptalk.pipeline import Pipeline
 from kptalk.serve.making import Start
 from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, THUMBNAIL, VIDEO, Settings
+from kptalk.serve.signing import sign
 from kptalk.serve.store import Job, PortraitRequest
 from kptalk.types import SAMPLE_RATE
 
@@ -80,6 +81,7 @@ def render(
             yield frames
     with atomic_write(folder / VIDEO) as plain, (folder / STREAM).open("rb") as made:
         copy_plain(made, plain)
+        sign(job, folder, plain, settings)
     with atomic_write(folder / THUMBNAIL) as path:
         image = PillowImage.fromarray(next(read_frames(folder / VIDEO)))
         image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))

@@ -109,5 +109,5 @@ def _without_paths(error: KptalkError, folder: Path) -> KptalkError:
 
 
 def settings_for(settings: Settings) -> Settings:
-    """What replicas are told of a server: no keys."""
-    return replace(settings, keys=(), tts_key=None)
+    """What replicas are told of a server: no keys; what they make is signed here."""
+    return replace(settings, keys=(), tts_key=None, sign_cert=None, sign_key=None)

@@ -35,6 +35,8 @@ class Settings:
         live_seconds: that one may speak.
         tts: what says the text of a job, as ``kptalk.speak`` takes it, or None; ``tts_key`` is that server's.
         voices: that clients may ask for; the first one is the usual one. None: the engine's usual one.
+        sign_cert, sign_key: of who signs finished videos' content credentials; files in PEM, both or none.
+        memory_bytes: that a process which reads uploads may take beyond what its models take (Linux).
         free_bytes: of the disk, below which no job is accepted.
     """
 
@@ -63,6 +65,9 @@ class Settings:
     tts: str | None = None
     tts_key: str | None = None
     voices: tuple[str, ...] = ()
+    sign_cert: Path | None = None
+    sign_key: Path | None = None
+    memory_bytes: int = 8 << 30
     free_bytes: int = 1 << 30
 
     @property

@@ -23,6 +23,7 @@ from kptalk.files import lock_file
 from kptalk.methods.trial import hum, plain_portrait
 from kptalk.pipeline import Pipeline
 from kptalk.serve import turns
+from kptalk.serve.confine import confine
 from kptalk.serve.making import Maker, Start
 from kptalk.serve.render import find, render
 from kptalk.serve.settings import READY, Settings
@@ -56,6 +57,7 @@ def main(settings: Settings, server: Connection, load: Load) -> None:
         os.nice(NICENESS)
     Image.MAX_IMAGE_PIXELS = settings.portrait_pixels
     pipeline = load(settings)
+    confine(settings.memory_bytes)
     while True:
         try:
             lock = lock_file(settings.folder / "worker.lock")

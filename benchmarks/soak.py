@@ -1,0 +1,204 @@
+"""Videos for hours: does anything grow?
+
+    python benchmarks/soak.py [--hours 2] [--seed 0] [--log soak.csv]
+
+In one process ``animate`` and ``reenact`` make videos of random photos, recordings and options, some of them cancelled
+or refused; beside it a server gets jobs, streams and requests that end early. After every round the memory of the
+process, of the server and of its worker, open files, threads and temporary files are written down. At the end: their
+slopes over the second half. Ends with 1 where memory grows by more than 20 MB an hour, or anything else grows at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gc
+import os
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+
+import httpx
+import numpy as np
+from common import SPEECH
+from PIL import Image
+from serving import Running, _resident, submit
+from skimage import data
+
+from kptalk.errors import Cancelled, KptalkError
+from kptalk.media.audio import Speech
+from kptalk.media.watermark_reader import read_watermark
+from kptalk.pipeline import Pipeline
+
+MOST_SLOPE = 20.0  # MB an hour
+COLUMNS = (
+    "seconds",
+    "videos",
+    "own_mb",
+    "server_mb",
+    "worker_mb",
+    "files",
+    "server_files",
+    "worker_files",
+    "threads",
+    "temporary",
+)
+
+
+def descriptors(pid: int) -> int:
+    """Open files of a process."""
+    with suppress(OSError):
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    return 0
+
+
+class Inputs:
+    """Random photos, recordings and options."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.sound = np.concatenate(list(Speech.open(SPEECH).chunks()))
+
+    def photo(self) -> np.ndarray:
+        side = self.rng.choice((128, 200, 256, 384, 512, 700))
+        image = Image.fromarray(data.astronaut()).rotate(self.rng.uniform(-8, 8)).resize((side, side))
+        return np.asarray(image)
+
+    def photo_bytes(self) -> bytes:
+        file = BytesIO()
+        Image.fromarray(self.photo()).save(file, self.rng.choice(("PNG", "JPEG", "WEBP")))
+        return file.getvalue()
+
+    def speech(self) -> tuple[np.ndarray, int]:
+        seconds = self.rng.choice((0.2, 0.5, 1.0, 2.0, 4.0))
+        start = self.rng.randrange(max(1, len(self.sound) - int(16_000 * seconds)))
+        return self.sound[start : start + int(16_000 * seconds)], 16_000
+
+    def speech_bytes(self) -> bytes:
+        from wave import open as open_wave
+
+        file = BytesIO()
+        with open_wave(file, "wb") as wav:
+            wav.setnchannels(1)
+            wav.setsampwidth(2)
+            wav.setframerate(16_000)
+            wav.writeframes((self.speech()[0] * 32767).astype("<i2").tobytes())
+        return file.getvalue()
+
+    def options(self) -> dict[str, object]:
+        return {
+            "seed": self.rng.randrange(1000),
+            "framing": self.rng.choice(("full", "crop")),
+            "fps": self.rng.choice(("25", "30", "30000/1001", "12.5")),
+            "size": self.rng.choice((None, 96, 256)),
+            "refine": self.rng.random() < 0.2,
+        }
+
+
+def videos(inputs: Inputs, folder: Path) -> Iterator[None]:
+    """Work of the library, a piece at a time."""
+    pipeline, rng = Pipeline.from_pretrained(), inputs.rng
+    driver = pipeline.animate(inputs.photo(), inputs.speech()).save(folder / "driver.mp4")
+    while True:
+        target = folder / "out.mp4"
+        with suppress(KptalkError):
+            animation = pipeline.animate(inputs.photo(), inputs.speech(), **inputs.options())  # type: ignore[arg-type]
+            kind = rng.randrange(6)
+            if kind == 0:
+                animation.save(BytesIO())
+            elif kind == 1:
+                threading.Timer(rng.uniform(0, 0.5), animation.cancel).start()
+                with suppress(Cancelled):
+                    animation.save(target, overwrite=True)
+            elif kind == 2:
+                with closing(animation.frames()) as frames:
+                    for _ in islice(frames, 2):
+                        pass
+            else:
+                animation.save(target, overwrite=True)
+                read_watermark(target)
+        with suppress(KptalkError):
+            pipeline.reenact(inputs.photo(), driver, size=128).save(target, overwrite=True)
+        with suppress(KptalkError):
+            pipeline.animate(np.zeros((200, 200, 3), np.uint8), inputs.speech())  # no face
+        with suppress(KptalkError):
+            Speech.open(rng.randbytes(2000))
+        target.unlink(missing_ok=True)
+        yield
+
+
+def requests(inputs: Inputs, server: Running) -> Iterator[None]:
+    """Work of the server, a piece at a time."""
+    client, rng = server.client, inputs.rng
+    while True:
+        jobs = [submit(client, inputs.photo_bytes(), inputs.speech_bytes(), size=128) for _ in range(2)]
+        with suppress(httpx.HTTPError), client.stream("GET", f"/v1/videos/{jobs[0]}/stream", timeout=30) as answer:
+            for _ in islice(answer.iter_bytes(), rng.randrange(1, 4)):
+                pass
+        client.post("/v1/portraits", files={"portrait": rng.randbytes(500)})
+        client.post("/v1/videos", files={"portrait": rng.randbytes(500), "speech": rng.randbytes(500)})
+        if rng.random() < 0.3:
+            client.delete(f"/v1/videos/{jobs.pop()}")
+        for job in jobs:
+            while client.get(f"/v1/videos/{job}").json().get("status") in ("queued", "in_progress"):
+                time.sleep(0.05)
+            client.get(f"/v1/videos/{job}/content")
+            client.delete(f"/v1/videos/{job}")
+        yield
+
+
+def slope(seconds: np.ndarray, values: np.ndarray) -> float:
+    """Growth an hour, over the second half."""
+    late = seconds >= seconds[-1] / 2
+    return float(np.polyfit(seconds[late] / 3600, values[late], 1)[0]) if late.sum() > 2 else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", type=Path, default=Path("soak.csv"))
+    given = parser.parse_args()
+    inputs, began, rows = Inputs(given.seed), time.monotonic(), []
+    with tempfile.TemporaryDirectory() as name, given.log.open("w", newline="") as file:
+        folder = Path(name)
+        (folder / "tmp").mkdir()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")  # of the server too
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        server = Running(folder / "served", "--keep", "1m")
+        works = [videos(inputs, folder), requests(inputs, server)]
+        while time.monotonic() - began < 3600 * given.hours:
+            for work in works:
+                next(work)
+            gc.collect()
+            memory = (_resident(os.getpid()), *server.memory())
+            files = [descriptors(pid) for pid in (os.getpid(), server.process.pid, server.worker)]
+            left = sum(len(names) for _, _, names in os.walk(folder / "tmp"))
+            row = (time.monotonic() - began, len(rows) + 1, *memory, *files, threading.active_count(), left)
+            rows.append(row)
+            writer.writerow([f"{value:.1f}" if isinstance(value, float) else value for value in row])
+            file.flush()
+        server.stop()
+    table = np.array(rows, float)
+    bad = []
+    print(f"{len(rows)} rounds in {table[-1, 0] / 3600:.2f} h")
+    for column, values in zip(COLUMNS[2:], table.T[2:], strict=True):
+        growth = slope(table[:, 0], values)
+        seen = f"first {values[0]:8.1f}  last {values[-1]:8.1f}  most {values.max():8.1f}"
+        print(f"{column:14} {seen}  {growth:+8.2f} an hour")
+        half = values[len(values) // 2 :]
+        if growth > MOST_SLOPE if column.endswith("_mb") else half.min() > max(values[:3]) + 2:
+            bad.append(column)
+    print("grows: " + ", ".join(bad) if bad else "flat")
+    raise SystemExit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()

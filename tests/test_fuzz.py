@@ -1,0 +1,99 @@
+"""Some hundred damaged files of all kinds, the same in every run: no traceback, crash, hang or flood of memory."""
+
+import importlib.util
+import multiprocessing
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kptalk.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def fuzz():
+    """The program, as a module."""
+    spec = importlib.util.spec_from_file_location("fuzz", ROOT / "benchmarks/fuzz.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fuzz"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["fuzz"]
+
+
+def raising(error):
+    def read(path):
+        raise error
+
+    return read
+
+
+def test_the_program_tells_faults_from_clean_errors(fuzz):
+    def outcome(*readers):
+        return fuzz._attempt(Path("x"), readers)[0]
+
+    assert outcome(lambda path: None) == "ok"
+    assert outcome(lambda path: None, raising(InputError("one line"))) == "error"
+    assert outcome(raising(InputError("two\nlines"))) == "traceback"
+    assert outcome(raising(InputError("fine")), raising(ValueError("not ours"))) == "traceback"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of memory are Linux's")
+def test_the_program_sees_memory_that_was_given_back(fuzz):
+    fuzz._peak()
+    before = fuzz._peak()
+    np.ones(200 << 20, np.uint8)
+    assert fuzz._peak() - before > 150 << 20
+    assert fuzz._peak() - before < 150 << 20
+
+
+def test_the_program_sees_processes_that_die_and_that_do_not_end(fuzz, monkeypatch):
+    monkeypatch.setattr(fuzz.Worker, "start", lambda self: None)
+    for seconds, kill, expected in ((60.0, True, "crash"), (0.2, False, "hang"), (60.0, False, None)):
+        worker = fuzz.Worker({}, seconds)
+        worker.pipe, other = multiprocessing.Pipe()
+        worker.process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(30,))
+        worker.process.start()
+        worker.begin(fuzz.Task("jpg", 0, 0))
+        if kill:
+            worker.process.kill()
+            worker.process.join()
+            other.close()
+        time.sleep(0.3)
+        found = worker.result()
+        assert (found and found[0]) == expected
+        worker.process.kill()
+        worker.process.join()
+
+
+def test_damage_follows_from_its_numbers_and_changes_files(fuzz):
+    corpus = {"wav": [bytes(range(256)) * 8], "jpg": [b"\xff" * 500]}
+    contents = [fuzz.Task("wav", k, 1).content(corpus) for k in range(40)]
+    assert contents == [fuzz.Task("wav", k, 1).content(corpus) for k in range(40)]
+    assert len(set(contents)) > 35
+    assert sum(content == corpus["wav"][0] for content in contents) < 5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of memory are Linux's")
+def test_damaged_files_are_read_or_refused(tmp_path):
+    kinds = "jpg png webp gif tiff heic wav mp3 m4a flac ogg webm mp4 mkv motion job table list"
+    command = [sys.executable, ROOT / "benchmarks/fuzz.py", "--inputs", "500", "--http", "0", "--jobs", "1"]
+    found = subprocess.run(
+        [*map(str, command), "--keep", str(tmp_path), "--kinds", *kinds.split()],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    totals = re.search(r"^all +(\d+) +(\d+) +0 +0 +0 +0$", found.stdout, re.MULTILINE)
+    assert totals is not None, found.stdout
+    ok, refused = map(int, totals.groups())
+    assert ok + refused == 500
+    assert min(ok, refused) > 50  # neither is everything refused, nor has the damage none
