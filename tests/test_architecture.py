@@ -69,9 +69,9 @@ BUDGET = {
     "cli": 2008,
     "serve": 3054,
     "batch": 1220,
-    "top level": 2437,
+    "top level": 2457,
 }
-WHOLE_BUDGET = 31_739
+WHOLE_BUDGET = 31_759
 
 
 def name_of(path: Path) -> str:

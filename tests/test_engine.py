@@ -38,6 +38,13 @@ def test_results_failures_and_deaths(tmp_path):
     assert 3 <= len(list(tmp_path.glob("built-*"))) <= 2 + 3  # and one for each death
 
 
+def test_workers_sum_in_one_thread_and_leave_the_program_alone(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    (told,) = run(partial(partial, os.getenv), ["OPENBLAS_NUM_THREADS"])
+    assert told.result == "1"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
 def test_a_row_is_tried_as_often_as_is_said():
     (lost,) = run(Worker, [("die", 1)], tries=1)
     assert str(lost.error) == "the worker was killed by signal 9, once"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from kptalk.errors import OptionError
 if TYPE_CHECKING:
     import torch
 
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 SIDE_BY_SIDE = 4  # at most, for each piece of work holds its own arrays
 
@@ -71,6 +74,22 @@ def use_one_thread() -> None:
         torch.set_num_threads(1)
     if cv2 := sys.modules.get("cv2"):
         cv2.setNumThreads(1)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Processes that are started meanwhile let NumPy's sums run in one thread, unless the environment says how many.
+
+    NumPy's library reads that once, when it is loaded, and rounds sums by the number of threads: a worker's numbers
+    would not be those of the command line, which does the same at its start, or of a Ray worker.
+    """
+    said = BLAS_THREADS in os.environ
+    os.environ.setdefault(BLAS_THREADS, "1")
+    try:
+        yield
+    finally:
+        if not said:
+            del os.environ[BLAS_THREADS]
 
 
 def side_by_side() -> int:

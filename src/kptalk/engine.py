@@ -17,7 +17,7 @@ from multiprocessing import connection, get_context, parent_process
 from typing import Any, Generic, Protocol, TypeVar
 
 from kptalk.cluster import Cluster
-from kptalk.device import usable_cores, use_one_thread
+from kptalk.device import one_blas_thread, usable_cores, use_one_thread
 from kptalk.errors import OptionError, WorkerDied
 
 ENGINES = ("local", "ray")
@@ -183,7 +183,8 @@ class _Processes:
     def start(self, key: int) -> None:
         self._pipes[key], theirs = self._context.Pipe()
         self._processes[key] = self._context.Process(target=_serve, args=(theirs, self._build), daemon=True)
-        self._processes[key].start()
+        with one_blas_thread():
+            self._processes[key].start()
         theirs.close()
 
     def send(self, key: int, row: Any) -> None:
