@@ -17,12 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def fuzz():
-    """The program, as a module."""
+    """The program, as a module; it imports what lies beside it."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location("fuzz", ROOT / "benchmarks/fuzz.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["fuzz"] = module
     spec.loader.exec_module(module)
     yield module
+    sys.path.remove(str(ROOT / "benchmarks"))
     del sys.modules["fuzz"]
 
 
