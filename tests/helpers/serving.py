@@ -29,13 +29,20 @@ class WorkerThread:
     """Does what ``WorkerProcess`` does, in this process."""
 
     def __init__(self, settings, store):
-        self.settings, self.restarts, self.ready, self.paused = settings, 0, False, False
+        self.settings, self.restarts, self.paused = settings, 0, False
+        self.loaded = threading.Event()
+
+    @property
+    def ready(self):
+        return self.loaded.is_set()
 
     def start(self):
+        """Unlike the process, ready when this returns: no test depends on how fast a thread starts."""
         self.ours, theirs = Pipe()
         self.thread = threading.Thread(target=self.work, args=(theirs,), daemon=True)
         self.thread.start()
         threading.Thread(target=self.listen, daemon=True).start()
+        assert self.loaded.wait(60)
 
     def listen(self):
         with suppress(EOFError, OSError):
@@ -47,7 +54,7 @@ class WorkerThread:
         worker = Worker(self.settings, store, fake_pipeline(facemesh_space()), server)
         turn = worker.turn
         worker.turn = lambda: False if self.paused else turn()
-        self.ready = True
+        self.loaded.set()
         worker.run()
         store.close()
         server.close()
