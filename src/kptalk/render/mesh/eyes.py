@@ -148,14 +148,6 @@ def _skin(photo: Image, distance: Array, above: NDArray[np.bool_], width: float)
     filled = push_pull(colours, known)
     # The lid lies in the brow's shadow; coming down it gets into the light of the cheek.
     cheek = ~above & (distance > 0.2)
-    shine = np.median(colours[cheek], 0) if cheek.any() else np.ones(3, np.float32)
-    filled_light = np.maximum(filled.sum(-1, keepdims=True), 1)
-    lift = np.clip(shine.sum() / filled_light, 1, MOST_LIFT**2) ** 0.5 - 1
-    filled += lift * filled_light * shine / max(float(shine.sum()), 1)
-    sure = smoothstep((distance - 0.1) / 0.3)[..., None]
-    filled = push_pull(colours, known)
-    # The lid lies in the brow's shadow; coming down it gets into the light of the cheek.
-    cheek = ~above & (distance > 0.2)
     light_there = float(np.median(light[cheek])) if cheek.any() else 1.0
     filled *= np.clip(light_there / np.maximum(filled.sum(-1, keepdims=True), 1), 1, MOST_LIFT**2) ** 0.5
     filled += sure * (colours - filled)

@@ -283,7 +283,8 @@ def _seam(
     closed = (1 - smoothstep((open_by - 0.015) / 0.05)) * (1 - smoothstep(2 * open_by.max() / OPEN_GAP - 1))
     taper = _taper(u, 0.10)
     band = 0.055 + 0.24 * u * (1 - u) * min(max(mouth.gap - 0.2, 0.0) / 0.3, 1.0)  # wide open lips are thin lips
-    near = np.exp(-(((v - line) / np.maximum(band, 0.02)) ** 4)) * closed * taper * share * min(1.0, mouth.gap / 0.06)
+    fall = np.square(np.square((v - line) / np.maximum(band, 0.02)))  # a power of 4 takes ten times as long
+    near = np.exp(-fall) * closed * taper * share * min(1.0, mouth.gap / 0.06)
     # What shows between the lips is there or hidden, not seen through them.
     between = np.clip(np.minimum(v - top, bottom - v) * mouth.width + 0.5, 0, 1)
     shown = 1 - between * smoothstep((open_by - 0.008) / 0.025)
