@@ -14,6 +14,7 @@ from fakes import random_motion
 from PIL import Image
 from recordings import tone, write_clip, write_sound
 from skimage import data
+from videos import talking, write_video
 
 from kptalk.errors import MotionError
 from kptalk.face.alignment import mask
@@ -24,6 +25,7 @@ from kptalk.motion.liveportrait.regions import LIPS
 from kptalk.motion.retarget import RetargetOptions
 from kptalk.options import Control, Options, ReenactOptions
 from kptalk.pipeline import Pipeline
+from kptalk.train.dataset import Dataset
 from kptalk.types import Motion
 from kptalk.weights.registry import weights_folder
 
@@ -180,6 +182,21 @@ def test_the_mesh_renderer_does_not_stitch(kptalk, inputs, tmp_path, command):
     argv = [command, inputs / "face.png", source, "-o", tmp_path / "out.mp4"]
     assert refused(kptalk(*argv, "--stitch"), "stitching", "liveportrait")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_datasets_hold_its_motion(kptalk, home, tmp_path):
+    video = write_video(tmp_path / "a.mp4", *talking(seconds=1.6))
+    code, out, errors = kptalk(
+        "prepare", video, "-o", tmp_path / "set", "--model", "official", "--jobs", 1, "--min-sync", -1
+    )
+    assert code == 0, out + errors
+    dataset = Dataset.open(tmp_path / "set")
+    assert dataset.card["space"] == "liveportrait"
+    (clip,) = dataset
+    assert clip.motion.space == "liveportrait"
+    assert clip.motion.expression.shape == (len(clip.landmarks), 21, 3)
+    assert np.ptp(clip.motion.rotation, axis=0).min() > 0
 
 
 def test_missing_weights_are_named_in_one_line_with_the_command(kptalk, converted, inputs, tmp_path, monkeypatch):
