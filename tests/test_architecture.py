@@ -69,9 +69,9 @@ BUDGET = {
     "cli": 2008,
     "serve": 3054,
     "batch": 1220,
-    "top level": 2457,
+    "top level": 2474,
 }
-WHOLE_BUDGET = 31_772
+WHOLE_BUDGET = 31_789
 
 
 def name_of(path: Path) -> str:

@@ -173,10 +173,11 @@ def test_every_machine_of_a_cluster_is_asked(ray_cluster):
 
 
 @pytest.mark.slow
-def test_an_address_where_no_cluster_is(tmp_path):
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "no host:x"])
+def test_an_address_where_no_cluster_is(address, monkeypatch):
     import ray
 
-    if ray.is_initialized():
-        pytest.skip("connected to a cluster")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.delattr(ray, "init")  # which waits for more than a minute
     with pytest.raises(OptionError, match="no Ray cluster"):
-        list(map_rows(Worker, [1], engine="ray", address="127.0.0.1:1"))
+        list(map_rows(Worker, [1], engine="ray", address=address))

@@ -1,14 +1,18 @@
 """A Ray cluster, as this process is connected to it."""
 
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Self, TypeVar
+from urllib.parse import urlsplit
 
 from kptalk.errors import MissingExtra, OptionError
 
-PATIENCE = 30.0  # seconds that a machine may take to answer
+PATIENCE = 30.0  # seconds that a machine may take to do a task
+ANSWER = 5.0  # seconds until its head has taken a connection
+HEAD_PORT, CLIENT_PORT = 6379, 10001  # of Ray's head, and of its server for ray:// addresses
 Result = TypeVar("Result")
 
 
@@ -29,6 +33,8 @@ class Cluster:
         self.ray = ray
         self.ours = not ray.is_initialized()
         if self.ours:
+            if address not in (None, "auto", "local"):
+                _require_answer(address)
             main = threading.current_thread() is threading.main_thread()
             before = signal.getsignal(signal.SIGTERM)
             try:
@@ -62,6 +68,17 @@ class Cluster:
             with suppress(self.ray.exceptions.RayError):  # of a machine that has just gone, or does not answer
                 found.append(self.ray.get(answer, timeout=PATIENCE))
         return found
+
+
+def _require_answer(address: str) -> None:
+    """Ask before Ray does, which waits for more than a minute."""
+    client = address.startswith("ray://")
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        port = parts.port or (CLIENT_PORT if client else HEAD_PORT)
+        socket.create_connection((parts.hostname or "", port), timeout=ANSWER).close()
+    except (OSError, ValueError) as error:
+        raise OptionError(f"address is {address!r}: no Ray cluster answers there") from error
 
 
 def _call(function: Callable[[], Result]) -> Result:
