@@ -3,9 +3,11 @@
     python benchmarks/soak.py [--hours 2] [--seed 0] [--log soak.csv]
 
 In one process ``animate`` and ``reenact`` make videos of random photos, recordings and options, some of them cancelled
-or refused; beside it a server gets jobs, streams and requests that end early. After every round the memory of the
-process, of the server and of its worker, open files, threads and temporary files are written down. At the end: their
-slopes over the second half. Ends with 1 where memory grows by more than 20 MB an hour, or anything else grows at all.
+or refused; beside it a server gets jobs, streams and requests that end early. One worker of a batch makes row after row
+without end, some of which cannot be made, and every 20 rounds there is a whole batch. After every round the memory of
+the process, of the server, of its worker and of the batch's, open files, threads, child processes and temporary files
+are written down. At the end: their slopes over the second half. Ends with 1 where memory grows by more than 20 MB an
+hour, or anything else grows at all.
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ from __future__ import annotations
 import argparse
 import csv
 import gc
+import multiprocessing
 import os
 import random
+import re
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 from io import BytesIO
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import httpx
@@ -31,6 +36,12 @@ from PIL import Image
 from serving import Running, _resident, submit
 from skimage import data
 
+from kptalk.batch import run_batch
+from kptalk.batch.jobs import Checker
+from kptalk.batch.results import Result
+from kptalk.batch.storage import Folder
+from kptalk.batch.worker import Maker, Task, digest_of_model
+from kptalk.engine import map_rows
 from kptalk.errors import Cancelled, KptalkError
 from kptalk.media.audio import Speech
 from kptalk.media.watermark_reader import read_watermark
@@ -43,10 +54,13 @@ COLUMNS = (
     "own_mb",
     "server_mb",
     "worker_mb",
+    "batch_mb",
     "files",
     "server_files",
     "worker_files",
+    "batch_files",
     "threads",
+    "children",
     "temporary",
 )
 
@@ -56,6 +70,12 @@ def descriptors(pid: int) -> int:
     with suppress(OSError):
         return len(os.listdir(f"/proc/{pid}/fd"))
     return 0
+
+
+def leftovers(folder: Path) -> int:
+    """Temporary files, and those that are written under another name than they will have."""
+    found = ((Path(root), name) for root, folders, names in os.walk(folder) for name in (*folders, *names))
+    return sum(name.startswith(".") or folder / "tmp" in (root, *root.parents) for root, name in found)
 
 
 class Inputs:
@@ -153,6 +173,59 @@ def requests(inputs: Inputs, server: Running) -> Iterator[None]:
         yield
 
 
+def check(result: Result) -> None:
+    """A row is made, or cannot be made for a reason that is ours to say."""
+    if re.match(r"[A-Z]\w+: |the worker", result.error):
+        raise RuntimeError(f"row {result.row}: {result.error}")
+
+
+class Batch:
+    """Rows for one worker of a batch, which lives as long as this does; and whole batches in between."""
+
+    EVERY, SAME = 20, 50  # rounds: between whole batches; until an output has the same name again
+
+    def __init__(self, inputs: Inputs, folder: Path) -> None:
+        self.inputs, self.folder = inputs, folder
+        folder.mkdir()
+        self.storage = Folder(folder / "rows")
+        self.storage.open()
+        build = partial(Maker, self.storage, {"embedded": digest_of_model("embedded")})
+        self.made = map_rows(build, self.tasks(), jobs=1)
+
+    def row(self, number: int) -> dict[str, object]:
+        """A row; of every tenth the recording is none, and of every eleventh the photo has no face."""
+        portrait, speech = self.folder / f"{number}.png", self.folder / f"{number}.wav"
+        photo = np.zeros((200, 200, 3), np.uint8) if number % 11 == 10 else self.inputs.photo()
+        Image.fromarray(photo).save(portrait)
+        speech.write_bytes(self.inputs.rng.randbytes(500) if number % 10 == 9 else self.inputs.speech_bytes())
+        options = {name: value for name, value in self.inputs.options().items() if value is not None}
+        motion = {"save_motion": f"{number}.safetensors"} if number % 3 == 0 else {}
+        return {"portrait": str(portrait), "speech": str(speech), "output": f"{number}.mp4", **motion, **options}
+
+    def tasks(self) -> Iterator[Task]:
+        checker = Checker(self.folder, {})
+        for number in count():
+            output = f"{number % self.SAME}.mp4"
+            yield Task(checker.check(number + 1, self.row(number % self.SAME) | {"output": output}))
+
+    def __iter__(self) -> Iterator[None]:
+        for number in count():
+            outcome = next(self.made)
+            if outcome.result is None:
+                raise RuntimeError(f"row {outcome.number}: {outcome.error}")
+            self.worker = next(each.pid for each in multiprocessing.active_children() if each.pid)
+            check(outcome.result.result)
+            for name, output, content in outcome.result.files:
+                self.storage.place(name, output, content)
+            if number % self.EVERY == 5:
+                rows = [self.row(1000 + k) for k in (0, 1, 2)]  # 1000 has no face
+                for each in run_batch(rows, self.folder / "whole", workers=1):
+                    check(each.result)
+                if (self.folder / "whole" / ".unfinished").exists():
+                    raise RuntimeError("a finished batch has left files")
+            yield
+
+
 def slope(seconds: np.ndarray, values: np.ndarray) -> float:
     """Growth an hour, over the second half."""
     late = seconds >= seconds[-1] / 2
@@ -173,15 +246,17 @@ def main() -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         server = Running(folder / "served", "--keep", "1m")
-        works = [videos(inputs, folder), requests(inputs, server)]
+        batch = Batch(inputs, folder / "batch")
+        works = [videos(inputs, folder), requests(inputs, server), iter(batch)]
         while time.monotonic() - began < 3600 * given.hours:
             for work in works:
                 next(work)
             gc.collect()
-            memory = (_resident(os.getpid()), *server.memory())
-            files = [descriptors(pid) for pid in (os.getpid(), server.process.pid, server.worker)]
-            left = sum(len(names) for _, _, names in os.walk(folder / "tmp"))
-            row = (time.monotonic() - began, len(rows) + 1, *memory, *files, threading.active_count(), left)
+            memory = (_resident(os.getpid()), *server.memory(), _resident(batch.worker))
+            files = [descriptors(pid) for pid in (os.getpid(), server.process.pid, server.worker, batch.worker)]
+            left = leftovers(folder)
+            counts = (threading.active_count(), len(multiprocessing.active_children()), left)
+            row = (time.monotonic() - began, len(rows) + 1, *memory, *files, *counts)
             rows.append(row)
             writer.writerow([f"{value:.1f}" if isinstance(value, float) else value for value in row])
             file.flush()
