@@ -29,6 +29,17 @@ def test_what_was_saved_comes_back(tmp_path_factory, length, seed, fps):
     assert (loaded.fps, loaded.space) == (fps, "of tests")
 
 
+def test_equal_motions_give_equal_files(tmp_path):
+    motion = random_motion(5).with_style(np.array([0.5, -1.0]))
+    for number in range(16):
+        motion.save(tmp_path / f"{number}.safetensors")
+    contents = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(contents) == 1
+    (content,) = contents
+    assert int.from_bytes(content[:8], "little") % 8 == 0
+    assert Motion.load(tmp_path / "0.safetensors").style == motion.style
+
+
 @given(LENGTHS, st.data())
 def test_slices_joined_give_the_whole(length, data):
     motion = random_motion(length)

@@ -1,6 +1,7 @@
 """Files as a whole: digests, checks before any work is done, and writing that leaves a complete file or none."""
 
 import hashlib
+import json
 import os
 import re
 import sys
@@ -68,6 +69,14 @@ def write_bytes(path: str | PathLike[str], content: bytes, error: type[KptalkErr
     """
     with atomic_write(path, error) as temporary:
         temporary.write_bytes(content)
+
+
+def with_sorted_header(content: bytes) -> bytes:
+    """A safetensors file whose header is sorted; the library writes its texts in another order every time."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors are aligned
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
 def partial_path(path: str | PathLike[str]) -> Path:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kptalk.errors import MotionError, OutputError
-from kptalk.files import explain, write_bytes
+from kptalk.files import explain, with_sorted_header, write_bytes
 from kptalk.limits import MAX_DENOMINATOR, MAX_FPS, MIN_FPS
 
 Array = NDArray[np.float32]
@@ -173,7 +173,7 @@ class Motion:
         return replace(self, style=tuple(np.round(np.asarray(style, np.float64), 5).tolist()))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the motion as safetensors; the file appears when it is complete.
+        """Write the motion as safetensors; the file appears when it is complete. Equal motions give equal bytes.
 
         Expressions of many keypoints are stored as float16 (landmarks: 72 KB instead of 143 a second at 25 fps), which
         moves nothing by more than 1/4000 of its unit while movements stay below 1.
@@ -191,7 +191,7 @@ class Motion:
                 and np.abs(fields["expression"]).max(initial=0) < LARGEST_HALF
             ):
                 fields["expression"] = fields["expression"].astype(np.float16)
-            content = save(fields, metadata=header)
+            content = with_sorted_header(save(fields, metadata=header))
         except SafetensorError as error:
             raise OutputError(f"cannot write motion file {path}: {explain(error)}") from error
         write_bytes(path, content)  # of two runs with one output, the later one's is there, whole
