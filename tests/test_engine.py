@@ -1,5 +1,6 @@
 """Rows over warm workers: order, failures, deaths, on this machine and on a Ray cluster."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -48,6 +49,12 @@ def test_workers_sum_in_one_thread_and_leave_the_program_alone(monkeypatch):
 def test_a_row_is_tried_as_often_as_is_said():
     (lost,) = run(Worker, [("die", 1)], tries=1)
     assert str(lost.error) == "the worker was killed by signal 9, once"
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
+def test_what_a_row_has_freed_is_given_back():
+    before, after = (outcome.result[0] for outcome in map_rows(Worker, [("free", 100)] * 2, jobs=1))
+    assert after - before < 20
 
 
 def test_results_come_as_they_are_ready_and_rows_are_taken_when_needed():

@@ -17,7 +17,7 @@ from multiprocessing import connection, get_context, parent_process
 from typing import Any, Generic, Protocol, TypeVar
 
 from kptalk.cluster import Cluster
-from kptalk.device import one_blas_thread, usable_cores, use_one_thread
+from kptalk.device import one_blas_thread, release_memory, usable_cores, use_one_thread
 from kptalk.errors import OptionError, WorkerDied
 
 ENGINES = ("local", "ray")
@@ -169,6 +169,8 @@ def _answer(work: Callable[[Any], Any], row: Any) -> Reply:
         return "done", work(row)
     except Exception as error:
         return "failed", error
+    finally:
+        release_memory()
 
 
 class _Processes:

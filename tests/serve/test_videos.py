@@ -238,3 +238,15 @@ def test_metrics_count_videos(serve, speech):
             "kptalk_ready 1.0",
         ):
             assert line in text
+
+
+def test_memory_is_given_back_after_every_video(client, speech, monkeypatch):
+    given = []
+    monkeypatch.setattr("kptalk.serve.making.release_memory", lambda: given.append(True))
+    made(client, speech)
+    refused_later = send(client, b"no sound").json()["id"]
+    assert finished(client, refused_later)["status"] == "failed"
+    until = time.monotonic() + 5
+    while len(given) < 2 and time.monotonic() < until:  # after the video is said to be finished
+        time.sleep(0.01)
+    assert len(given) == 2

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from kptalk.device import release_memory
 from kptalk.errors import Cancelled, KptalkError
 from kptalk.face.portraits import Portraits
 from kptalk.methods.trial import plain_portrait
@@ -83,6 +84,7 @@ def main(settings: Settings, server: Connection, load: Callable[[Settings], Pipe
     while (message := inbox.get()) is not None:
         if isinstance(message, Start):  # all else belongs to a session that has ended
             server.send(_session(message, pipeline, portraits, settings, inbox, server))
+            release_memory()
     os._exit(0)  # no thread of a library may hold the end
 
 

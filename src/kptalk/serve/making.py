@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kptalk.device import release_memory
 from kptalk.errors import KptalkError, OutputError, WorkerDied
 from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, Settings
 from kptalk.serve.store import Job, PortraitRequest, Store
@@ -123,6 +124,7 @@ class Maker(ABC):
         if work is not None:
             with suppress(KptalkError, OSError):
                 work.steps.close()
+            release_memory()
 
     def _without_paths(self, job: str, text: str) -> str:
         """A message without the names of the server's files."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from kptalk.device import release_memory
 from kptalk.errors import KptalkError
 from kptalk.face.portraits import Portraits
 from kptalk.serve.making import Start
@@ -72,6 +73,7 @@ class Replica:
                         yield Piece(step, content)
                     else:
                         break
+            release_memory()
             yield Piece(-1, _read(folder / STREAM, sent))
             for file in (VIDEO, THUMBNAIL):
                 yield File(file, (folder / file).read_bytes())
