@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from io import BytesIO
 from itertools import count, islice
@@ -191,6 +191,7 @@ class Batch:
         self.storage.open()
         build = partial(Maker, self.storage, {"embedded": digest_of_model("embedded")})
         self.made = map_rows(build, self.tasks(), jobs=1)
+        self.close = self.made.close
 
     def row(self, number: int) -> dict[str, object]:
         """A row; of every tenth the recording is none, and of every eleventh the photo has no face."""
@@ -239,14 +240,15 @@ def main() -> None:
     parser.add_argument("--log", type=Path, default=Path("soak.csv"))
     given = parser.parse_args()
     inputs, began, rows = Inputs(given.seed), time.monotonic(), []
-    with tempfile.TemporaryDirectory() as name, given.log.open("w", newline="") as file:
+    with tempfile.TemporaryDirectory() as name, given.log.open("w", newline="") as file, ExitStack() as ending:
         folder = Path(name)
         (folder / "tmp").mkdir()
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")  # of the server too
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         server = Running(folder / "served", "--keep", "1m")
-        batch = Batch(inputs, folder / "batch")
+        ending.callback(server.stop)
+        batch = ending.enter_context(closing(Batch(inputs, folder / "batch")))
         works = [videos(inputs, folder), requests(inputs, server), iter(batch)]
         while time.monotonic() - began < 3600 * given.hours:
             for work in works:
@@ -260,7 +262,6 @@ def main() -> None:
             rows.append(row)
             writer.writerow([f"{value:.1f}" if isinstance(value, float) else value for value in row])
             file.flush()
-        server.stop()
     table = np.array(rows, float)
     bad = []
     print(f"{len(rows)} rounds in {table[-1, 0] / 3600:.2f} h")
