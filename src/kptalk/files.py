@@ -1,5 +1,6 @@
 """Files as a whole: digests, checks before any work is done, and writing that leaves a complete file or none."""
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 
 from kptalk.errors import InputError, KptalkError, OutputError, WeightsError
 
+NOT_THERE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # what file systems say of what they cannot do
 MOTION_SUFFIX, VIDEO_SUFFIX, PLOT_SUFFIX = ".safetensors", ".mp4", ".png"
 
 
@@ -50,15 +52,47 @@ def atomic_write(path: str | PathLike[str], error: type[KptalkError] = OutputErr
     """
     path = Path(path)
     try:
-        with TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
+        with TemporaryDirectory(dir=path.parent, prefix=".saving-", ignore_cleanup_errors=True) as folder:
             temporary = Path(folder) / path.name
             temporary.touch()
             mode = temporary.stat().st_mode
             yield temporary
-            temporary.chmod(mode)
-            temporary.replace(path)
+            with suppress(OSError):  # there are file systems without modes
+                temporary.chmod(mode)
+            put_in_place(temporary, path)
     except OSError as reason:
         raise error(f"cannot write {path}: {explain(reason)}") from reason
+
+
+def put_in_place(source: Path, target: Path) -> None:
+    """Give a complete file its name, in the place of the file that has it, once its content is on the disk.
+
+    So a power cut leaves the old file or the new one, and a disk or server that takes nothing more has said so. Where
+    the file system cannot replace a file, the old one has a hidden name for a moment.
+
+    Raises:
+        OSError: it cannot be written, or moved there; the old file is still there.
+    """
+    with source.open("rb+") as file:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in NOT_THERE:
+                raise
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno not in (*NOT_THERE, errno.EEXIST, errno.EPERM) or not target.is_file():
+            raise
+        old = target.with_name(f".{target.stem}.old{target.suffix}")
+        old.unlink(missing_ok=True)
+        target.rename(old)
+        try:
+            source.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        old.unlink()
 
 
 def write_bytes(path: str | PathLike[str], content: bytes, error: type[KptalkError] = OutputError) -> None:
@@ -135,6 +169,23 @@ def remove_partial(file: FileIO) -> None:
         with suppress(OSError):
             Path(file.name).unlink()
     file.close()
+
+
+@contextmanager
+def claimed(path: str | PathLike[str]) -> Iterator[None]:
+    """Meanwhile an output is this run's alone, where the file system has locks.
+
+    Raises:
+        OutputError: another run is writing it, or it cannot be written there.
+    """
+    try:
+        file = open_partial(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {explain(error)}") from error
+    try:
+        yield
+    finally:
+        remove_partial(file)
 
 
 def _is_there(file: FileIO) -> bool:

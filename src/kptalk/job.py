@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -18,7 +18,7 @@ from typing import NoReturn, TypeVar, overload
 from kptalk.ahead import read_ahead
 from kptalk.errors import Cancelled
 from kptalk.face.framing import Framing
-from kptalk.files import MOTION_SUFFIX, check_writable
+from kptalk.files import MOTION_SUFFIX, check_writable, claimed
 from kptalk.media import html
 from kptalk.media.audio import Speech
 from kptalk.media.encoder import VideoWriter
@@ -210,9 +210,10 @@ class Animation:
         if save_motion:
             check_writable(save_motion, MOTION_SUFFIX, overwrite)
         kept: list[Motion] | None = [] if save_motion else None
-        deque(self.encode(sink, on_progress, kept), maxlen=0)
-        if save_motion and kept:
-            Motion.concatenate(kept).save(save_motion)
+        with claimed(save_motion) if save_motion else nullcontext():
+            deque(self.encode(sink, on_progress, kept), maxlen=0)
+            if save_motion and kept:
+                Motion.concatenate(kept).save(save_motion)
         self._saved = path or self._saved
         return path
 

@@ -194,7 +194,7 @@ class Motion:
             content = with_sorted_header(save(fields, metadata=header))
         except SafetensorError as error:
             raise OutputError(f"cannot write motion file {path}: {explain(error)}") from error
-        write_bytes(path, content)  # of two runs with one output, the later one's is there, whole
+        write_bytes(path, content)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Motion:

@@ -120,8 +120,6 @@ class ResultFile:
         with atomic_write(self._path) as temporary, temporary.open("wb") as file:
             file.write(HEAD.encode())
             file.writelines(result.line().encode(errors="surrogateescape") for result in results)
-            file.flush()
-            os.fsync(file.fileno())
 
     def close(self) -> None:
         """Close it."""

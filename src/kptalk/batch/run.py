@@ -85,7 +85,7 @@ def run_batch(
     storage = storage_of(folder)
     results = storage.open()
     finished = False
-    with closing(Table()) as table:
+    with closing(Table()) as table, table.kept():
         try:
             for result in results.read():
                 table.put(result)

@@ -20,7 +20,7 @@ from typing import IO, Any, Protocol
 
 from kptalk.batch.results import HEAD, Result, ResultFile, parse_results
 from kptalk.errors import KptalkError, OptionError, OutputError
-from kptalk.files import explain, make_folder, open_partial, remove_partial, write_bytes
+from kptalk.files import explain, make_folder, open_partial, put_in_place, remove_partial, write_bytes
 
 RESULTS, UNFINISHED = "results.csv", ".unfinished"
 DELIVERED = re.compile(r"[0-9a-f]{64}\.(mp4|safetensors)")
@@ -87,13 +87,11 @@ class Folder:
 
     def open(self) -> ResultFile:
         make_folder(self.path / UNFINISHED)
-        try:
+        with _errors(self.path / RESULTS):
             self._lock = open_partial(self.path / RESULTS)
-        except OSError as error:
-            raise OutputError(f"cannot write {self.path / RESULTS}: {explain(error)}") from error
-        for stray in (self.path / UNFINISHED).iterdir():  # of a run that was killed
-            if not DELIVERED.fullmatch(stray.name):
-                stray.unlink() if stray.is_file() else shutil.rmtree(stray, ignore_errors=True)
+            for stray in (self.path / UNFINISHED).iterdir():  # of a run that was killed
+                if not DELIVERED.fullmatch(stray.name):
+                    stray.unlink() if stray.is_file() else shutil.rmtree(stray, ignore_errors=True)
         self._results = ResultFile(self.path / RESULTS)
         return self._results
 
@@ -105,9 +103,10 @@ class Folder:
 
     @contextmanager
     def workshop(self) -> Iterator[Path]:
-        with TemporaryDirectory(
-            dir=self.path / UNFINISHED if self.shared else None, prefix="making-", ignore_cleanup_errors=True
-        ) as folder:
+        place = self.path / UNFINISHED if self.shared else None
+        with _errors(self.path):
+            making = TemporaryDirectory(dir=place, prefix="making-", ignore_cleanup_errors=True)
+        with making as folder:
             yield Path(folder)
 
     def delivered(self, name: str) -> Path | None:
@@ -117,7 +116,8 @@ class Folder:
     def deliver(self, path: Path, name: str, output: str) -> bytes | None:
         if not self.shared:
             return path.read_bytes()
-        path.replace(self.path / UNFINISHED / name)
+        with _errors(self.path / output):
+            put_in_place(path, self.path / UNFINISHED / name)
         return None
 
     def place(self, name: str, output: str, content: bytes | None) -> None:
@@ -125,15 +125,22 @@ class Folder:
         make_folder(target.parent)
         if content is not None:
             write_bytes(source, content)
-        try:
-            source.replace(target)
-        except OSError as error:
-            raise OutputError(f"cannot write {target}: {explain(error)}") from error
+        with _errors(target):
+            put_in_place(source, target)
 
     def size(self, output: str) -> int | None:
         with suppress(OSError):
             return (self.path / output).stat().st_size
         return None
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    """Turns what the system says into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {explain(error)}") from error
 
 
 class Remote:

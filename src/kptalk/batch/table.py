@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -103,6 +104,14 @@ class Table:
         own = f"SELECT {columns} FROM job JOIN result ON result.key = job.key ORDER BY job.number"
         for found in self._base.execute(own):
             yield Result(*found)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Meanwhile what SQLite says of the disk becomes an OutputError."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OutputError(f"cannot keep the rows in {self._folder.name}: {error}") from error
 
     def close(self) -> None:
         """Remove the database."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import time
@@ -18,7 +19,7 @@ from kptalk.batch.results import DONE, FAILED, Result
 from kptalk.batch.storage import Storage
 from kptalk.device import use_one_thread
 from kptalk.errors import InputError, MissingExtra, OutputError, WeightsError
-from kptalk.files import sha256
+from kptalk.files import explain, sha256
 from kptalk.options import Options
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from kptalk.media.audio import Speech
     from kptalk.pipeline import Pipeline
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # wherever it was written to: no other row could be made either
 NO_FAULT_OF_THE_ROW = (WeightsError, MissingExtra, OutputError)
 
 
@@ -94,6 +96,8 @@ class Maker:
         except InputError as error:
             made = Made(Result(job.number, job.output, FAILED, error=str(error)))
         except Exception as error:  # of a library, for a damaged file or for want of memory
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise OutputError(f"cannot write {job.output}: {explain(error)}") from error
             made = Made(Result(job.number, job.output, FAILED, error=f"{type(error).__name__}: {error}"))
         seconds = time.perf_counter() - began
         return replace(made, result=replace(made.result, seconds=seconds, digest=digest, warning="; ".join(said)))
@@ -131,11 +135,12 @@ class Maker:
         with self._storage.workshop() as folder:
             made = [folder / name for name in names]
             frames = 0
-            with closing(animation.encode(FileSink(made[0]), kept=kept)) as steps:
-                for frames in steps:  # noqa: B007  # the last one counts
-                    pass
-            if kept is not None:
-                Motion.concatenate(kept).save(made[1])
+            with _of_output(job.output):
+                with closing(animation.encode(FileSink(made[0]), kept=kept)) as steps:
+                    for frames in steps:  # noqa: B007  # the last one counts
+                        pass
+                if kept is not None:
+                    Motion.concatenate(kept).save(made[1])
             result = _done(job, made[0], frames)
             files = []
             for path, name, output in reversed(list(zip(made, names, job.outputs, strict=True))):  # the video last
@@ -174,6 +179,15 @@ class Maker:
 def _done(job: Job, video: Path, frames: int) -> Result:
     size = video.stat().st_size
     return Result(job.number, job.output, DONE, frames=frames, bytes=size, sha256=sha256(video, OutputError))
+
+
+@contextmanager
+def _of_output(name: str) -> Iterator[None]:
+    """An OutputError names the output, not the file of the workshop, which nobody will find."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(f"cannot write {name}: {explain(error.__cause__ or error)}") from error
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The program: its commands, and what becomes of the errors they raise."""
 
+import errno
 import io
 import sys
 import warnings
@@ -31,6 +32,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="One portrait and one speech recording become a talking video.",
 )
+# What may come at any moment of any file, and is no mistake of the program's.
+OF_THE_SYSTEM = [
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "EACCES", "EPERM", "EMFILE", "ENFILE", "ETIMEDOUT")
+    if hasattr(errno, name)
+]
 HEADLESS = (
     "OpenCV with windows needs that from the system, the headless one does not: "
     "pip uninstall -y opencv-python opencv-contrib-python && pip install --force-reinstall opencv-python-headless"
@@ -57,6 +64,12 @@ def run() -> int:
         return FAILED
     except BrokenPipeError:
         raise
+    except OSError as error:
+        if error.errno not in OF_THE_SYSTEM:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        say("error", f"{error.strerror}{where}")
+        return FAILED
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of the parser; empty where it has shown the help
             if text := error.format_message():

@@ -8,7 +8,7 @@ import typer
 from kptalk.cli import console, options, process
 from kptalk.cli.video import VideoCommand, drive
 from kptalk.errors import MotionError
-from kptalk.files import MOTION_SUFFIX, PLOT_SUFFIX, check_readable, check_writable
+from kptalk.files import MOTION_SUFFIX, PLOT_SUFFIX, check_readable, check_writable, claimed
 from kptalk.options import parse_fps
 
 app = typer.Typer(no_args_is_help=True, help="Motion files: take from a video, plot, draw on a portrait.")
@@ -37,8 +37,9 @@ def extract(
 
             found = video_motion(video, rate, model, device)
         stages("motion", 0, None)
-        motion = found.read(on_progress=lambda done, total: stages("motion", done, total))
-        motion.save(output)
+        with claimed(output):
+            motion = found.read(on_progress=lambda done, total: stages("motion", done, total))
+            motion.save(output)
     if not quiet:
         console.output.print(f"{output}  ({len(motion)} frames at {float(found.fps):g} fps)")
 

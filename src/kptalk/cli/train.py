@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kptalk.cli import options
+from kptalk.cli import options, process
 from kptalk.cli.console import errors, loading, output
 from kptalk.train import CONFIGS, NAMES
 
@@ -48,7 +48,12 @@ def train(
         from kptalk.train.recipes import train_network
 
     set_threads()
-    with training_line(name) as (show, pace):
+
+    def kept() -> str:
+        resumes = f"the same command resumes from the last checkpoint in {folder}"
+        return resumes if any(folder.glob("*.log/state.pt")) else process.NOTHING
+
+    with process.outcome(kept), training_line(name) as (show, pace):
         path = train_network(
             name,
             data,

@@ -10,7 +10,7 @@ from typing import IO, Any, Protocol
 import av
 
 from kptalk.errors import CredentialsError, OutputError
-from kptalk.files import VIDEO_SUFFIX, check_writable, open_partial, partial_path, remove_partial
+from kptalk.files import VIDEO_SUFFIX, check_writable, open_partial, partial_path, put_in_place, remove_partial
 
 # What iTunes-style tags hold, which all players show; with any other key FFmpeg's own key list is written instead.
 COMMON_TAGS = frozenset({"title", "artist", "album", "comment", "description", "copyright", "date", "genre"})
@@ -98,7 +98,7 @@ class FileSink:
                     self._sign(plain)
                 except CredentialsError as error:
                     raise CredentialsError(f"{error}; the video is kept, unsigned, in {self.partial}") from error
-            plain.replace(self._path)
+            put_in_place(plain, self._path)
         finally:
             plain.unlink(missing_ok=True)
         remove_partial(self._file)

@@ -2,14 +2,14 @@
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kptalk.errors import WeightsError
-from kptalk.files import atomic_write
+from kptalk.errors import OutputError, WeightsError
+from kptalk.files import atomic_write, explain
 
 
 def load_state(path: Path, parts: Mapping[str, Any], device: torch.device) -> dict[str, Any] | None:
@@ -38,8 +38,8 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    with atomic_write(path) as temporary:
-        torch.save(dict(state), temporary)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:  # given a name, torch says less of a full disk
+        torch.save(dict(state), file)
 
 
 class TrainingLog:
@@ -53,9 +53,11 @@ class TrainingLog:
         if self._path.exists():
             with self._path.open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if float(row.get("step") or math.inf) <= first]
-            self._path.unlink()
-            for row in rows:
-                self._append(row)
+            if rows:
+                with atomic_write(self._path) as temporary:
+                    _append(temporary, rows)
+            else:
+                self._path.unlink()
         self._board: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -64,21 +66,25 @@ class TrainingLog:
         self._board = SummaryWriter(str(folder), purge_step=first + 1)
 
     def write(self, row: Mapping[str, float]) -> None:
-        """Add a row; its ``step`` says where it stands."""
-        self._append(row)
-        if self._board:
-            for name, value in row.items():
-                self._board.add_scalar(name, value, int(row["step"]))
-            self._board.flush()
+        """Add a row; its ``step`` says where it stands. Raises OutputError where it cannot be written."""
+        try:
+            _append(self._path, [row])
+            if self._board:
+                for name, value in row.items():
+                    self._board.add_scalar(name, value, int(row["step"]))
+                self._board.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write {self._path}: {explain(error)}") from error
 
     def close(self) -> None:
         """Nothing more is written."""
         if self._board:
             self._board.close()
 
-    def _append(self, row: Mapping[str, Any]) -> None:
-        with self._path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if not file.tell():
-                writer.writeheader()
-            writer.writerow(row)
+
+def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        if not file.tell():
+            writer.writeheader()
+        writer.writerows(rows)

@@ -1,6 +1,7 @@
 """The table of recipes, and the way from training data to weights, which is the same for all of them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from kptalk.errors import OptionError, WeightsError
-from kptalk.files import make_folder, write_bytes
+from kptalk.files import claimed, make_folder, write_bytes
 from kptalk.networks.lip_ensemble import LipEnsemble
 from kptalk.networks.sync import SyncModel
 from kptalk.render.latent.latents import LatentUNetConfig
@@ -134,7 +135,7 @@ def train_network(
         WeightsError: a network that it needs is missing, or a file of the model is damaged.
         MissingExtra: latents are asked for, and ``diffusers`` is not installed; or a launcher started several
             processes, and ``accelerate`` is not.
-        OutputError: the folder or a file in it cannot be written.
+        OutputError: the folder or a file in it cannot be written, or another run is training this network there.
     """
     if name not in RECIPES:
         raise OptionError(f"no recipe is named {name!r}: give one of {', '.join(RECIPES)}")
@@ -151,23 +152,24 @@ def train_network(
     inputs = Inputs(data, folder, seed, str(processes.device), chosen)
     make_folder(folder)
     path = folder / f"{recipe.file or name}.safetensors"
-    torch.manual_seed(seed)
-    with processes.main_first():
-        source = recipe.data(inputs)
-    network = recipe.build(source)
-    if recipe.loss and recipe.score and chosen:
-        log = path.with_suffix(".log")
-        make_folder(log)
+    with claimed(path) if processes.main else nullcontext():
+        torch.manual_seed(seed)
+        with processes.main_first():
+            source = recipe.data(inputs)
+        network = recipe.build(source)
+        if recipe.loss and recipe.score and chosen:
+            log = path.with_suffix(".log")
+            make_folder(log)
+            if processes.main:
+                write_bytes(log / "config.toml", config_text(chosen).encode())
+            loss, score = recipe.loss(source), recipe.score(source)
+            trained = fit(network, loss, score, log, chosen.loop, on_progress, processes, on_pace)
+            network = trained.best
+            if processes.main:
+                recipe.save(log / "last.safetensors", trained.last, source)
         if processes.main:
-            write_bytes(log / "config.toml", config_text(chosen).encode())
-        loss, score = recipe.loss(source), recipe.score(source)
-        trained = fit(network, loss, score, log, chosen.loop, on_progress, processes, on_pace)
-        network = trained.best
-        if processes.main:
-            recipe.save(log / "last.safetensors", trained.last, source)
-    if processes.main:
-        recipe.save(path, network, source)
-        _write_card(name, folder)
+            recipe.save(path, network, source)
+            _write_card(name, folder)
     processes.wait()
     return path
 

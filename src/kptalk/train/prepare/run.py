@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kptalk.engine import map_rows
-from kptalk.errors import DatasetError, KptalkError
+from kptalk.errors import DatasetError, KptalkError, OutputError
 from kptalk.files import make_folder, open_partial, remove_partial
 from kptalk.train.dataset import INDEX
 from kptalk.train.prepare.options import PrepareOptions
@@ -88,7 +88,7 @@ def prepare_videos(
         for done, outcome in enumerate(work, total - len(waiting) + 1):
             prepared = outcome.result
             if prepared is None:
-                if not isinstance(outcome.error, KptalkError):
+                if not isinstance(outcome.error, KptalkError) or isinstance(outcome.error, OutputError):
                     raise outcome.error or RuntimeError
                 prepared = Prepared(0, 0, [{"name": outcome.row.name, "reason": str(outcome.error), "thumbnail": ""}])
             shards.take(outcome.row, prepared)

@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 
 from kptalk.audio import mean_norm
 from kptalk.device import pick_device
-from kptalk.errors import DatasetError, InputError
+from kptalk.errors import DatasetError, InputError, OutputError
 from kptalk.face.geometry import rotation_angles
 from kptalk.files import make_folder, write_bytes
 from kptalk.media.clip import probe, read_frames
@@ -79,9 +79,9 @@ class Preparer:
                 else:
                     name = f"{source.name}.{track.scene}.{track.number}"
                     left_out.append({"name": name, "reason": found, "thumbnail": track.thumbnail.hex()})
-        except DatasetError as error:
-            left_out.append({"name": source.name, "reason": str(error), "thumbnail": ""})
-        except InputError as error:  # which names the file
+        except OutputError:  # which is not the source's fault
+            raise
+        except InputError as error:
             left_out.append({"name": source.name, "reason": str(error), "thumbnail": ""})
         prepared = Prepared(clips, follower.frames, left_out)
         write_bytes(folder / DONE, json.dumps(asdict(prepared)).encode())
