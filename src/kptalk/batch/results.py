@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import BinaryIO
@@ -96,10 +97,13 @@ class ResultFile:
         self._path = path
         try:
             self._file: BinaryIO = path.open("ab", buffering=0)
-            if path.stat().st_size:
-                _cut_to_lines(path)
-            else:
-                self._file.write(HEAD.encode())
+            with ExitStack() as unless_ready:
+                unless_ready.enter_context(self._file)
+                if path.stat().st_size:
+                    _cut_to_lines(path)
+                else:
+                    self._file.write(HEAD.encode())
+                unless_ready.pop_all()
         except OSError as error:
             raise OutputError(f"cannot write {path}: {explain(error)}") from error
 

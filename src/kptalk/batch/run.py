@@ -83,9 +83,9 @@ def run_batch(
         WeightsError: a model is not here.
     """
     storage = storage_of(folder)
-    results = storage.open()
     finished = False
     with closing(Table()) as table, table.kept():
+        results = storage.open()
         try:
             for result in results.read():
                 table.put(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +35,10 @@ class Table:
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="kptalk-batch-")
         self._base = sqlite3.connect(Path(self._folder.name) / "rows.sqlite")
-        self._base.executescript(SCHEMA)
+        with ExitStack() as unless_ready, self.kept():
+            unless_ready.callback(self.close)
+            self._base.executescript(SCHEMA)
+            unless_ready.pop_all()
         self.rows = 0
 
     def add(self, job: Job) -> None:
