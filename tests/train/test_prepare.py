@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from kptalk.train.dataset import Dataset
 from kptalk.train.prepare import run
 from kptalk.train.prepare.options import PrepareOptions
 from kptalk.train.prepare.run import STAGING, prepare_videos
+from kptalk.train.prepare.sources import find_sources
 from kptalk.train.prepare.work import Preparer, read_prepared, staging_folder
 
 NAMES = ("grid_flbbc_1", "grid_mlbax_1", "grid_s4_1")
@@ -155,6 +157,31 @@ def test_another_run_into_the_same_folder_is_refused(videos, tmp_path):
     (tmp_path / "set").mkdir()
     with open_partial(tmp_path / "set" / "index.safetensors"), pytest.raises(OutputError, match="another run"):
         next(prepare_videos([videos], tmp_path / "set"))
+
+
+@pytest.mark.usefixtures("here")
+def test_a_full_disk_ends_it_and_leaves_no_video_out(videos, tmp_path, monkeypatch):
+    folder, map_rows = tmp_path / "set", run.map_rows
+
+    def full(build, rows, **_):
+        for outcome in map_rows(build, rows):
+            yield replace(outcome, result=None, error=OutputError("no space")) if outcome.number == 1 else outcome
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "map_rows", full)
+        with pytest.raises(OutputError, match="no space"):
+            list(prepare_videos([videos], folder))
+    assert [step.clips for step in prepare_videos([videos], folder)] == [1, 1, 1, 0]
+
+
+def test_a_worker_whose_disk_is_full_does_not_blame_the_video(videos, tmp_path, monkeypatch):
+    def full(*_):
+        raise OutputError("no space")
+
+    monkeypatch.setattr("kptalk.train.prepare.work._write_record", full)
+    (source,), _ = find_sources([videos / f"{NAMES[0]}.mp4"])
+    with pytest.raises(OutputError, match="no space"):
+        Preparer(tmp_path, PrepareOptions())(source)
 
 
 def test_what_cannot_begin(videos, tmp_path):

@@ -13,6 +13,7 @@ from fakes import landmark_space, plain_portrait
 from safetensors.numpy import load_file
 
 from kptalk.errors import DatasetError, OptionError, OutputError, WeightsError
+from kptalk.files import claimed
 from kptalk.media.audio import Speech
 from kptalk.networks.audio_encoder import AudioEncoder
 from kptalk.networks.denoiser import Denoiser
@@ -70,6 +71,17 @@ def test_networks_one_after_the_other_talk(stored, tmp_path):
     assert pipeline.method.generator.denoiser.config == CONFIGS["smoke"].network
     animation = pipeline.animate(plain_portrait(pipeline.method.space), speech)
     assert Motion.concatenate(list(animation.motion())).expression.shape == (38, 478, 3)
+
+
+def test_two_trainings_of_one_network_in_one_folder(stored, tmp_path):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    with (
+        claimed(folder / "facemesh.safetensors"),
+        pytest.raises(OutputError, match=r"another run is writing .*facemesh"),
+    ):
+        train_network("facemesh", stored, folder)
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.slow
