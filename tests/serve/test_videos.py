@@ -1,8 +1,10 @@
 """The API of videos: its objects, options, order, errors; what OpenAI's client makes of it."""
 
 import io
+import itertools
 import json
 import os
+import sqlite3
 import time
 
 import av
@@ -14,6 +16,7 @@ from serving import finished, made, photo, recording, refused, send
 
 from kptalk.options import Control, Options
 from kptalk.serve.app import clean
+from kptalk.serve.store import PortraitRequest
 
 MINE = {"id", "object", "model", "status", "progress", "created_at", "completed_at", "expires_at", "seconds", "size"}
 
@@ -180,6 +183,53 @@ def test_files_expire(serve, speech):
         assert client.get(f"/v1/videos/{video}").json()["status"] == "expired"
         assert refused(client.get(f"/v1/videos/{video}/content"), 410, "expired")
         assert [*server.settings.jobs.iterdir(), *server.settings.portraits.iterdir()] == []
+
+
+@pytest.mark.parametrize("hours", [1000, -1000])
+def test_a_clock_that_is_set_expires_nothing_early_and_keeps_nothing_for_ever(serve, speech, monkeypatch, hours):
+    monkeypatch.setattr("kptalk.serve.app.HOUSEKEEPING", 0.02)
+    with serve(keep=50.0) as client:
+        video = made(client, speech)["id"]
+        store = client.app.state.server.store
+        store.add_portrait(PortraitRequest("photo", "", time.time(), "digest"))
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + 3600 * hours)
+        time.sleep(0.3)
+        found = client.get(f"/v1/videos/{video}").json()
+        assert found["status"] == "completed"
+        assert 0 < found["expires_at"] - time.time() <= 51
+        assert 0 <= time.time() - store.portrait("photo").created < 40
+        clean(client.app.state.server, time.time() + 60)
+        assert client.get(f"/v1/videos/{video}").json()["status"] == "expired"
+        assert store.portrait("photo") is None
+
+
+def test_a_clock_that_runs_back_changes_no_turn(serve, speech, monkeypatch):
+    """Every look at it shows an hour less: nobody waits, and no time on /metrics is negative."""
+    hours = itertools.count()
+    monkeypatch.setattr(time, "time", lambda: 1e9 - 3600 * next(hours))
+    with serve() as client:
+        videos = [send(client, speech, seed=seed).json()["id"] for seed in range(2)]
+        with client.stream("GET", f"/v1/videos/{videos[1]}/stream") as answer:
+            assert len(answer.read()) > 1000
+        assert [finished(client, video)["status"] for video in videos] == ["completed"] * 2
+        assert 0 <= client.app.state.server.store.totals()["first_fragment_seconds"] < 40
+        viewed = client.app.state.server.store.get(videos[1]).viewed_since
+        assert 0 <= time.monotonic() - viewed < 60
+
+
+def test_a_disk_that_is_full_does_not_end_the_housekeeping(serve, speech, monkeypatch):
+    monkeypatch.setattr("kptalk.serve.app.HOUSEKEEPING", 0.02)
+    with serve(keep=0.5) as client:
+        store = client.app.state.server.store
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "expire", lambda _: (_ for _ in ()).throw(sqlite3.OperationalError("full")))
+            video = made(client, speech)["id"]
+            time.sleep(0.2)
+        until = time.monotonic() + 10
+        while client.get(f"/v1/videos/{video}").json()["status"] != "expired" and time.monotonic() < until:
+            time.sleep(0.05)
+        assert client.get(f"/v1/videos/{video}").json()["status"] == "expired"
 
 
 def test_openai_s_client_lists_polls_and_downloads(client, speech):

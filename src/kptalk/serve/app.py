@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from io import FileIO
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from kptalk.serve.supervisor import WorkerProcess, Workers
 from kptalk.version import __version__
 
 HOUSEKEEPING = 30.0  # seconds between looks for what has expired
+CLOCK_SET = 60.0  # seconds that the clock has moved beside time itself, after which somebody has set it
 UPLOADING = 3600.0  # seconds after which a folder without a job was left by a server that was killed
 ROUTERS = (page.router, videos.router, portraits.router, live.router, metrics.router, reference.router)
 logger = logging.getLogger(__name__)
@@ -96,10 +98,17 @@ def _locked(path: Path) -> FileIO:
 
 
 async def _keep_house(server: Server) -> None:
-    """Delete what has expired, and what nobody will ask for."""
+    """Delete what has expired, and what nobody will ask for; notice when somebody sets the clock."""
+    clock = time.time() - time.monotonic()
     while True:
-        with suppress(OSError):
+        try:
+            moved = time.time() - time.monotonic() - clock
+            if abs(moved) > CLOCK_SET:
+                await asyncio.to_thread(server.store.clock_set, moved, server.settings.keep)
+                clock += moved
             await asyncio.to_thread(clean, server, time.time())
+        except (OSError, sqlite3.Error) as error:  # a full disk, for example, which deleting may help
+            logger.warning("what has expired could not be deleted: %s", error)
         await asyncio.sleep(HOUSEKEEPING)
 
 

@@ -56,9 +56,8 @@ class Maker(ABC):
         """What /v1/portraits answers."""
 
     def _begin(self, job: Job) -> None:
-        now = time.time()
-        self._open[job.id], self._last[job.id] = _Open(self._steps(job), now), 0.0
-        self._store.update(job.id, status="in_progress", started=now)
+        self._open[job.id], self._last[job.id] = _Open(self._steps(job), time.monotonic()), 0.0
+        self._store.update(job.id, status="in_progress", started=time.time())
 
     def _step(self, job: Job, work: _Open) -> None:
         began = time.monotonic()
@@ -75,7 +74,7 @@ class Maker(ABC):
             self._fail(job.id, "internal_error", "the video could not be made")
             return
         work.spent += time.monotonic() - began
-        now = self._last[job.id] = time.time()
+        now = self._last[job.id] = time.monotonic()
         if isinstance(done, Start):
             work.start = done
             size = f"{done.size[0]}x{done.size[1]}"

@@ -60,7 +60,7 @@ class Job:
         first_fragment: seconds from the start of the work until the video could be watched.
         spent: seconds of work.
         crashes, kills: how often the worker ended while this was at work: by itself, or by others.
-        viewers, viewed_since: connections that watch it, and when the first of them got the first bytes.
+        viewers, viewed_since: connections that watch it, and when one first got bytes, by ``time.monotonic``.
         code, message: why it failed.
     """
 
@@ -193,10 +193,17 @@ class Store:
             rows = self._rows(f"update job set status = 'expired' where {over} returning id", now)
             return [row["id"] for row in rows]
 
+    def clock_set(self, by: float, keep: float) -> None:
+        """Somebody set the clock, ``by`` seconds forward, or back: what is kept stays as long, at most ``keep``."""
+        by, now = max(by, 0.0), time.time()
+        both = "completed = min(completed + ?, ?), expires = min(expires + ?, ?)"
+        self._rows(f"update job set {both} where status != 'expired'", by, now, by, now + keep)
+        self._rows("update portrait set created = min(created + ?, ?)", by, now)
+
     def viewed(self, job: str, change: int, first_bytes: bool = False) -> None:
         """Count a viewer that came (1) or left (-1); or say that one has got the first bytes."""
         if first_bytes:
-            self._rows("update job set viewed_since = coalesce(viewed_since, ?) where id = ?", time.time(), job)
+            self._rows("update job set viewed_since = coalesce(viewed_since, ?) where id = ?", time.monotonic(), job)
         if change:
             self._rows("update job set viewers = max(0, viewers + ?) where id = ?", change, job)
 
@@ -280,10 +287,7 @@ class Store:
 
     def expire_portraits(self, before: float) -> list[str]:
         """Forget photos of before a time; their ids."""
-        with self._transaction():
-            rows = self._rows("select id from portrait where created < ?", before)
-            self._rows("delete from portrait where created < ?", before)
-            return [row["id"] for row in rows]
+        return [row["id"] for row in self._rows("delete from portrait where created < ? returning id", before)]
 
     def add_total(self, name: str, value: float) -> None:
         """Add to a sum."""

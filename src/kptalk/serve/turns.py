@@ -36,9 +36,9 @@ def next_turn(jobs: Sequence[Job], last: Mapping[str, float], now: float) -> Job
     Args:
         jobs: those that are being made, at least one.
         last: when each of them was worked on, by its id.
-        now: seconds since 1970, as in ``last``.
+        now: as in ``last`` and ``viewed_since``, by ``time.monotonic``, which is the same in all processes.
     """
-    longest = min(jobs, key=lambda job: last.get(job.id, job.created))
+    longest = min(jobs, key=lambda job: last.get(job.id, 0.0))
     if now - last.get(longest.id, now) > PATIENCE:
         return longest
     return min(jobs, key=lambda job: (ahead(job, now), last.get(job.id, 0)))

@@ -108,7 +108,7 @@ class Worker(Maker):
         at_work = [job for job in jobs if job.id in self._open]
         if not at_work:
             return False
-        job = turns.next_turn(at_work, self._last, time.time())
+        job = turns.next_turn(at_work, self._last, time.monotonic())
         self._server.send(job.id)
         self._step(job, self._open[job.id])
         return True
