@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hmac
+import logging
+import sqlite3
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Any
@@ -22,7 +25,10 @@ from kptalk.serve.supervisor import Workers
 EVERYBODY = ""  # the owner of all jobs where there are no keys
 CODES = {400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
 CODES |= {408: "too_slow", 413: "too_large"}
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = 507, "disk_full", "the server's disk is full: try again later", {"Retry-After": "600"}
 NO_KEY = 401, "unauthorized", "give a valid key: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"}
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -109,6 +115,13 @@ def answer_errors(app: FastAPI) -> None:
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
         code = CODES.get(error.status_code, "error")
         return error_response(error.status_code, code, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(OSError)
+    @app.exception_handler(sqlite3.OperationalError)
+    async def _disk(_: Request, error: Exception) -> JSONResponse:
+        logger.error("a request failed", exc_info=error)
+        full = getattr(error, "errno", None) in FULL or "full" in str(error)
+        return error_response(*DISK_FULL) if full else error_response(500, "internal_error", "internal error")
 
     @app.exception_handler(Exception)
     async def _any(_: Request, error: Exception) -> JSONResponse:

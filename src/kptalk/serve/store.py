@@ -317,10 +317,11 @@ class Store:
             self._database.execute("begin immediate")
             try:
                 yield
+                self._database.execute("commit")
             except BaseException:
-                self._database.execute("rollback")
+                if self._database.in_transaction:  # a full disk may have ended it
+                    self._database.execute("rollback")
                 raise
-            self._database.execute("commit")
 
 
 def new_id(kind: str) -> str:

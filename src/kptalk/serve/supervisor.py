@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 PAUSES = (0.0, 0.5, 2.0, 10.0)  # seconds before a start, after so many that never got ready
 STARTING = 600.0  # seconds until a worker is ready
 STOPPING = 5.0  # seconds that it may take to end
+NO_ROOM = 5.0  # seconds before the store is asked again, where its disk is full
 LOOK = 0.25  # seconds between looks whether it lives
 logger = logging.getLogger(__name__)
 
@@ -125,8 +127,18 @@ class WorkerProcess:
         if not self._stopping.is_set():
             killed = process.exitcode == -signal.SIGKILL and not stalled and not self._out_of_memory()
             logger.warning("the worker ended with %s at %s", process.exitcode, culprit or "no job")
-            self._store.requeue(culprit, killed, self._settings.keep)
+            self._requeue(culprit, killed)
         return was_ready
+
+    def _requeue(self, culprit: str | None, killed: bool) -> None:
+        """Let the jobs wait again, as soon as the disk takes that."""
+        while not self._stopping.is_set():
+            try:
+                self._store.requeue(culprit, killed, self._settings.keep)
+                return
+            except sqlite3.OperationalError as error:
+                logger.warning("the jobs cannot be kept: %s", error)
+                self._stopping.wait(NO_ROOM)
 
     def _listen(self, process: SpawnProcess, connection: Connection) -> tuple[str | None, bool]:
         """What it worked on when it ended, and whether it was ended because it gave no sign of life."""

@@ -11,7 +11,7 @@ from fastapi import Request, UploadFile
 
 from kptalk.errors import KptalkError
 from kptalk.media.tts import speak
-from kptalk.serve.api import ApiError, Server
+from kptalk.serve.api import DISK_FULL, ApiError, Server
 from kptalk.serve.settings import PORTRAIT
 
 BLOCK = 1 << 20  # bytes
@@ -29,7 +29,7 @@ def refuse_unknown(request: Request, known: frozenset[str]) -> None:
 def refuse_without_room(server: Server) -> None:
     """Raises ApiError where the disk is as good as full."""
     if shutil.disk_usage(server.settings.folder).free < server.settings.free_bytes:
-        raise ApiError(507, "disk_full", "the server's disk is full: try again later", {"Retry-After": "600"})
+        raise ApiError(*DISK_FULL)
 
 
 def keep(upload: UploadFile, path: Path, limit: int) -> str:

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import signal
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -86,12 +87,22 @@ class Worker(Maker):
             busy = True
             while not _told_to_stop(self._server, 0 if busy else IDLE):
                 self._server.send("")  # a sign of life
-                busy = self.turn()
+                busy = self._turn_or_wait()
         except (BrokenPipeError, ConnectionResetError) as error:
             logger.info("the server is gone: %s", error)
         finally:
             for job in list(self._open):
                 self._close(job)
+
+    def _turn_or_wait(self) -> bool:
+        """``turn``; where the disk has no room for the store all jobs begin anew, when they next can."""
+        try:
+            return self.turn()
+        except sqlite3.OperationalError as error:
+            logger.warning("the jobs cannot be kept: %s", error)
+            for job in list(self._open):
+                self._close(job)
+            return False
 
     def turn(self) -> bool:
         """Do one piece of work; whether there was any."""
