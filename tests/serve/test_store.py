@@ -1,5 +1,6 @@
 """The jobs' database: order, bounds, ends, restarts, expiry; two processes at once."""
 
+import sqlite3
 import subprocess
 import sys
 import time
@@ -94,6 +95,28 @@ def test_files_go_at_their_time_and_the_row_after_as_long_again(store):
     store.expire(now + 21)
     assert store.get(job.id) is None
     assert store.get(unfinished.id).status == "queued"
+
+
+@pytest.mark.parametrize("statement", ["insert", "commit"])
+def test_after_a_full_disk_it_takes_jobs_again(store, statement, monkeypatch):
+    """Whether SQLite finds it out while it writes, or not before the end of a transaction."""
+    database, full = store._database, sqlite3.OperationalError("database or disk is full")
+
+    class Full:
+        in_transaction = property(lambda self: database.in_transaction)
+
+        def execute(self, query, *values):
+            if query.startswith(statement):
+                if statement == "insert":
+                    database.execute("rollback")  # as SQLite does
+                raise full
+            return database.execute(query, *values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_database", Full())
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            new(store)
+    assert store.get(new(store).id).status == "queued"
 
 
 def test_portraits_are_answered_in_order_and_expire(store):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import time
 from dataclasses import replace
 
@@ -80,6 +81,25 @@ def test_a_kill_is_nobody_s_fault_unless_memory_was_short(running, monkeypatch):
     monkeypatch.setattr(supervisor, "_kills_for_memory", lambda: kills.append(0) or len(kills))
     until(lambda: job().status == "failed")
     assert job().code == "worker_crashed"
+
+
+def test_a_full_disk_does_not_end_the_watch(running, monkeypatch):
+    workers, store = running
+    requeue, tries = store.requeue, []
+
+    def full(*arguments):
+        tries.append(arguments)
+        if len(tries) < 3:
+            raise sqlite3.OperationalError("database or disk is full")
+        requeue(*arguments)
+
+    monkeypatch.setattr(supervisor, "NO_ROOM", 0.01)
+    monkeypatch.setattr(store, "requeue", full)
+    until(lambda: workers.ready)
+    os.kill(workers.pid, signal.SIGKILL)
+    until(lambda: len(tries) == 3 and workers.ready)
+    job = add(store)
+    until(lambda: job().status == "completed")
 
 
 def test_what_never_gets_ready_is_not_started_without_a_pause(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The API of videos: its objects, options, order, errors; what OpenAI's client makes of it."""
 
+import errno
 import io
 import itertools
 import json
@@ -16,7 +17,7 @@ from serving import finished, made, photo, recording, refused, send
 
 from kptalk.options import Control, Options
 from kptalk.serve.app import clean
-from kptalk.serve.store import PortraitRequest
+from kptalk.serve.store import PortraitRequest, Store
 
 MINE = {"id", "object", "model", "status", "progress", "created_at", "completed_at", "expires_at", "seconds", "size"}
 
@@ -216,6 +217,43 @@ def test_a_clock_that_runs_back_changes_no_turn(serve, speech, monkeypatch):
         assert 0 <= client.app.state.server.store.totals()["first_fragment_seconds"] < 40
         viewed = client.app.state.server.store.get(videos[1]).viewed_since
         assert 0 <= time.monotonic() - viewed < 60
+
+
+def test_a_worker_whose_store_is_full_goes_on_when_it_is_not(serve, speech, monkeypatch):
+    """The job begins anew: a generator that an error has ended must not pass for a video that is complete."""
+    update, left = Store.update, list(range(6))
+
+    def full(self, job, **values):
+        if "frames" in values and left:
+            raise sqlite3.OperationalError(f"database or disk is full {left.pop()}")
+        update(self, job, **values)
+
+    monkeypatch.setattr(Store, "update", full)
+    with serve() as client:
+        video = made(client, speech)
+        assert not left
+        assert video["seconds"] == "1.00"
+        assert len(frames_of(client.get(f"/v1/videos/{video['id']}/content").content)) == 25
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        sqlite3.OperationalError("database or disk is full"),
+    ],
+)
+def test_a_request_that_finds_the_disk_full_is_told_so(client, speech, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "add", full)
+        answer = send(client, speech)
+    assert refused(answer, 507, "disk_full", "try again later")
+    assert answer.headers["retry-after"] == "600"
+    made(client, speech)
 
 
 def test_a_disk_that_is_full_does_not_end_the_housekeeping(serve, speech, monkeypatch):
