@@ -9,6 +9,7 @@ from batches import inputs, listed, made, no_models, table
 
 from kptalk.batch import run_batch
 from kptalk.batch.results import HEAD, Result
+from kptalk.batch.storage import storage_of
 from kptalk.errors import InputError, OptionError, OutputError, WeightsError
 from kptalk.media.clip import probe
 from kptalk.types import Motion
@@ -213,10 +214,18 @@ def test_a_url_is_written_to_by_the_workers(drawn, jobs, tmp_path, monkeypatch):
         made(jobs, "nowhere://a/b")
 
 
+def test_results_of_a_later_run_count_although_the_clock_went_back(tmp_path, monkeypatch):
+    for now, status in ((2_000_000_000.0, "failed"), (1_000_000_000.0, "done")):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        storage = storage_of(f"file://{tmp_path}")
+        storage.open().add(Result(1, "a.mp4", status))
+        storage.close(finished=False)
+    assert [result.status for result in storage_of(f"file://{tmp_path}").open().read()] == ["failed", "done"]
+
+
 def test_workers_without_the_folder_send_their_files(drawn, jobs, source, tmp_path, monkeypatch):
     """Inputs go with the rows, and the worker reads no path of this machine."""
     from kptalk.batch import run
-    from kptalk.batch.storage import storage_of
     from kptalk.batch.worker import Maker, Task
 
     expected, _ = made(jobs, tmp_path / "seen")

@@ -12,6 +12,7 @@ from datasets_made import written
 from fakes import landmark_space, plain_portrait
 from safetensors.numpy import load_file
 
+from kptalk.cli.process import Stopped
 from kptalk.errors import DatasetError, OptionError, OutputError, WeightsError
 from kptalk.files import claimed
 from kptalk.media.audio import Speech
@@ -82,6 +83,20 @@ def test_two_trainings_of_one_network_in_one_folder(stored, tmp_path):
     ):
         train_network("facemesh", stored, folder)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kept", "words"), [(True, "the same command resumes"), (False, "nothing was written")])
+def test_who_stops_it_is_told_whether_it_can_be_resumed(kptalk, tmp_path, monkeypatch, kept, words):
+    def stop(*_, **__):
+        if kept:
+            (tmp_path / "motion.log").mkdir()
+            (tmp_path / "motion.log/state.pt").touch()
+        raise Stopped
+
+    monkeypatch.setattr("kptalk.train.recipes.train_network", stop)
+    status, _, err = kptalk("train", "motion", "--data", tmp_path, "-o", tmp_path)
+    assert status == 130
+    assert err.startswith(f"kptalk: stopped: {words}")
 
 
 @pytest.mark.slow

@@ -209,8 +209,10 @@ class _RemoteResults:
     def __init__(self, fs: Any, folder: str, url: str) -> None:
         self._fs, self._whole, self._url = fs, f"{folder}/{RESULTS}", url
         self._lines: list[str] = []
-        self._parts = sorted(fs.glob(f"{folder}/results-*.part.csv"))
-        self._next = f"{folder}/results-{time.time():.0f}-{{:06}}.part.csv"  # later runs' parts come later
+        self._parts = sorted(fs.glob(f"{folder}/results-[0-9]*-[0-9]*.part.csv"))
+        last = max((int(path.rpartition("/")[2].split("-")[1]) for path in self._parts), default=0)
+        run = max(int(time.time()), last + 1)  # later runs' parts come later, whatever the clock says
+        self._next = f"{folder}/results-{run:010}-{{:06}}.part.csv"
         self._written = time.monotonic()
 
     def read(self) -> Iterator[Result]:
