@@ -13,6 +13,7 @@ from recordings import tone, write_clip, write_sound
 from skimage import data
 
 from kptalk.cli.process import Stopped
+from kptalk.files import check_writable
 from kptalk.media.clip import probe, read_frames
 from kptalk.types import Motion
 
@@ -223,3 +224,12 @@ def test_ctrl_c_before_anything_was_made(commands, tmp_path, monkeypatch, comman
     monkeypatch.setattr("kptalk.motion.facemesh.space.FaceMeshSpace.load", stop)
     assert commands[command]() == (130, "", "kptalk: stopped: nothing was written\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_while_a_motion_is_taken_no_other_run_may_write_it(commands, tmp_path, monkeypatch):
+    def read(*_, **__):
+        check_writable(tmp_path / "out.safetensors", ".safetensors")
+
+    monkeypatch.setattr("kptalk.motion.video.VideoMotion.read", read)
+    assert refused(commands["extract"](), "another run is writing")
+    assert list(tmp_path.iterdir()) == []

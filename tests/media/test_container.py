@@ -1,5 +1,9 @@
 """What a recording may be: nothing that makes FFmpeg open another file."""
 
+import errno
+import os
+
+import av
 import numpy as np
 import pytest
 from recordings import tone, write_clip, write_sound
@@ -7,6 +11,7 @@ from recordings import tone, write_clip, write_sound
 from kptalk.errors import AudioError, InputError
 from kptalk.media.audio import Speech
 from kptalk.media.clip import probe, read_frames
+from kptalk.media.container import packets
 
 LISTS = {
     "list.ffconcat": "ffconcat version 1.0\nfile secret.wav\n",
@@ -62,3 +67,31 @@ def test_frames_larger_than_the_memory_are_refused_before_they_are_decoded(secre
     with pytest.raises(InputError, match="has frames of 32x32 pixels: scale it down first"):
         probe(secrets / "secret.mp4")
     assert Speech.open(secrets / "secret.mp4").rate == 16_000  # of its sound nothing is too large
+
+
+class Failing:
+    """A recording of which a packet can be read, then no more."""
+
+    def __init__(self, path, number):
+        self.name, self.number = f"file:{path}", number
+
+    def demux(self, _):
+        yield av.Packet(b"x")
+        raise OSError(self.number, os.strerror(self.number))  # as FFmpeg's errors are
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN])
+def test_a_server_that_is_gone_does_not_pass_for_the_end_of_a_recording(tmp_path, number):
+    (tmp_path / "a.wav").write_bytes(b"x")
+    found = packets(Failing(tmp_path / "a.wav", number), None)
+    next(found)
+    with pytest.raises(InputError, match=rf"cannot read {tmp_path / 'a.wav'}: {os.strerror(number)}"):
+        next(found)
+
+
+def test_an_input_error_is_the_disk_s_where_the_file_cannot_be_read_otherwise(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"x")
+    assert list(packets(Failing(tmp_path / "a.wav", errno.EIO), None))[1:] == [None]  # it is damaged
+    assert list(packets(Failing("<none>", errno.EIO), None))[1:] == [None]
+    with pytest.raises(InputError, match=r"cannot read .*: Input/output error"):  # a folder cannot be read either
+        list(packets(Failing(tmp_path, errno.EIO), None))

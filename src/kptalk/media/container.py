@@ -1,5 +1,6 @@
 """Opening and decoding of recordings: what FFmpeg reports becomes one-line errors or skipped packets."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -22,6 +23,8 @@ FORMATS = (
     "ogg,oma,pvf,rm,shn,sox,tak,truehd,tta,vob,voc,w64,wav,webm,wtv,wv,xwma,yuv4mpegpipe"
 )
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")  # beginnings of files; WebP is known by its form
+
+GONE = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.ENODEV)  # a server's or a disk's file
 
 MOST_PIXELS = 8192 * 8192  # of a frame; what a damaged header states may be more than the memory holds
 Recording = str | PathLike[str] | bytes
@@ -122,10 +125,33 @@ def decode(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def packets(container: Any, stream: Any) -> Iterator[Any]:
-    """The stream's packets, then None, for which the decoder hands out what it still holds."""
-    with suppress(FFmpegError, OSError, ValueError):
+    """The stream's packets, then None, for which the decoder hands out what it still holds.
+
+    Raises:
+        InputError: the disk or the server with the file fails, which is not the end of the recording.
+    """
+    try:
         yield from (packet for packet in container.demux(stream) if packet.size)
+    except (FFmpegError, OSError, ValueError) as error:
+        path = container.name.removeprefix("file:")
+        if _cannot_be_read(path, getattr(error, "errno", None)):
+            raise InputError(f"cannot read {path}: {explain(error)}") from error
     yield None
+
+
+def _cannot_be_read(path: str, number: int | None) -> bool:
+    """Whether an error is the disk's; what FFmpeg calls an I/O error may also be a damaged file."""
+    if number != errno.EIO:
+        return number in GONE
+    try:
+        with open(path, "rb") as file:
+            while file.read(1 << 20):
+                pass
+    except FileNotFoundError:  # it was never one of a name, or is removed
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def duration(container: Any, stream: Any) -> Fraction | None:

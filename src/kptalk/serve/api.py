@@ -119,7 +119,7 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(OSError)
     @app.exception_handler(sqlite3.OperationalError)
     async def _disk(_: Request, error: Exception) -> JSONResponse:
-        logger.error("a request failed", exc_info=error)
+        logger.warning("a request failed", exc_info=error)
         full = getattr(error, "errno", None) in FULL or "full" in str(error)
         return error_response(*DISK_FULL) if full else error_response(500, "internal_error", "internal error")
 
