@@ -56,7 +56,7 @@ LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
     "provenance": 424,
-    "media": 2140,
+    "media": 2166,
     "face": 1284,
     "audio": 528,
     "networks": 2032,
@@ -64,14 +64,14 @@ BUDGET = {
     "render": 2895,
     "methods": 557,
     "weights": 1149,
-    "train": 5833,
+    "train": 5841,
     "evaluate": 3368,
-    "cli": 2008,
-    "serve": 3054,
-    "batch": 1220,
-    "top level": 2474,
+    "cli": 2027,
+    "serve": 3109,
+    "batch": 1257,
+    "top level": 2546,
 }
-WHOLE_BUDGET = 31_789
+WHOLE_BUDGET = 32_006
 
 
 def name_of(path: Path) -> str:

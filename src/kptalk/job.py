@@ -222,14 +222,12 @@ class Animation:
     ) -> Generator[int, None, None]:
         """``save`` in steps, for programs that take turns between videos: gives the frames encoded so far.
 
-        At the end the sink is finished; closing it before leaves the sink with what it got, as an error does.
+        At the end the sink is finished; closing it before leaves the sink with what it got, as an error does. Raises
+        what ``save`` raises.
 
         Args:
             sink: where the video goes.
             on_progress, kept: as in ``frames``.
-
-        Raises:
-            What ``save`` raises.
         """
         job, encoded, report = self._job, 0, on_progress or (lambda *_: None)
         mark = job.watermark() if job.watermark else None
