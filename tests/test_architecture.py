@@ -56,7 +56,7 @@ LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
     "provenance": 424,
-    "media": 2166,
+    "media": 2171,
     "face": 1284,
     "audio": 528,
     "networks": 2032,
@@ -71,7 +71,7 @@ BUDGET = {
     "batch": 1257,
     "top level": 2546,
 }
-WHOLE_BUDGET = 32_006
+WHOLE_BUDGET = 32_011
 
 
 def name_of(path: Path) -> str:

@@ -1,5 +1,6 @@
 """One output, one run: who writes a file, what a killed run leaves, what is done where nothing can be locked."""
 
+import ctypes
 import subprocess
 import sys
 import textwrap
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rows import freed_in_pieces, resident
 
 from kptalk.errors import OutputError
 from kptalk.files import check_writable, kept_partial, partial_path
 from kptalk.media.clip import read_frames
 from kptalk.media.encoder import VideoWriter
-from kptalk.media.sink import FileSink
+from kptalk.media.sink import FileSink, copy_plain
 
 RUN = """
     import sys, time
@@ -124,6 +126,17 @@ def test_without_locks_every_run_has_a_partial_file_of_its_own(tmp_path, monkeyp
         assert {file.name for file in tmp_path.iterdir()} == {sinks[0].partial.name, sinks[1].partial.name}
     assert shades(path) == [100] * 3  # it was left last
     assert [file.name for file in tmp_path.iterdir()] == ["talk.mp4"]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
+def test_what_drawing_has_freed_is_given_back_before_the_copy(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("kptalk.media.sink.copy_plain", lambda *given: seen.append(resident()) or copy_plain(*given))
+    with VideoWriter(FileSink(tmp_path / "talk.mp4"), Fraction(25), (64, 48)) as writer:
+        writer.write(np.full((5, 48, 64, 3), 100, np.uint8))
+        small = freed_in_pieces(100)
+        before = resident()
+    assert seen[0] < before - 50, len(small)
 
 
 def test_frames_that_are_missing_are_noticed(tmp_path):

@@ -9,6 +9,7 @@ from typing import IO, Any, Protocol
 
 import av
 
+from kptalk.device import release_memory
 from kptalk.errors import CredentialsError, OutputError
 from kptalk.files import VIDEO_SUFFIX, check_writable, open_partial, partial_path, put_in_place, remove_partial
 
@@ -85,7 +86,11 @@ class FileSink:
         return create_mp4(self._file, FRAGMENTED, metadata)
 
     def finish(self, frames: int) -> None:
-        """Copy the fragments into a plain MP4, which all players can seek in, and give it the final name."""
+        """Copy the fragments into a plain MP4, which all players can seek in, and give it the final name.
+
+        Its index takes 30 MB of memory an hour of video, for which drawing has freed more.
+        """
+        release_memory()
         if not self._overwrite and self._path.exists():
             raise OutputError(f"{self._path} has appeared meanwhile; the new video is in {self.partial}")
         plain = self.partial.with_suffix(f".plain{VIDEO_SUFFIX}")
