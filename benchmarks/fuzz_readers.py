@@ -93,8 +93,37 @@ def _job(path: Path) -> None:
         raise OptionError(str(error)) from error
     if not isinstance(values, dict):
         raise OptionError("no object")
-    for kind in (Options, ReenactOptions):
-        kind.from_dict(values)
+    refused = []
+    for kind in (Options, ReenactOptions):  # a job is of one of them
+        try:
+            kind.from_dict(values)
+        except OptionError as error:
+            refused.append(error)
+    if len(refused) == 2:
+        raise refused[0]
+
+
+def _rows(path: Path) -> None:
+    """A table of ``kptalk batch``, whose rows are refused one by one: one good row makes it good."""
+    from kptalk.batch.jobs import Checker, read_rows
+    from kptalk.errors import InputError, KptalkError
+
+    head = path.read_bytes()[:4]
+    path = path.rename(path.with_suffix(".parquet" if head == b"PAR1" else ".jsonl" if head[:1] == b"{" else ".csv"))
+    for name in ("face.jpg", "speech.wav"):
+        (path.parent / name).write_bytes(b"looked at later")
+    checker, good = Checker(path.parent, {}), 0
+    problem: KptalkError = InputError("no rows")
+    for number, row in enumerate(read_rows(path), 1):
+        try:
+            if isinstance(row, InputError):
+                raise row
+            checker.check(number, row).to_json()
+            good += 1
+        except KptalkError as error:
+            problem = error
+    if not good:
+        raise problem
 
 
 def _table(path: Path) -> None:
@@ -118,5 +147,6 @@ READERS: dict[str, tuple[Read, ...]] = {
     "model": (_model,),
     "job": (_job,),
     "table": (_table,),
+    "rows": (_rows,),
     "list": (_clip_list,),
 }

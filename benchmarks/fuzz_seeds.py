@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +23,9 @@ INTERESTING = (
     b"\x80" + b"\0" * 3,
     b"\xff" * 8,
 )
+UNPRINTED = set(range(32)) - set(b"\t\r\n")
+WORD = re.compile(rb'"[^"]*"\s*:|"[^"]*"|[-\w.+]+')  # of JSON and tables
+WORDS = (b"0", b"-1", b"7", b"0.5", b"1e999", b"NaN", b"9" * 30, b"true", b"null", b"[]", b"{}", b'""', b'"x"', b"[" * 9999)
 
 
 def _picture(side: int = 96) -> np.ndarray:
@@ -112,6 +117,15 @@ def _motion(folder: Path) -> bytes:
     return path.read_bytes()
 
 
+def _parquet(rows: list[dict[str, object]]) -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+    return file.getvalue()
+
+
 def seeds(folder: Path) -> dict[str, list[bytes]]:
     """Good files of every kind."""
     found = _photos()
@@ -132,29 +146,53 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
     found["model"] = [path.name.encode() + b"\0" + path.read_bytes() for path in sorted(model.glob("*.safetensors"))]
     found["model"] += [b"model.json\0" + (model / "model.json").read_bytes()] * len(found["model"])
     found["job"] = [
-        b'{"seed": 7, "fps": "30000/1001", "size": 512, "framing": "crop", "pose": "still", "blinks": 12.5}'
+        b'{"seed": 7, "fps": "30000/1001", "size": 512, "framing": "crop", "pose": "still", "blinks": 12.5}',
+        b'{"fps": 25, "size": "256", "mode": "absolute", "region": "lips", "stitch": false, "watermark": true}',
     ]
     found["table"] = [b"file,name,identity,start,end\na.mp4,a,me,0.5,2\nb.mp4,b,you,,\n"]
+    rows = [{"portrait": "face.jpg", "speech": "speech.wav", "output": f"{k}.mp4", "seed": k} for k in range(3)]
+    rows.append({"portrait": "face.jpg", "speech": "speech.wav", "output": "a/b.mp4", "face": 2, "blinks": "off"})
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
+    found["rows"] = ["".join(",".join(line) + "\n" for line in lines).encode()]
+    found["rows"] += ["".join(json.dumps(row) + "\n" for row in rows).encode()]
+    with suppress(ImportError):
+        found["rows"] += [_parquet(rows[:3])]
     found["list"] = [b'\xef\xbb\xbfname,sha256,frames\r\n"a, b.mp4",' + b"0a" * 32 + b",25\r\n"]
     return found
 
 
+def _other_words(text: bytes, rng: np.random.Generator) -> bytes:
+    """A text with one or two words or numbers replaced by others: JSON stays JSON, a table a table."""
+    for _ in range(int(rng.integers(1, 3))):
+        words = [word for word in WORD.finditer(text) if not word[0].endswith(b":")]  # keys stay
+        if words:
+            word = words[int(rng.integers(len(words)))]
+            others = (*WORDS, *sorted({each[0] for each in words}))
+            text = text[: word.start()] + others[int(rng.integers(len(others)))] + text[word.end() :]
+    return text
+
+
 def damaged(good: bytes, other: bytes, rng: np.random.Generator) -> bytes:
-    """A copy with some damage; half of it where headers are."""
+    """A copy with some damage; half of it where headers are, and little of it in little files."""
     data = bytearray(good)
+    head = good.index(0) + 1 if good[:1].isalpha() and b"\0" in good[:64] else 0  # a name, of the files of a model
+    if not (set(good[head:]) & UNPRINTED) and rng.random() < 0.7:
+        return good[:head] + _other_words(good[head:], rng)
+    most = min(512, 1 + len(good) // 16)  # bytes of one damage
     keep = data.index(0) + 1 if other is good and data[:1].isalpha() and b"\0" in data[:64] else 0
 
     def place() -> int:
         end = min(len(data), 4096) if rng.random() < 0.5 else len(data)
         return int(rng.integers(min(keep, max(0, end - 1)), max(end, keep + 1)))
 
-    for _ in range(int(rng.integers(1, 5))):
+    for _ in range(int(rng.integers(1, 5 if len(good) > 1000 else 3))):
         if not data:
             break
         kind, at = int(rng.integers(9)), place()
-        size = int(rng.integers(1, 1 + min(len(data), 512)))
+        size = int(rng.integers(1, 1 + min(len(data), most)))
         if kind == 0:
-            for _ in range(int(rng.integers(1, 20))):
+            for _ in range(int(rng.integers(1, 1 + min(19, most)))):
                 data[min(place(), len(data) - 1)] ^= 1 << int(rng.integers(8))
         elif kind == 1:
             piece = INTERESTING[int(rng.integers(len(INTERESTING)))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from glob import glob
@@ -144,7 +144,7 @@ def _read_jsonl(path: Path) -> Iterator[Row | InputError]:
         for line in filter(str.strip, file):
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield InputError(f"it is no JSON: {explain(error)}")
             else:
                 yield row if isinstance(row, dict) else InputError(f"{shown(row)} is no JSON object")
@@ -190,6 +190,9 @@ class Checker:
         own = self._resolved(_filled(row), self._folder)
         if unknown := sorted(set(own) - set(COLUMNS)):
             raise OptionError(f"unknown columns: {', '.join(map(str, unknown))}")
+        for name, value in own.items():
+            if not isinstance(value, Hashable):
+                raise OptionError(f"{name} is {shown(value)}: give a word or a number")
         if "speech" in own and {"tts", "voice"} & set(own):
             raise OptionError("tts and voice belong to a text: speech is a recording")
         inherited = self._defaults.items()
