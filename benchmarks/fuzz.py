@@ -4,9 +4,10 @@
 
 Photos, recordings, videos, motion files, model folders, tables and jobs are made by code here, damaged in ways that
 follow from ``--seed``, and read in worker processes with limits on memory and time. Counted are: ok, error (one of
-kptalk's own, on one line), and what must not be: traceback (any other exception), crash (the process died), hang
-(longer than ``--seconds``), memory (more than 2 GB). ``http`` sends damaged uploads to a server of its own. What must
-not be is kept as a file in ``--keep``, and makes the program end with 1.
+kptalk's own, on one line), and what must not be: traceback (any other exception), crash (the process died), hang (more
+than ``--seconds`` of processor time, or ten times as long by the clock), memory (more than 2 GB). ``http`` sends
+damaged uploads to a server of its own. What must not be is kept as a file in ``--keep``, and makes the program end
+with 1.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ import numpy as np
 import torch
 from fuzz_readers import READERS, Read
 from fuzz_seeds import damaged, seeds
+from interrupt import _computed
 
 MEMORY = 2 << 30  # bytes
+PATIENCE = 10  # of a machine that has other work, times what a file may take
 ROOM = 6 << 30  # of address space beyond what the imports took: a bomb must not take the machine along
 
 
@@ -123,7 +126,8 @@ class Worker:
             raise SystemExit("a worker did not start")
 
     def begin(self, task: Task) -> None:
-        self.task, self.until = task, time.monotonic() + self.seconds
+        self.task, self.until = task, time.monotonic() + PATIENCE * self.seconds
+        self.spent = _computed(self.process.pid)
         self.pipe.send(task)
 
     def result(self) -> tuple[str, str] | None:
@@ -131,10 +135,10 @@ class Worker:
         try:
             if self.pipe.poll():
                 return self.pipe.recv()
-            if time.monotonic() < self.until:
+            if time.monotonic() < self.until and _computed(self.process.pid) - self.spent < self.seconds:
                 return None
-            outcome = "hang", f"longer than {self.seconds:g} s"
-        except (EOFError, ConnectionError):
+            outcome = "hang", f"more than {self.seconds:g} s of work, or {PATIENCE * self.seconds:g} s"
+        except (EOFError, OSError):
             self.process.join(10)
             outcome = "crash", f"exit code {self.process.exitcode}"
         self.process.kill()

@@ -55,8 +55,8 @@ MORE = {  # what a single file may use beyond its folder
 LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
-    "provenance": 424,
-    "media": 2171,
+    "provenance": 427,
+    "media": 2182,
     "face": 1284,
     "audio": 528,
     "networks": 2032,
@@ -66,12 +66,12 @@ BUDGET = {
     "weights": 1149,
     "train": 5841,
     "evaluate": 3368,
-    "cli": 2027,
-    "serve": 3109,
-    "batch": 1257,
+    "cli": 2032,
+    "serve": 3258,
+    "batch": 1334,
     "top level": 2546,
 }
-WHOLE_BUDGET = 32_011
+WHOLE_BUDGET = 32_256
 
 
 def name_of(path: Path) -> str:

@@ -56,7 +56,7 @@ def test_the_program_sees_memory_that_was_given_back():
 
 def test_the_program_sees_processes_that_die_and_that_do_not_end(fuzz, monkeypatch):
     monkeypatch.setattr(fuzz.Worker, "start", lambda self: None)
-    for seconds, kill, expected in ((60.0, True, "crash"), (0.2, False, "hang"), (60.0, False, None)):
+    for seconds, kill, expected in ((60.0, True, "crash"), (0.02, False, "hang"), (60.0, False, None)):
         worker = fuzz.Worker({}, seconds)
         worker.pipe, other = multiprocessing.Pipe()
         worker.process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(30,))
@@ -81,10 +81,23 @@ def test_damage_follows_from_its_numbers_and_changes_files(fuzz):
     assert sum(content == corpus["wav"][0] for content in contents) < 5
 
 
+def test_damage_leaves_some_texts_right(fuzz, tmp_path):
+    """Else only their parsers would be tried, not what looks at their values."""
+    corpus, path = fuzz.seeds(tmp_path), tmp_path / "input"
+    for kind in ("job", "rows", "table", "list"):
+        found = []
+        for number in range(60):
+            path.write_bytes(fuzz.Task(kind, number, 0).content(corpus))
+            found.append(fuzz._attempt(path, fuzz.READERS[kind])[0])
+            for left in tmp_path.glob("input*"):
+                left.unlink()
+        assert {"ok", "error"} == set(found), kind
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limits of memory are Linux's")
 def test_damaged_files_are_read_or_refused(tmp_path):
-    kinds = "jpg png webp gif tiff heic wav mp3 m4a flac ogg webm mp4 mkv motion job table list"
+    kinds = "jpg png webp gif tiff heic wav mp3 m4a flac ogg webm mp4 mkv motion job rows table list"
     command = [sys.executable, ROOT / "benchmarks/fuzz.py", "--inputs", "500", "--http", "0", "--jobs", "1"]
     found = subprocess.run(
         [*map(str, command), "--keep", str(tmp_path), "--kinds", *kinds.split()],

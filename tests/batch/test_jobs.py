@@ -67,9 +67,9 @@ def test_a_file_that_is_no_table(tmp_path, name, content, words):
 
 
 def test_bad_rows_are_among_the_good(tmp_path):
-    path = jsonl(tmp_path / "jobs.jsonl", [ROWS[0], "{not json", "[1, 2]", ROWS[1]])
+    path = jsonl(tmp_path / "jobs.jsonl", [ROWS[0], "{not json", "[1, 2]", "[" * 9999, ROWS[1]])
     kinds = [isinstance(row, InputError) for row in read_rows(path)]
-    assert kinds == [False, True, True, False]
+    assert kinds == [False, True, True, True, False]
     (tmp_path / "jobs.csv").write_text("portrait,speech\na.png,b.wav,c\n")
     assert [isinstance(row, InputError) for row in read_rows(tmp_path / "jobs.csv")] == [True]
 
@@ -120,6 +120,8 @@ def test_a_text_needs_a_voice(check, folder, tmp_path):
         ({"portrait": "long.wav"}, "are portrait and speech swapped"),
         ({"pose": "nod.mp4"}, "cannot open"),
         ({"seed": "many"}, "seed is 'many'"),
+        ({"seed": [7]}, r"seed is \[7\]: give a word or a number"),
+        ({"text_file": {"a": 1}, "speech": ""}, "give a word or a number"),
         ({"face": "left"}, "face is 'left'"),
         ({"mood": "happy"}, "unknown columns: mood"),
         ({"output": "../a.mp4"}, "give a name below the folder"),

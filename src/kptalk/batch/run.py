@@ -18,10 +18,12 @@ from kptalk.batch.jobs import Checker, Job, Row, read_rows
 from kptalk.batch.results import DONE, FAILED, Result
 from kptalk.batch.storage import UNFINISHED, Folder, Remote, storage_of
 from kptalk.batch.table import Table
-from kptalk.batch.worker import Made, Maker, Task, digest_of, digest_of_model
+from kptalk.batch.worker import Made, Maker, Task, contents_of, delivered_names, digest_of, digest_of_model
 from kptalk.cluster import Cluster
 from kptalk.engine import Outcome, check_engine, map_rows
-from kptalk.errors import InputError, KptalkError, WorkerDied
+from kptalk.errors import InputError, KptalkError, OutputError, WorkerDied
+from kptalk.files import VIDEO_SUFFIX, explain, sha256
+from kptalk.provenance.signing import Signer
 
 TRIES = 4  # workers that may die at a row: most are killed for other reasons than the row
 
@@ -54,6 +56,7 @@ def run_batch(
     workers: int | None = None,
     address: str | None = None,
     gpus: float | None = None,
+    signer: Signer | None = None,
 ) -> Iterator[Progress]:
     """Make a video of every row; work is done while the progress is read.
 
@@ -72,6 +75,7 @@ def run_batch(
         engine, address: see ``kptalk.engine.map_rows``.
         workers: how many; None for one a core, or as many as the GPUs of the cluster let.
         gpus: of a Ray worker; None for one where the cluster has GPUs.
+        signer: signs the content credentials of the videos, in this process, which alone has the key.
 
     Yields:
         every row once it is done, in no order.
@@ -81,8 +85,10 @@ def run_batch(
         OutputError: the folder cannot be written, or another run is at work in it.
         OptionError, MissingExtra, WorkerDied: as ``map_rows``.
         WeightsError: a model is not here.
+        CredentialsError: the certificates are not such as C2PA allows.
     """
-    storage = storage_of(folder)
+    storage = storage_of(folder, gathers=signer is not None)
+    signed_by = None if signer is None else signer.name
     finished = False
     with closing(Table()) as table, table.kept():
         results = storage.open()
@@ -103,11 +109,13 @@ def run_batch(
                 ships = machines is not None and _look_around(machines, table.first(), storage)
                 if gpus is None:
                     gpus = float(machines is not None and machines.count("GPU") > 0 and device in ("auto", "cuda"))
-                build = partial(Maker, storage, models, device, tts_key)
+                build = partial(Maker, storage, models, device, tts_key, signed_by)
                 tasks = (_task(job, table, storage, retry, ships) for job in table.longest_first())
                 work = map_rows(build, tasks, engine=engine, jobs=workers, gpus=gpus, tries=TRIES)
                 for outcome in work:
-                    made = _made(outcome, models)
+                    made = _made(outcome, models, signed_by)
+                    if signer is not None:
+                        made = _signed(made, storage, signer)
                     if not made.known:
                         results.add(made.result)
                     for name, output, content in made.files:
@@ -160,7 +168,7 @@ def _sees(token: Path | None, files: list[str]) -> tuple[bool, bool]:
 
 def _task(job: Job, table: Table, storage: Folder | Remote, retry: bool, ships: bool) -> Task:
     known = table.result(job.output)
-    if known is not None and known.status == DONE and not storage.shared and storage.size(job.output) != known.bytes:
+    if known is not None and known.status == DONE and not _is_placed(known, job, storage):
         known = None
     contents = None
     if ships:
@@ -169,12 +177,34 @@ def _task(job: Job, table: Table, storage: Folder | Remote, retry: bool, ships: 
     return Task(job, known, retry, contents)
 
 
-def _made(outcome: Outcome[Task, Made], models: dict[str, str]) -> Made:
+def _is_placed(known: Result, job: Job, storage: Folder | Remote) -> bool:
+    """Whether a video that has a result has its name, as far as it can be told from here."""
+    waits = storage.delivered(delivered_names(job, known.digest)[0]) is not None
+    return not waits and (storage.shared or storage.size(job.output) == known.bytes)
+
+
+def _made(outcome: Outcome[Task, Made], models: dict[str, str], signed_by: str | None) -> Made:
     if outcome.result is not None:
         return outcome.result
     error, job, digest = outcome.error, outcome.row.job, ""
     if not isinstance(error, WorkerDied):
         raise error or RuntimeError
     with suppress(InputError):
-        digest = digest_of(job, job.files, models)
+        digest = digest_of(job, contents_of(job.files), models, signed_by)
     return Made(Result(job.number, job.output, FAILED, digest=digest, error=str(error)))
+
+
+def _signed(made: Made, storage: Folder | Remote, signer: Signer) -> Made:
+    """The same with a signed video; one that an earlier run has signed, and not named, gets a new signature."""
+    result, files = made.result, list(made.files)
+    for number, (name, output, content) in enumerate(files):
+        if not name.endswith(VIDEO_SUFFIX):
+            continue
+        try:
+            with storage.at_hand(name, content) as path:
+                signer.sign(path, made.inputs)
+                result = replace(result, bytes=path.stat().st_size, sha256=sha256(path, OutputError))
+                files[number] = name, output, None if content is None else path.read_bytes()
+        except OSError as error:
+            raise OutputError(f"cannot sign {output}: {explain(error)}") from error
+    return replace(made, result=result, files=tuple(files))

@@ -56,6 +56,9 @@ class Storage(Protocol):
     def deliver(self, path: Path, name: str, output: str) -> bytes | None:
         """Hand over a file of the workshop, in a worker; what is to be sent to ``place``."""
 
+    def at_hand(self, name: str, content: bytes | None) -> Any:
+        """A context with a delivered file, to be changed before ``place``, in the process that called ``open``."""
+
     def place(self, name: str, output: str, content: bytes | None) -> None:
         """Give a delivered file its name, in the process that called ``open``."""
 
@@ -63,10 +66,10 @@ class Storage(Protocol):
         """Bytes of an output; None where there is none."""
 
 
-def storage_of(folder: str | os.PathLike[str]) -> Folder | Remote:
-    """The storage of a folder's path or of a URL."""
+def storage_of(folder: str | os.PathLike[str], gathers: bool = False) -> Folder | Remote:
+    """The storage of a folder's path or of a URL; ``gathers``: all files are at hand here before they are placed."""
     text = os.fspath(folder)
-    return Remote(text.rstrip("/")) if URL.match(text) else Folder(Path(text).absolute())
+    return Remote(text.rstrip("/"), shared=not gathers) if URL.match(text) else Folder(Path(text).absolute())
 
 
 class Folder:
@@ -120,6 +123,13 @@ class Folder:
             put_in_place(path, self.path / UNFINISHED / name)
         return None
 
+    @contextmanager
+    def at_hand(self, name: str, content: bytes | None) -> Iterator[Path]:
+        path = self.path / UNFINISHED / name
+        if content is not None:
+            write_bytes(path, content)
+        yield path
+
     def place(self, name: str, output: str, content: bytes | None) -> None:
         target, source = self.path / output, self.path / UNFINISHED / name
         make_folder(target.parent)
@@ -147,16 +157,18 @@ class Remote:
     """A folder behind a URL, by the user's fsspec plug-in; files appear there when they are whole.
 
     Nothing there can be locked or added to: results are written in parts, which are put together at the end.
+
+    Attributes:
+        shared: whether the workers write there; otherwise they send their files.
     """
 
-    shared: bool = True
     _results: _RemoteResults
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, shared: bool = True) -> None:
+        self.url, self.shared = url, shared
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"url": self.url}
+        return {"url": self.url, "shared": self.shared}
 
     def _open(self) -> tuple[Any, str]:
         """The file system, and the folder's name in it; raises OptionError where there is no plug-in for it."""
@@ -187,14 +199,26 @@ class Remote:
         return None
 
     def deliver(self, path: Path, name: str, output: str) -> bytes | None:
-        with _remote_errors(f"{self.url}/{output}"):
-            fs, folder = self._open()
-            with path.open("rb") as content:
-                _put(fs, f"{folder}/{output}", content)
+        if not self.shared:
+            return path.read_bytes()
+        with path.open("rb") as content:
+            self._write(output, content)
         return None
 
+    def _write(self, output: str, content: IO[bytes]) -> None:
+        with _remote_errors(f"{self.url}/{output}"):
+            fs, folder = self._open()
+            _put(fs, f"{folder}/{output}", content)
+
+    @contextmanager
+    def at_hand(self, name: str, content: bytes | None) -> Iterator[Path]:
+        with self.workshop() as folder:
+            (folder / name).write_bytes(content or b"")
+            yield folder / name
+
     def place(self, name: str, output: str, content: bytes | None) -> None:
-        pass
+        if content is not None:
+            self._write(output, io.BytesIO(content))
 
     def size(self, output: str) -> int | None:
         fs, folder = self._open()

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kptalk.pipeline import Pipeline
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # wherever it was written to: no other row could be made either
+NAMED = ("portrait", "speech")  # of a row's files, those that content credentials name
 NO_FAULT_OF_THE_ROW = (WeightsError, MissingExtra, OutputError)
 
 
@@ -58,21 +59,32 @@ class Made:
         known: whether an earlier run has found it out.
         files: what is to be put in place: the names under which files were delivered, their outputs, and their content
             where the worker had to send it.
+        inputs: SHA-256 of the files that the video is made from, by what they are.
     """
 
     result: Result
     known: bool = False
     files: tuple[tuple[str, str, bytes | None], ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 class Maker:
     """A warm worker."""
 
     def __init__(
-        self, storage: Storage, models: Mapping[str, str], device: str = "auto", tts_key: str | None = None
+        self,
+        storage: Storage,
+        models: Mapping[str, str],
+        device: str = "auto",
+        tts_key: str | None = None,
+        signer: str | None = None,
     ) -> None:
-        """``models`` are the digests of the models; they are loaded when the first row needs them."""
+        """``models`` are the digests of the models; they are loaded when the first row needs them.
+
+        ``signer`` is the name of who signs the videos afterwards, in another process: the key does not come here.
+        """
         self._storage, self._models, self._device, self._tts_key = storage, models, device, tts_key
+        self._signer = signer
         self._pipelines: dict[tuple[str, str], Pipeline] = {}
         self._portraits: Portraits | None = None
 
@@ -83,9 +95,11 @@ class Maker:
             WeightsError, MissingExtra, OutputError: no row can be made here.
         """
         began, job, digest, said = time.perf_counter(), task.job, "", list[str]()
+        contents: dict[str, str] = {}
         try:
             with _inputs(task) as paths, _heard(said):
-                digest = digest_of(job, paths, self._models)
+                contents = contents_of(paths)
+                digest = digest_of(job, contents, self._models, self._signer)
                 made = self._known(task, digest)
                 if made is not None:
                     return made
@@ -100,7 +114,8 @@ class Maker:
                 raise OutputError(f"cannot write {job.output}: {explain(error)}") from error
             made = Made(Result(job.number, job.output, FAILED, error=f"{type(error).__name__}: {error}"))
         seconds = time.perf_counter() - began
-        return replace(made, result=replace(made.result, seconds=seconds, digest=digest, warning="; ".join(said)))
+        result = replace(made.result, seconds=seconds, digest=digest, warning="; ".join(said))
+        return replace(made, result=result, inputs={name: contents[name] for name in NAMED if name in contents})
 
     def _known(self, task: Task, digest: str) -> Made | None:
         """What an earlier run has found out, where the row is as it was then."""
@@ -215,16 +230,21 @@ def _inputs(task: Task) -> Iterator[dict[str, str]]:
         yield paths
 
 
-def digest_of(job: Job, paths: Mapping[str, str], models: Mapping[str, str]) -> str:
-    """SHA-256 of all that decides what a video is: the content of its inputs, the options and the model.
+def contents_of(paths: Mapping[str, str]) -> dict[str, str]:
+    """SHA-256 of the files that a row reads, by what they are.
 
     Raises:
         InputError: a file cannot be read.
     """
-    content = {what: sha256(path, InputError) for what, path in paths.items()}
-    options = {name: value for name, value in job.options.items() if name not in content}
+    return {what: sha256(path, InputError) for what, path in paths.items()}
+
+
+def digest_of(job: Job, contents: Mapping[str, str], models: Mapping[str, str], signer: str | None) -> str:
+    """SHA-256 of all that decides what a video is: the content of its inputs, the options, the model, who signs."""
+    options = {name: value for name, value in job.options.items() if name not in contents}
     said = [job.text, job.tts, job.voice]
-    facts = [models[job.model], job.precision, content, said, job.face, options, job.save_motion is not None]
+    facts = [models[job.model], job.precision, contents, said, job.face, options, job.save_motion is not None]
+    facts += [] if signer is None else [signer]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

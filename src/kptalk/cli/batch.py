@@ -8,6 +8,7 @@ import typer
 
 from kptalk.cli import options, process
 from kptalk.cli.console import counting, loading, output
+from kptalk.cli.credentials import SignCert, SignKey, signer_of
 from kptalk.cli.text import KEY
 from kptalk.errors import OptionError
 
@@ -32,6 +33,8 @@ def batch(
     tts: options.Tts = None,
     voice: options.Voice = None,
     speaking: options.Speaking = SPEAKING,
+    sign_cert: SignCert = None,
+    sign_key: SignKey = None,
     model: options.Model = "embedded",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -47,6 +50,7 @@ def batch(
     if (jobs is None) == (portraits is None) or (speeches is not None and portraits is None):
         raise OptionError("give JOBS, or --portraits and --speeches")
     how = speaking.parsed()
+    signer = signer_of(sign_cert, sign_key)
     with loading():
         from kptalk.batch import cross, run_batch
 
@@ -64,6 +68,7 @@ def batch(
         workers=workers,
         address=address,
         gpus=gpus,
+        signer=signer,
     )
     made = known = failed = frames = 0
     with process.outcome(lambda: f"the same command goes on, {folder} is not finished"), counting(quiet) as show:

@@ -74,5 +74,5 @@ def read_timings(folder: Path) -> dict[str, Timing]:
                 raise ValueError("seconds and duration must be positive")
             timing.values()
         return found
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path} is not a table of timings: {explain(error)}") from error

@@ -66,7 +66,7 @@ def load_generator(model: ModelFolder, space: FaceMeshSpace, name: str, device: 
     denoiser = load_model(motion, Denoiser, DenoiserConfig).to(device)
     try:
         config = SamplerConfig(**json.loads(read_header(motion)["sampler"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"{motion} lacks {error}: train it with this version") from error
     ensemble = load_model(lips, LipEnsemble, LipEnsembleConfig).to(device) if lips else None
     head = HeadModel.load(model.file("head")) if model.card.head == "process" else None

@@ -32,7 +32,7 @@ def load_renderer(model: ModelFolder, space: FaceMeshSpace, device: torch.device
     try:
         numbers = json.loads(header["sampler"])
         chosen = Options(draw_steps=numbers["steps"], guidance=numbers["guidance"])
-    except (KeyError, TypeError, ValueError, OptionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, OptionError) as error:
         raise WeightsError(f"{path} lacks {error}: train it with this version") from error
     renderer = LatentRenderer(MeshRenderer(space), _denoiser(model, header.get("architecture", ""), device))
     return renderer.with_drawing(chosen.draw_steps, chosen.guidance)

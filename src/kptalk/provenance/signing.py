@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import av
 
@@ -52,6 +52,9 @@ class Signer:
 
     def __repr__(self) -> str:
         return f"<Signer {self.name!r}, {self.algorithm}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Signer holds a private key, which stays in its process")
 
     @classmethod
     def load(cls, chain: str | PathLike[str], key: str | PathLike[str]) -> Self:

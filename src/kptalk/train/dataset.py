@@ -204,7 +204,7 @@ class Dataset:
                 raise ValueError(f"not a dataset of version {VERSION}")
             with safe_open(folder / INDEX, framework="numpy") as file:
                 clips = ClipEntries({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
             raise DatasetError(f"cannot read dataset {folder}: {explain(error)}; prepare it again") from error
         return cls(folder, clips, card)
 

@@ -48,7 +48,7 @@ def read_lock() -> Lock:
         return Lock(dict(content["licences"]), files)
     except FileNotFoundError:
         return Lock()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path} is damaged ({explain(error)}): delete it and pull again") from error
 
 

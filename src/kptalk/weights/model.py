@@ -131,7 +131,7 @@ def open_model(name: str | PathLike[str]) -> ModelFolder:
         return ModelFolder(path.resolve().name, path, card)
     except FileNotFoundError as error:
         raise WeightsError(f"no {MODEL_JSON} in {path}: give {', '.join(NAMES)} or a model folder") from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"cannot read {path / MODEL_JSON}: {explain(error)}") from error
 
 
@@ -152,7 +152,7 @@ def speech_mel_mean(audio: Path) -> Array:
     """
     try:
         mean = np.array(json.loads(read_header(audio)["speech_mel_mean"]), np.float32)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"{audio} has no mean mel level of speech: train it with this version") from error
     if mean.shape != (N_MELS,) or not (np.abs(mean) <= LARGEST_LEVEL).all():
         raise WeightsError(f"{audio} is damaged: its mean mel level of speech makes no sense")
