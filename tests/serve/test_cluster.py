@@ -1,9 +1,11 @@
 """A server whose videos are made by replicas on a Ray cluster, with stand-ins for the models."""
 
 import os
+import re
 import signal
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -55,6 +57,14 @@ def test_a_cancelled_video_lets_the_next_one_begin(served, tmp_path):
     assert served.delete(f"/v1/videos/{long}").status_code == 200
     found = finished(served, send(served, recording(tmp_path, 0.5)).json()["id"], 60)
     assert found["status"] == "completed"
+
+
+def test_replicas_are_confined_as_far_as_ray_lets(served):
+    pid = (served.app.state.server.settings.folder / "replica.pid").read_text()
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    for what, most in (("core file size", 0), ("file size", (1 << 30) + 120 * (16 << 20)), ("data size", 20 << 30)):
+        assert int(re.search(rf"Max {what} +(\d+)", limits)[1]) <= most
+    assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
 
 
 def test_a_replica_that_dies_loses_nothing(served, tmp_path):

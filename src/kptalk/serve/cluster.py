@@ -138,7 +138,7 @@ class ClusterWorkers:
         told = settings_for(self._settings)
         return (
             serve.run(makers(Replica).bind(told, self._load), name=self._name, route_prefix=None),
-            serve.run(looker(Looker).bind(), name=f"{self._name}-faces", route_prefix=None),
+            serve.run(looker(Looker).bind(told), name=f"{self._name}-faces", route_prefix=None),
         )
 
     def _make(self, handles: Sequence[Any], awake: threading.Event) -> None:

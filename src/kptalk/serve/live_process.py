@@ -19,7 +19,7 @@ from kptalk.face.portraits import Portraits
 from kptalk.methods.trial import plain_portrait
 from kptalk.options import Options
 from kptalk.pipeline import Pipeline
-from kptalk.serve.confine import confine
+from kptalk.serve.confine import allow_seconds, confine
 from kptalk.serve.live_messages import CANCEL, READY, STOP, Ended, Start, Started
 from kptalk.serve.settings import Settings
 from kptalk.types import SAMPLE_RATE, Array
@@ -79,10 +79,11 @@ def main(settings: Settings, server: Connection, load: Callable[[Settings], Pipe
     inbox, portraits = _Inbox(server), Portraits()
     pipeline = load(settings)
     pipeline.live(plain_portrait(), framing="crop", size=64).save([np.zeros(SAMPLE_RATE // 5, np.int16)], _Nowhere())
-    confine(settings.memory_bytes)
+    confine(settings.memory_bytes, settings.live_seconds)
     server.send(READY)
     while (message := inbox.get()) is not None:
         if isinstance(message, Start):  # all else belongs to a session that has ended
+            allow_seconds(settings.live_seconds + settings.stall_seconds)
             server.send(_session(message, pipeline, portraits, settings, inbox, server))
             release_memory()
     os._exit(0)  # no thread of a library may hold the end

@@ -13,6 +13,7 @@ from typing import Any
 from kptalk.device import release_memory
 from kptalk.errors import KptalkError
 from kptalk.face.portraits import Portraits
+from kptalk.serve.confine import confine
 from kptalk.serve.making import Start
 from kptalk.serve.render import find, render
 from kptalk.serve.settings import PORTRAIT, SPEECH, STREAM, THUMBNAIL, VIDEO, Settings
@@ -48,6 +49,7 @@ class Replica:
 
     def __init__(self, settings: Settings, make: Load | None) -> None:
         self._settings, self._pipeline, self._portraits = settings, (make or load)(settings), Portraits()
+        _fence_in(settings)
 
     async def render(
         self, job: Job, portrait: bytes, speech: bytes
@@ -82,8 +84,9 @@ class Replica:
 class Looker:
     """Finds the faces of photos, beside the replicas, which may be at work for long."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._portraits = Portraits()
+        _fence_in(settings)
 
     def find(self, request: PortraitRequest, photo: bytes) -> dict[str, Any] | Failure:
         """What /v1/portraits answers."""
@@ -94,6 +97,14 @@ class Looker:
                 return find(request, path, self._portraits)
             except KptalkError as error:
                 return Failure(_without_paths(error, Path(name)))
+
+
+def _fence_in(settings: Settings) -> None:
+    """Limit this process, which is Ray's, as the server's own worker is, as far as Ray can live with that."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = settings.portrait_pixels
+    confine(settings.memory_bytes, settings.speech_seconds, alone=False)
 
 
 def _read(path: Path, start: int) -> bytes:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from shutil import rmtree
@@ -24,7 +25,7 @@ from kptalk.files import lock_file
 from kptalk.methods.trial import hum, plain_portrait
 from kptalk.pipeline import Pipeline
 from kptalk.serve import turns
-from kptalk.serve.confine import confine
+from kptalk.serve.confine import allow_seconds, confine
 from kptalk.serve.making import Maker, Start
 from kptalk.serve.render import find, render
 from kptalk.serve.settings import READY, Settings
@@ -58,7 +59,7 @@ def main(settings: Settings, server: Connection, load: Load) -> None:
         os.nice(NICENESS)
     Image.MAX_IMAGE_PIXELS = settings.portrait_pixels
     pipeline = load(settings)
-    confine(settings.memory_bytes)
+    confine(settings.memory_bytes, settings.speech_seconds)
     while True:
         try:
             lock = lock_file(settings.folder / "worker.lock")
@@ -69,16 +70,25 @@ def main(settings: Settings, server: Connection, load: Load) -> None:
     with lock:
         lock.truncate(0)
         lock.write(str(os.getpid()).encode())  # for who looks after the machine
-        Worker(settings, Store(settings.folder / "jobs.sqlite"), pipeline, server).run()
+        fence = partial(allow_seconds, settings.stall_seconds)
+        Worker(settings, Store(settings.folder / "jobs.sqlite"), pipeline, server, fence).run()
 
 
 class Worker(Maker):
     """Makes the videos of a store in this process, and takes turns between them."""
 
-    def __init__(self, settings: Settings, store: Store, pipeline: Pipeline, server: Connection) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        pipeline: Pipeline,
+        server: Connection,
+        before_turn: Callable[[], None] = lambda: None,
+    ) -> None:
         """``server`` gets ``READY``, then what is worked on; what it sends wakes the worker, and its end ends it."""
         super().__init__(settings, store)
         self._pipeline, self._server, self._portraits = pipeline, server, Portraits()
+        self._before_turn = before_turn
 
     def run(self) -> None:
         """Work until the server is gone."""
@@ -87,6 +97,7 @@ class Worker(Maker):
             busy = True
             while not _told_to_stop(self._server, 0 if busy else IDLE):
                 self._server.send("")  # a sign of life
+                self._before_turn()
                 busy = self._turn_or_wait()
         except (BrokenPipeError, ConnectionResetError) as error:
             logger.info("the server is gone: %s", error)
