@@ -1,6 +1,6 @@
 """Damaged and hostile files, to everything that reads files: a result or one clear error, nothing else.
 
-    python benchmarks/fuzz.py [--inputs 10000] [--seed 0] [--kinds jpg mp4 ...] [--jobs 2] [--keep FOLDER]
+    python benchmarks/fuzz.py [--inputs 10000] [--seed 0] [--kinds jpg mp4 ...] [--time 60] [--jobs 2] [--keep FOLDER]
 
 Photos, recordings, videos, motion files, model folders, tables and jobs are made by code here, damaged in ways that
 follow from ``--seed``, and read in worker processes with limits on memory and time. Counted are: ok, error (one of
@@ -154,13 +154,20 @@ class Worker:
 
 
 def fuzz_files(
-    corpus: dict[str, list[bytes]], tasks: list[Task], jobs: int, seconds: float, keep: Path
+    corpus: dict[str, list[bytes]],
+    tasks: list[Task],
+    jobs: int,
+    seconds: float,
+    keep: Path,
+    in_all: float | None = None,
 ) -> Counter[tuple[str, str]]:
-    """Read them all; counts by kind and outcome."""
+    """Read them all, or as many as can be begun in so many seconds; counts by kind and outcome."""
     counts: Counter[tuple[str, str]] = Counter()
     workers = [Worker(corpus, seconds) for _ in range(jobs)]
-    waiting = list(reversed(tasks))
+    waiting, until = list(reversed(tasks)), time.monotonic() + (in_all or float("inf"))
     while waiting or any(worker.task for worker in workers):
+        if time.monotonic() > until:
+            waiting = []
         for worker in workers:
             if worker.task is not None and (found := worker.result()) is not None:
                 note(counts, keep, worker.task, worker.task.content(corpus), *found)
@@ -253,6 +260,7 @@ def main() -> None:
     parser.add_argument("--http", type=int, default=None, help="uploads among them; a twentieth")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=20.0, help="that one file may take")
+    parser.add_argument("--time", type=float, help="seconds, after which the rest of the files is left")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--kinds", nargs="*")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"))
@@ -269,7 +277,7 @@ def main() -> None:
     weights = np.array([0.25 if kind == "model" else 1.0 for kind in kinds])
     numbers = np.random.default_rng(given.seed).choice(len(kinds), given.inputs - http, p=weights / weights.sum())
     tasks = [Task(kinds[int(kind)], number, given.seed) for number, kind in enumerate(numbers)]
-    counts = fuzz_files(corpus, tasks, given.jobs, given.seconds, given.keep)
+    counts = fuzz_files(corpus, tasks, given.jobs, given.seconds, given.keep, given.time)
     if http:
         print_table(counts, kinds)
         from skimage import data

@@ -13,6 +13,7 @@ from hypothesis import settings
 from media_shared import PARITY, SHARED, shared_folder
 from official_set import publish, unpin
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from kptalk import cli
 from kptalk.weights import official
@@ -23,6 +24,7 @@ torch.set_num_threads(1)
 os.environ["NUMBA_CACHE_DIR"] = f"{gettempdir()}/numba-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 settings.register_profile("kptalk", deadline=None)  # two workers share the cores with whatever else runs
 settings.load_profile("kptalk")
+FUZZING = "tests/test_fuzz.py"
 # What takes seconds to prepare: all official weights, large networks, a wheel, a stranger's videos, a browser.
 SLOW_FIXTURES = {"converted", "warping", "decoder", "spectral", "wheel", "stranger", "browser", "minute", "ray_cluster"}
 
@@ -51,6 +53,12 @@ class ByFile(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         name = nodeid.partition("[")[0]
         return "official" if "official" in name else name.partition("::")[0]
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """The file with the longest test of all first, while there is enough else to do beside it."""
+        if FUZZING in self.workqueue:
+            self.workqueue.move_to_end(FUZZING, last=False)
+        super()._assign_work_unit(node)
 
 
 @pytest.hookimpl(optionalhook=True)
