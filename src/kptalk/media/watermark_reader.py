@@ -1,8 +1,9 @@
 """Finds the watermark of a video again, without the original: after compression, scaling, cropping, other frame rates.
 
-The mean of many frames keeps the pattern and loses what moves. Texture is evened out, the periods are folded upon each
-other, and a Fourier transform correlates the result with the part of the pattern that is always the same, at all
-shifts at once; unknown scales are tried one by one.
+The mean of many frames keeps the pattern and loses what moves. Texture is evened out, in small pictures in the means of
+a few frames each, of which each gives as much; the periods are folded upon each other, and a Fourier transform
+correlates the result with the part of the pattern that is always the same, at all shifts at once. Unknown scales are
+tried one by one.
 """
 
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from kptalk.media.watermark_code import decode as decode_bits
 from kptalk.types import Array
 
 RUN, RUNS = 300, 4  # frames that are looked at together, and how often before giving up
+FEW = 10  # frames whose mean is evened out by itself, where the picture is no larger than CANONICAL
+AROUND = (5, 5)  # coefficients of the transform that are as strong as the one in the middle, but for the pattern
 # The longer side, in pixels of the pattern, of what is looked for where neither its own size nor CANONICAL is it: steps
 # that are too coarse for the finest frequencies at the edges, and finer ones around the best.
 LEAST, MOST, STEP, FINER, BEST = 150, 530, 0.008, (-0.004, -0.002, 0.0, 0.002, 0.004), 4
@@ -55,21 +58,21 @@ def read_watermark(path: str | PathLike[str]) -> Watermark | None:
     Raises:
         InputError: the file is absent, unreadable, or has no pictures.
     """
-    for picture in _means(path):
-        if (found := find_watermark(picture)) is not None:
+    for means in _means(path):
+        if (found := find_watermark(means)) is not None:
             return found
     return None
 
 
-def find_watermark(picture: Array) -> Watermark | None:
-    """Look for a watermark in a mean of frames, (H, W) float32 luma; None where there is none."""
-    longest = max(picture.shape)
-    known = [_at_scale(picture, scale, SURE) for scale in dict.fromkeys((1.0, CANONICAL / longest))]
+def find_watermark(means: Array) -> Watermark | None:
+    """Look for a watermark in means of frames, (n, H, W) float32 luma; None where there is none."""
+    longest = max(means.shape[1:])
+    known = [_at_scale(means, scale, SURE) for scale in dict.fromkeys((1.0, CANONICAL / longest))]
     if any(known):
         return max(filter(None, known), key=_certainty)
-    scales = np.exp(np.arange(np.log(LEAST), np.log(MOST), STEP)) / longest
-    coarse = sorted(scales, key=lambda scale: -_correlation(_spectrum(picture, scale)).max())[:BEST]
-    tried = [_at_scale(picture, float(scale * (1 + step)), SURE_SCALED) for scale in coarse for step in FINER]
+    scales, whole = np.exp(np.arange(np.log(LEAST), np.log(MOST), STEP)) / longest, means.mean(0, keepdims=True)
+    coarse = sorted(scales, key=lambda scale: -_correlation(_spectrum(whole, scale)).max())[:BEST]
+    tried = [_at_scale(whole, float(scale * (1 + step)), SURE_SCALED) for scale in coarse for step in FINER]
     return max(filter(None, tried), key=_certainty, default=None)
 
 
@@ -78,46 +81,54 @@ def _certainty(found: Watermark) -> tuple[bool, float]:
 
 
 def _means(path: str | PathLike[str]) -> Iterator[Array]:
-    """Means of ``RUN`` frames each, turned as they are shown."""
+    """Means of ``FEW`` frames each of small pictures, else of all, turned as they are shown; of ``RUN`` frames each."""
     with open_stream(path, "video") as (container, stream):
-        total, count, runs = np.zeros(0, np.float32), 0, 0
-        turns = 0
+        sums, counts, shape, runs, turns = list[Array](), list[int](), None, 0, 0
         for frame in decode(container, stream):
             luma = frame.reformat(format="gray").to_ndarray().astype(np.float32)
-            if count and luma.shape != total.shape:
+            if sums and luma.shape != shape:
                 continue
-            total, count, turns = (total + luma if count else luma), count + 1, round(frame.rotation / 90) % 4
-            if count == RUN:
-                yield np.ascontiguousarray(np.rot90(total / count, turns))
-                count, runs = 0, runs + 1
+            shape, turns = luma.shape, round(frame.rotation / 90) % 4
+            if not sums or (counts[-1] == FEW and max(shape) <= CANONICAL):
+                sums.append(luma)
+                counts.append(1)
+            else:
+                sums[-1] += luma
+                counts[-1] += 1
+            if sum(counts) == RUN:
+                yield _turned(sums, counts, turns)
+                sums, counts, runs = [], [], runs + 1
                 if runs == RUNS:
                     return
-        if not count and not runs:
+        if not sums and not runs:
             raise InputError(f"{path} has a video stream, but no picture of it can be decoded")
-        if count and (count >= RUN // 4 or not runs):
-            yield np.ascontiguousarray(np.rot90(total / count, turns))
+        if sums and (sum(counts) >= RUN // 4 or not runs):
+            yield _turned(sums, counts, turns)
 
 
-def _spectrum(picture: Array, scale: float) -> NDArray[np.complex128]:
-    """Of the periods folded upon each other, with every ring of frequencies at the same strength."""
+def _turned(sums: list[Array], counts: list[int], turns: int) -> Array:
+    means = np.stack([total / count for total, count in zip(sums, counts, strict=True)])
+    return np.ascontiguousarray(np.rot90(means, turns, (1, 2)))
+
+
+def _spectrum(means: Array, scale: float) -> NDArray[np.complex128]:
+    """Of the periods folded upon each other, every coefficient as strong as those around it."""
+    folded = sum(_folded(picture, scale) for picture in means)
+    spectrum = np.fft.fft2(folded)
+    power = cv2.blur(np.fft.fftshift(np.abs(spectrum) ** 2), AROUND, borderType=cv2.BORDER_REFLECT)
+    return np.asarray((spectrum / np.sqrt(np.fft.ifftshift(power) + 1e-9)).ravel())
+
+
+def _folded(picture: Array, scale: float) -> Array:
     if scale != 1:
         size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     detail = picture - cv2.GaussianBlur(picture, (0, 0), 3)
-    contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 2)) + 0.3
+    contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 2)) + 0.1
     even = np.clip(detail / contrast, -2.5, 2.5)
     height, width = even.shape
     even = np.pad(even, ((0, -height % PERIOD), (0, -width % PERIOD)))
-    folded = even.reshape(even.shape[0] // PERIOD, PERIOD, -1, PERIOD).sum((0, 2))
-    spectrum = np.fft.fft2(folded).ravel()
-    ring = _rings()
-    power = np.bincount(ring, np.abs(spectrum) ** 2) / np.bincount(ring)
-    return np.asarray(spectrum / np.sqrt(power + 1e-9)[ring])
-
-
-def _rings() -> NDArray[np.int64]:
-    frequency = np.fft.fftfreq(PERIOD, 1 / PERIOD)
-    return np.asarray(np.hypot(frequency[:, None], frequency), np.int64).ravel()
+    return np.asarray(even.reshape(even.shape[0] // PERIOD, PERIOD, -1, PERIOD).sum((0, 2)))
 
 
 def _correlation(spectrum: NDArray[np.complex128]) -> Array:
@@ -129,8 +140,8 @@ def _correlation(spectrum: NDArray[np.complex128]) -> Array:
     return np.asarray(values / (values.std() + 1e-12))
 
 
-def _at_scale(picture: Array, scale: float, sure: float) -> Watermark | None:
-    spectrum = _spectrum(picture, scale)
+def _at_scale(means: Array, scale: float, sure: float) -> Watermark | None:
+    spectrum = _spectrum(means, scale)
     values = _correlation(spectrum)
     best: Watermark | None = None
     rest = values.copy()
