@@ -94,6 +94,20 @@ def test_damage_leaves_some_texts_right(fuzz, tmp_path):
         assert {"ok", "error"} == set(found), kind
 
 
+def test_checksums_are_made_right_again(fuzz, tmp_path):
+    """Of good files there is nothing to be done; damage of the content alone is then behind a checksum that fits."""
+    corpus = fuzz.seeds(tmp_path)
+    for kind, checksum in (("ogg", slice(22, 26)), ("png", slice(29, 33))):
+        good = corpus[kind][0]
+        assert fuzz.repaired(good) == good
+        bad = bytearray(good)
+        bad[checksum] = b"none"
+        assert fuzz.repaired(bytes(bad)) == good
+        for end in range(0, len(good), 7):  # cut anywhere, it is no error
+            fuzz.repaired(good[:end])
+    assert fuzz.repaired(corpus["wav"][0]) == corpus["wav"][0]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limits of memory are Linux's")
 def test_damaged_files_are_read_or_refused(tmp_path):

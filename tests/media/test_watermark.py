@@ -14,7 +14,7 @@ from kptalk.media.encoder import VideoWriter
 from kptalk.media.sink import FileSink
 from kptalk.media.watermark import Marker
 from kptalk.media.watermark_code import CODED, Payload, decode, encode
-from kptalk.media.watermark_reader import read_watermark
+from kptalk.media.watermark_reader import _means, find_watermark, read_watermark
 
 PAYLOAD = Payload((0, 1, 2), 0xDEADBEEF)
 
@@ -81,6 +81,26 @@ def test_what_is_hidden_survives(marked, tmp_path, attack):
     found = read_watermark(path)
     assert found is not None
     assert found.payload == PAYLOAD
+
+
+def test_a_scene_of_much_texture_does_not_drown_the_others():
+    """The means of a few frames are evened out one by one, so that each counts as much."""
+    rng, means = np.random.default_rng(0), []
+    for texture in (16, 16, 300, 300):
+        luma = rng.normal(128, texture, (256, 256)).clip(0, 255).astype(np.uint8)
+        Marker(PAYLOAD, (256, 256))(luma)
+        means.append(luma.astype(np.float32))
+    found = find_watermark(np.stack(means))
+    assert found is not None
+    assert found.payload == PAYLOAD
+    assert find_watermark(np.mean(means, 0, keepdims=True)) is None
+
+
+def test_small_pictures_are_averaged_a_few_at_a_time(tmp_path):
+    sizes = {(256, 256): [(2, 256, 256)], (640, 480): [(1, 480, 640)]}
+    for size, shapes in sizes.items():
+        path = save(tmp_path / f"{size[0]}.mp4", film(*size, 20), None)
+        assert [means.shape for means in _means(path)] == shapes
 
 
 def test_video_that_is_turned_on_a_phone_keeps_it(marked, tmp_path):
