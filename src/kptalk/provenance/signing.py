@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Self
 import av
 
 from kptalk.errors import CredentialsError, MissingExtra
-from kptalk.files import explain
+from kptalk.files import explain, put_in_place
 from kptalk.version import __version__
 
 EXTRA = "content credentials need c2pa-python: pip install 'kptalk[credentials]'"
@@ -109,7 +109,7 @@ class Signer:
             builder = c2pa.Builder(_manifest(_tags(video), ingredients), context=c2pa.Context.from_dict(SETTINGS))
             with video.open("rb") as source, signed.open("w+b") as target:
                 builder.sign(signer, MIME, source, target)
-            signed.replace(video)
+            put_in_place(signed, video)
         except c2pa.C2paError as error:
             raise CredentialsError(f"cannot sign as {self.name}: {explain(error)}") from error
         finally:
