@@ -12,7 +12,7 @@ import uvicorn
 from serving import finished, made, recording, refused, send
 
 from kptalk.serve import follow
-from kptalk.serve.follow import GrowingResponse, growing_file, stream_type
+from kptalk.serve.follow import HEAD, GrowingResponse, growing_file, stream_type
 from kptalk.serve.run import EndingServer
 
 
@@ -140,6 +140,32 @@ def test_who_leaves_a_stream_stops_nobody_and_who_leaves_sync_cancels(serve, tmp
         assert client.get(f"/v1/videos/{synced}").json()["status"] == "cancelled"
         client.delete(f"/v1/videos/{watched}")
         assert finished(client, watched)["status"] == "cancelled"
+
+
+def test_who_leaves_just_when_a_block_has_been_taken_gets_no_more(client):
+    async def blocks():
+        for _ in range(1000):
+            yield HEAD
+
+    async def watch(turns):
+        left, taken = asyncio.Event(), []
+
+        async def receive():
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def answered(message):
+            taken.append(message)
+            if len(taken) == 5:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                left.set()
+
+        await GrowingResponse(client.app.state.server, blocks(), stream_type)({"type": "http"}, receive, answered)
+        return len(taken)
+
+    for turns in range(4):
+        assert asyncio.run(watch(turns)) < 20
 
 
 def test_a_stream_that_ends_too_early_is_not_closed_as_if_it_were_whole(serve, tmp_path):

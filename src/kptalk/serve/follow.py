@@ -74,7 +74,9 @@ class GrowingResponse(Response):
             await send({"type": "http.response.body", "body": block, "more_body": True})
             async for block in blocks:
                 message = {"type": "http.response.body", "body": block, "more_body": True}
-                await asyncio.wait_for(send(message), patience)
+                async with asyncio.timeout(patience):  # wait_for may swallow that the client has left
+                    await send(message)
+                await asyncio.sleep(0)  # a file that is there already comes without a pause
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -106,7 +106,8 @@ def _options(given: object) -> Options:
 async def _listen(socket: WebSocket, process: LiveProcess, patience: float) -> None:
     """Pass the client's sound on, until it stops; raises WebSocketDisconnect where it leaves."""
     while True:
-        message = await asyncio.wait_for(socket.receive(), patience)
+        async with asyncio.timeout(patience):
+            message = await socket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1000))
         if (sound := message.get("bytes")) is not None:
@@ -138,7 +139,8 @@ async def _answer(socket: WebSocket, process: LiveProcess, patience: float) -> N
                     await socket.send_json({"type": "video", "mime": stream_type(head)})
                     head, message = None, head
             if message:
-                await asyncio.wait_for(socket.send_bytes(message), patience)
+                async with asyncio.timeout(patience):
+                    await socket.send_bytes(message)
         elif isinstance(message, Ended):
             if message.code is not None:
                 raise ApiError(422, message.code, message.message)

@@ -142,8 +142,9 @@ class LiveSessions:
         process = LiveProcess(self._settings, self._load)
         self.processes.add(process)
         try:
-            if await asyncio.wait_for(process.receive(), STARTING) == READY:
-                return process
+            async with asyncio.timeout(STARTING):
+                if await process.receive() == READY:
+                    return process
         except BaseException:
             await asyncio.to_thread(self._end, process)
             raise

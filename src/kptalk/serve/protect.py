@@ -94,7 +94,8 @@ class _Body:
             return await self._receive()
         left = self._until - time.monotonic()
         try:
-            message = await asyncio.wait_for(self._receive(), min(left, self._settings.idle_seconds))
+            async with asyncio.timeout(min(left, self._settings.idle_seconds)):
+                message = await self._receive()
         except TimeoutError:
             raise HTTPException(408, "the request did not come to its end", CLOSE) from None
         self._taken += len(message.get("body", b""))
