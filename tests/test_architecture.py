@@ -67,11 +67,11 @@ BUDGET = {
     "train": 5841,
     "evaluate": 3368,
     "cli": 2032,
-    "serve": 3264,
+    "serve": 3266,
     "batch": 1334,
     "top level": 2546,
 }
-WHOLE_BUDGET = 32_262
+WHOLE_BUDGET = 32_264
 
 
 def name_of(path: Path) -> str:

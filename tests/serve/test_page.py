@@ -56,6 +56,7 @@ def running(folder, **changes):
     """A server at a free port; gives its address and the application."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # who comes early waits
         settings = Settings(folder, free_bytes=0, **changes)
         app = create_app(settings, WorkerThread, partial(LiveSessions, load=load_live))
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))

@@ -50,7 +50,9 @@ async def live(socket: WebSocket) -> None:
             finally:
                 for task in (listening, answering):
                     task.cancel()
-                await asyncio.gather(listening, answering, return_exceptions=True)
+                # Not gather, which forgets by whom it was cancelled itself.
+                for task in (await asyncio.wait((listening, answering)))[0]:
+                    task.cancelled() or task.exception()
         await socket.close()
     except Busy as error:
         await _refuse(socket, ApiError(503, "busy", str(error)))
