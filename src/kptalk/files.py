@@ -42,6 +42,19 @@ def sha256(path: str | PathLike[str], error: type[KptalkError] = WeightsError) -
 
 
 @contextmanager
+def writing(path: str | PathLike[str], error: type[KptalkError] = OutputError) -> Iterator[None]:
+    """Meanwhile what the system says is an error that names the file.
+
+    Raises:
+        error: instead of any OSError of the block.
+    """
+    try:
+        yield
+    except OSError as reason:
+        raise error(f"cannot write {path}: {explain(reason)}") from reason
+
+
+@contextmanager
 def atomic_write(path: str | PathLike[str], error: type[KptalkError] = OutputError) -> Iterator[Path]:
     """Yield a temporary path in the same folder; the file appears as ``path`` when the block ends without an exception.
 
@@ -51,17 +64,17 @@ def atomic_write(path: str | PathLike[str], error: type[KptalkError] = OutputErr
         error: the folder or the disk does not allow it; instead of any OSError of the block.
     """
     path = Path(path)
-    try:
-        with TemporaryDirectory(dir=path.parent, prefix=".saving-", ignore_cleanup_errors=True) as folder:
-            temporary = Path(folder) / path.name
-            temporary.touch()
-            mode = temporary.stat().st_mode
-            yield temporary
-            with suppress(OSError):  # there are file systems without modes
-                temporary.chmod(mode)
-            put_in_place(temporary, path)
-    except OSError as reason:
-        raise error(f"cannot write {path}: {explain(reason)}") from reason
+    with (
+        writing(path, error),
+        TemporaryDirectory(dir=path.parent, prefix=".saving-", ignore_cleanup_errors=True) as folder,
+    ):
+        temporary = Path(folder) / path.name
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        yield temporary
+        with suppress(OSError):  # there are file systems without modes
+            temporary.chmod(mode)
+        put_in_place(temporary, path)
 
 
 def put_in_place(source: Path, target: Path) -> None:
@@ -178,10 +191,8 @@ def claimed(path: str | PathLike[str]) -> Iterator[None]:
     Raises:
         OutputError: another run is writing it, or it cannot be written there.
     """
-    try:
+    with writing(path):
         file = open_partial(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {explain(error)}") from error
     try:
         yield
     finally:

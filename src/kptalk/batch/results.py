@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kptalk.errors import OutputError
-from kptalk.files import atomic_write, explain
+from kptalk.files import atomic_write, writing
 
 DONE, FAILED = "done", "failed"
 LONGEST_LINE = 1 << 20  # bytes
@@ -95,17 +95,13 @@ class ResultFile:
             OutputError: it cannot be written, or is something else.
         """
         self._path = path
-        try:
-            self._file: BinaryIO = path.open("ab", buffering=0)
-            with ExitStack() as unless_ready:
-                unless_ready.enter_context(self._file)
-                if path.stat().st_size:
-                    _cut_to_lines(path)
-                else:
-                    self._file.write(HEAD.encode())
-                unless_ready.pop_all()
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {explain(error)}") from error
+        with writing(path), ExitStack() as unless_ready:
+            self._file: BinaryIO = unless_ready.enter_context(path.open("ab", buffering=0))
+            if path.stat().st_size:
+                _cut_to_lines(path)
+            else:
+                self._file.write(HEAD.encode())
+            unless_ready.pop_all()
 
     def read(self) -> Iterator[Result]:
         """What it holds; see ``parse_results``."""
@@ -114,10 +110,8 @@ class ResultFile:
 
     def add(self, result: Result) -> None:
         """Add a line; raises OutputError where it cannot be written."""
-        try:
+        with writing(self._path):
             self._file.write(result.line().encode(errors="surrogateescape"))
-        except OSError as error:
-            raise OutputError(f"cannot write {self._path}: {explain(error)}") from error
 
     def replace(self, results: Iterable[Result]) -> None:
         """Put these into the place of what it holds, all or none; raises OutputError where it cannot be written."""

@@ -20,7 +20,7 @@ from typing import IO, Any, Protocol
 
 from kptalk.batch.results import HEAD, Result, ResultFile, parse_results
 from kptalk.errors import KptalkError, OptionError, OutputError
-from kptalk.files import explain, make_folder, open_partial, put_in_place, remove_partial, write_bytes
+from kptalk.files import explain, make_folder, open_partial, put_in_place, remove_partial, write_bytes, writing
 
 RESULTS, UNFINISHED = "results.csv", ".unfinished"
 DELIVERED = re.compile(r"[0-9a-f]{64}\.(mp4|safetensors)")
@@ -90,7 +90,7 @@ class Folder:
 
     def open(self) -> ResultFile:
         make_folder(self.path / UNFINISHED)
-        with _errors(self.path / RESULTS):
+        with writing(self.path / RESULTS):
             self._lock = open_partial(self.path / RESULTS)
             for stray in (self.path / UNFINISHED).iterdir():  # of a run that was killed
                 if not DELIVERED.fullmatch(stray.name):
@@ -107,7 +107,7 @@ class Folder:
     @contextmanager
     def workshop(self) -> Iterator[Path]:
         place = self.path / UNFINISHED if self.shared else None
-        with _errors(self.path):
+        with writing(self.path):
             making = TemporaryDirectory(dir=place, prefix="making-", ignore_cleanup_errors=True)
         with making as folder:
             yield Path(folder)
@@ -119,7 +119,7 @@ class Folder:
     def deliver(self, path: Path, name: str, output: str) -> bytes | None:
         if not self.shared:
             return path.read_bytes()
-        with _errors(self.path / output):
+        with writing(self.path / output):
             put_in_place(path, self.path / UNFINISHED / name)
         return None
 
@@ -135,22 +135,13 @@ class Folder:
         make_folder(target.parent)
         if content is not None:
             write_bytes(source, content)
-        with _errors(target):
+        with writing(target):
             put_in_place(source, target)
 
     def size(self, output: str) -> int | None:
         with suppress(OSError):
             return (self.path / output).stat().st_size
         return None
-
-
-@contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    """Turns what the system says into an OutputError."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {explain(error)}") from error
 
 
 class Remote:

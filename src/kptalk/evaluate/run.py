@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 
 from kptalk.engine import check_engine, map_rows
-from kptalk.errors import DatasetError, OptionError, OutputError
+from kptalk.errors import DatasetError, OptionError
 from kptalk.evaluate.clips import VideoFolder, require_speech
 from kptalk.evaluate.measure import Measured, Measurer, Pair
 from kptalk.evaluate.metric import Metric, MetricSpec
@@ -19,6 +19,7 @@ from kptalk.evaluate.report.files import finite
 from kptalk.evaluate.result import REAL, Clip, ClipResult, Evaluation, MethodResult
 from kptalk.evaluate.speed import COLUMNS as SPEED
 from kptalk.evaluate.speed import Timing, read_timings, stage_columns
+from kptalk.files import writing
 from kptalk.job import Progress
 
 LIBRARIES = ("kptalk", "numpy", "scipy", "torch", "av", "scikit-image", "librosa", "onnxruntime")
@@ -135,11 +136,8 @@ def _elsewhere(
 
 
 def _add_line(path: Path, row: Mapping[str, object]) -> None:
-    try:
-        with path.open("a") as file:
-            file.write(json.dumps(finite(row)) + "\n")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    with writing(path), path.open("a") as file:
+        file.write(json.dumps(finite(row)) + "\n")
 
 
 def _versions() -> dict[str, str]:

@@ -57,9 +57,7 @@ class GrowingResponse(Response):
                     task.result()
         finally:
             self._server.viewers -= 1
-            for task in working:
-                task.cancel()
-            await asyncio.gather(*working, return_exceptions=True)
+            await end(*working)
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         patience = self._server.settings.idle_seconds
@@ -78,6 +76,17 @@ class GrowingResponse(Response):
                     await send(message)
                 await asyncio.sleep(0)  # a file that is there already comes without a pause
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks, and wait until they have ended, however that was.
+
+    Not by ``asyncio.gather``: when it is cancelled itself, the error no longer says by whom.
+    """
+    for task in tasks:
+        task.cancel()
+    for task in (await asyncio.wait(tasks))[0]:
+        task.cancelled() or task.exception()
 
 
 async def _left(receive: Receive) -> None:

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from kptalk.errors import OptionError
 from kptalk.options import Options
 from kptalk.serve.api import EVERYBODY, NO_KEY, ApiError, Server, owner_of_key
-from kptalk.serve.follow import HEAD, stream_type
+from kptalk.serve.follow import HEAD, end, stream_type
 from kptalk.serve.forms import NAMES
 from kptalk.serve.live_messages import STOP, Ended, Start, Started
 from kptalk.serve.live_sessions import Busy, LiveProcess
@@ -48,11 +48,7 @@ async def live(socket: WebSocket) -> None:
                     task.result()
                 await answering
             finally:
-                for task in (listening, answering):
-                    task.cancel()
-                # Not gather, which forgets by whom it was cancelled itself.
-                for task in (await asyncio.wait((listening, answering)))[0]:
-                    task.cancelled() or task.exception()
+                await end(listening, answering)
         await socket.close()
     except Busy as error:
         await _refuse(socket, ApiError(503, "busy", str(error)))

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from kptalk.errors import OutputError, WeightsError
-from kptalk.files import atomic_write, explain
+from kptalk.errors import WeightsError
+from kptalk.files import atomic_write, writing
 
 
 def load_state(path: Path, parts: Mapping[str, Any], device: torch.device) -> dict[str, Any] | None:
@@ -67,14 +67,12 @@ class TrainingLog:
 
     def write(self, row: Mapping[str, float]) -> None:
         """Add a row; its ``step`` says where it stands. Raises OutputError where it cannot be written."""
-        try:
+        with writing(self._path):
             _append(self._path, [row])
             if self._board:
                 for name, value in row.items():
                     self._board.add_scalar(name, value, int(row["step"]))
                 self._board.flush()
-        except OSError as error:
-            raise OutputError(f"cannot write {self._path}: {explain(error)}") from error
 
     def close(self) -> None:
         """Nothing more is written."""
