@@ -132,7 +132,7 @@ class Inputs:
 def videos(inputs: Inputs, folder: Path) -> Iterator[None]:
     """Work of the library, a piece at a time."""
     pipeline, rng = Pipeline.from_pretrained(), inputs.rng
-    driver = pipeline.animate(inputs.photo(), inputs.speech()).save(folder / "driver.mp4")
+    driver = pipeline.animate(data.astronaut(), inputs.speech()).save(folder / "driver.mp4")
     while True:
         target = folder / "out.mp4"
         with suppress(KptalkError):
