@@ -23,6 +23,7 @@ BASE = {
     "limits",
     "validation",
     "files",
+    "scratch",
     "device",
     "version",
     "ahead",
@@ -56,7 +57,7 @@ LONGEST_FILE = 340
 # Lines of the folders and of the files beside them: what there is. Raise a number only for a feature, and say which.
 BUDGET = {
     "provenance": 427,
-    "media": 2182,
+    "media": 2181,
     "face": 1284,
     "audio": 528,
     "networks": 2032,
@@ -67,11 +68,11 @@ BUDGET = {
     "train": 5839,
     "evaluate": 3366,
     "cli": 2032,
-    "serve": 3271,
+    "serve": 3270,
     "batch": 1319,
-    "top level": 2557,
+    "top level": 2600,
 }
-WHOLE_BUDGET = 32_261
+WHOLE_BUDGET = 32_302
 
 
 def name_of(path: Path) -> str:

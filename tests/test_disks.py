@@ -210,7 +210,7 @@ def test_rows_on_a_full_disk(rows, tmp_path, monkeypatch, first):
     no_models(monkeypatch)
     full = "PRAGMA max_page_count = 1;"  # or as many as there are
     monkeypatch.setattr(table, "SCHEMA", full + table.SCHEMA if first else table.SCHEMA + full)
-    with pytest.raises(OutputError, match=r"cannot keep the rows in .*: .*full"):
+    with pytest.raises(OutputError, match=r"cannot keep the rows among the temporary files: .*full"):
         made([rows[0] | {"output": f"{k}{'x' * 200}.mp4"} for k in range(60)], tmp_path / "out")
 
 

@@ -21,6 +21,7 @@ from typing import IO, Any, Protocol
 from kptalk.batch.results import HEAD, Result, ResultFile, parse_results
 from kptalk.errors import KptalkError, OptionError, OutputError
 from kptalk.files import explain, make_folder, open_partial, put_in_place, remove_partial, write_bytes, writing
+from kptalk.scratch import scratch_folder
 
 RESULTS, UNFINISHED = "results.csv", ".unfinished"
 DELIVERED = re.compile(r"[0-9a-f]{64}\.(mp4|safetensors)")
@@ -106,11 +107,14 @@ class Folder:
 
     @contextmanager
     def workshop(self) -> Iterator[Path]:
-        place = self.path / UNFINISHED if self.shared else None
+        if not self.shared:
+            with scratch_folder() as folder:
+                yield folder
+            return
         with writing(self.path):
-            making = TemporaryDirectory(dir=place, prefix="making-", ignore_cleanup_errors=True)
-        with making as folder:
-            yield Path(folder)
+            making = TemporaryDirectory(dir=self.path / UNFINISHED, prefix="making-", ignore_cleanup_errors=True)
+        with making as name:
+            yield Path(name)
 
     def delivered(self, name: str) -> Path | None:
         path = self.path / UNFINISHED / name
@@ -183,8 +187,8 @@ class Remote:
 
     @contextmanager
     def workshop(self) -> Iterator[Path]:
-        with TemporaryDirectory(prefix="kptalk-") as folder:
-            yield Path(folder)
+        with scratch_folder() as folder:
+            yield folder
 
     def delivered(self, name: str) -> Path | None:
         return None

@@ -7,8 +7,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, astuple
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from kptalk.batch.jobs import Job
 from kptalk.batch.results import Result
@@ -33,8 +31,7 @@ class Table:
     """
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="kptalk-batch-")
-        self._base = sqlite3.connect(Path(self._folder.name) / "rows.sqlite")
+        self._base = sqlite3.connect("")  # a file that has no name, so that it is gone however the process ends
         with ExitStack() as unless_ready, self.kept():
             unless_ready.callback(self.close)
             self._base.executescript(SCHEMA)
@@ -114,9 +111,8 @@ class Table:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise OutputError(f"cannot keep the rows in {self._folder.name}: {error}") from error
+            raise OutputError(f"cannot keep the rows among the temporary files: {error}") from error
 
     def close(self) -> None:
         """Remove the database."""
         self._base.close()
-        self._folder.cleanup()

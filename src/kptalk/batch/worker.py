@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from kptalk.batch.jobs import Job
@@ -21,6 +20,7 @@ from kptalk.device import use_one_thread
 from kptalk.errors import InputError, MissingExtra, OutputError, WeightsError
 from kptalk.files import explain, sha256
 from kptalk.options import Options
+from kptalk.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from kptalk.face.portraits import Portraits
@@ -222,10 +222,10 @@ def _inputs(task: Task) -> Iterator[dict[str, str]]:
     if task.contents is None:
         yield files
         return
-    with TemporaryDirectory(prefix="kptalk-") as name:
+    with scratch_folder() as folder:
         paths = {}
         for what, path in files.items():
-            paths[what] = str(Path(name) / f"{what}{Path(path).suffix}")
+            paths[what] = str(folder / f"{what}{Path(path).suffix}")
             Path(paths[what]).write_bytes(task.contents[path])
         yield paths
 

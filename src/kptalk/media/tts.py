@@ -24,7 +24,6 @@ from contextlib import suppress
 from http.client import HTTPException
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
@@ -32,6 +31,7 @@ from urllib.request import Request, urlopen
 from kptalk.errors import AudioError, OptionError
 from kptalk.files import check_readable, explain
 from kptalk.media.audio import Speech
+from kptalk.scratch import scratch_folder
 from kptalk.validation import shown
 
 ENGINES = {  # programs that bring voices with them: their command and their usual voice, the better one last
@@ -158,8 +158,7 @@ def command_of(engine: str, voice: str | None) -> list[str]:
 
 def _from_command(text: str, words: list[str], seconds: float) -> bytes:
     """What a program makes of a text; its output goes into files, so that none of it can fill the memory."""
-    with TemporaryDirectory(prefix="kptalk-tts-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         source, wave, printed, errors = (folder / each for each in ("text.txt", "speech.wav", "printed", "errors"))
         source.write_text(text, encoding="utf-8", errors="replace")
         places = {"{text}": str(source), "{wav}": str(wave)}

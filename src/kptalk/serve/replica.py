@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from kptalk.device import release_memory
 from kptalk.errors import KptalkError
 from kptalk.face.portraits import Portraits
+from kptalk.scratch import scratch_folder
 from kptalk.serve.confine import confine
 from kptalk.serve.making import Start
 from kptalk.serve.render import find, render
@@ -55,8 +55,7 @@ class Replica:
         self, job: Job, portrait: bytes, speech: bytes
     ) -> AsyncGenerator[Start | Piece | File | Failure, None]:
         """Make a job's video; closing the generator ends the work after the few frames at hand."""
-        with TemporaryDirectory(prefix="kptalk-") as name:
-            folder = Path(name)
+        with scratch_folder() as folder:
             (folder / PORTRAIT).write_bytes(portrait)
             (folder / SPEECH).write_bytes(speech)
             with closing(render(job, folder, self._pipeline, self._portraits, self._settings)) as steps:
@@ -90,13 +89,13 @@ class Looker:
 
     def find(self, request: PortraitRequest, photo: bytes) -> dict[str, Any] | Failure:
         """What /v1/portraits answers."""
-        with TemporaryDirectory(prefix="kptalk-") as name:
-            path = Path(name) / PORTRAIT
+        with scratch_folder() as folder:
+            path = folder / PORTRAIT
             path.write_bytes(photo)
             try:
                 return find(request, path, self._portraits)
             except KptalkError as error:
-                return Failure(_without_paths(error, Path(name)))
+                return Failure(_without_paths(error, folder))
 
 
 def _fence_in(settings: Settings) -> None:
