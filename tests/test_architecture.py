@@ -67,12 +67,12 @@ BUDGET = {
     "weights": 1149,
     "train": 5839,
     "evaluate": 3366,
-    "cli": 2032,
+    "cli": 2035,
     "serve": 3270,
     "batch": 1319,
     "top level": 2600,
 }
-WHOLE_BUDGET = 32_302
+WHOLE_BUDGET = 32_305
 
 
 def name_of(path: Path) -> str:

@@ -12,11 +12,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import typer
 from commands import refused
 from PIL import Image
 from recordings import tone, write_clip, write_sound
 from skimage import data
 
+from kptalk.cli.app import app
 from kptalk.cli.process import Stopped
 from kptalk.files import partial_path
 from kptalk.media.clip import probe
@@ -203,6 +205,13 @@ def test_without_arguments_the_help_is_shown(kptalk):
     status, out, err = kptalk()
     assert (status, err) == (2, "")
     assert "animate" in out
+
+
+@pytest.mark.parametrize("command", ["animate", "batch", "reenact", "evaluate"])
+def test_arguments_come_before_options(command):
+    commands = typer.main.get_command(app).commands
+    kinds = [each.param_type_name for each in commands[command].get_params(typer.Context(commands[command]))]
+    assert kinds == sorted(kinds)
 
 
 def test_version(kptalk):

@@ -197,7 +197,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class Grouped(TyperCommand):
-    """A command whose help shows the groups of options in one order, and ``--help`` in the last."""
+    """A command whose help shows arguments, then the groups of options in one order, and ``--help`` in the last."""
 
     def get_help_option(self, ctx: Any) -> Any:
         found = super().get_help_option(ctx)
@@ -206,4 +206,7 @@ class Grouped(TyperCommand):
         return found
 
     def get_params(self, ctx: Any) -> Any:
-        return sorted(super().get_params(ctx), key=lambda each: GROUPS.index(each.rich_help_panel or GROUPS[0]))
+        def place(each: Any) -> tuple[bool, int]:
+            return each.param_type_name != "argument", GROUPS.index(each.rich_help_panel or GROUPS[0])
+
+        return sorted(super().get_params(ctx), key=place)
