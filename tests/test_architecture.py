@@ -65,14 +65,14 @@ BUDGET = {
     "render": 2895,
     "methods": 557,
     "weights": 1149,
-    "train": 5839,
+    "train": 5841,
     "evaluate": 3366,
     "cli": 2035,
     "serve": 3270,
     "batch": 1319,
     "top level": 2600,
 }
-WHOLE_BUDGET = 32_305
+WHOLE_BUDGET = 32_307
 
 
 def name_of(path: Path) -> str:

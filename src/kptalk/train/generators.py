@@ -1,7 +1,9 @@
 """Other generators with the denoiser's backbone, to compare diffusion with: a VAE, a GAN, and both together.
 
-All draw a window of motion in one pass from one code for the whole window, on the conditions that the denoiser has. The
-VAE's code is what an encoder reads from the real window; the critic of the GAN sees windows with their conditions.
+All draw a window of motion in one pass from one code for the whole window, on the conditions that the denoiser has, and
+are trained by the squared error to the real window. The VAE's code is what an encoder reads from that window; the GAN's
+critic sees windows with their conditions. (A critic alone was tried with the hinge loss and with least squares: motion
+grew without bound, for the backbone normalizes what it sees.)
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from kptalk.train.motion import loss as denoiser_loss
 
 KINDS = ("diffusion", "VAE", "GAN", "VAE+GAN")
 DIVERGENCE_WEIGHT = 1e-3  # of the code's divergence from a normal distribution, against the mean squared error
-CRITIC_WEIGHT = 0.1  # of what the critic finds wrong, beside a squared error
+CRITIC_WEIGHT = 0.1  # of what the critic finds wrong, against the same
 
 
 class OneStepGenerator(nn.Module):
@@ -80,26 +82,26 @@ def loss(kind: str, data: MotionData) -> Loss:
         assert isinstance(model, OneStepGenerator)
         device = next(model.parameters()).device
         references, frames, audio, _, noise = sampler.batch(draw, device)
-        total, code = torch.zeros((), device=device), noise[:, 0]
+        code = noise[:, 0]
         with draw.autocast(device):
             if model.encoder is not None:
                 mean, log_variance = (each.float() for each in model.encode(references, frames, audio))
                 code = mean + code * (log_variance / 2).exp()
                 divergence = (mean**2 + log_variance.exp() - 1 - log_variance).sum(-1).mean() / 2
-                total = total + DIVERGENCE_WEIGHT * divergence
             drawn = model.generate(references, audio, code).float()
+        total = ((drawn - frames) ** 2 * channels.to(device)).mean()
         if model.encoder is not None:
-            total = total + ((drawn - frames) ** 2 * channels.to(device)).mean()
+            total = total + DIVERGENCE_WEIGHT * divergence
         if model.critic is None:
             return total
         with draw.autocast(device):
-            # least squares (Mao et al. 2017): with the hinge loss verdicts and motion grew without bound
+            # least squares (Mao et al. 2017)
             own = (model.judge(references, frames, audio) - 1).square().mean()
             own = own + model.judge(references, drawn.detach(), audio).square().mean()
             model.critic.requires_grad_(False)
             found = (model.judge(references, drawn, audio) - 1).square().mean()
             model.critic.requires_grad_(True)
-        return total + own + (CRITIC_WEIGHT if model.encoder is not None else 1.0) * found
+        return total + own + CRITIC_WEIGHT * found
 
     return batch_loss
 
