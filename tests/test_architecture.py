@@ -67,12 +67,12 @@ BUDGET = {
     "weights": 1149,
     "train": 5841,
     "evaluate": 3366,
-    "cli": 2035,
+    "cli": 2043,
     "serve": 3270,
     "batch": 1319,
     "top level": 2600,
 }
-WHOLE_BUDGET = 32_307
+WHOLE_BUDGET = 32_315
 
 
 def name_of(path: Path) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from kptalk.cli import options
+from kptalk.cli import options, process
 from kptalk.cli.console import loading, output
 from kptalk.cli.train import training_line
 from kptalk.errors import OptionError
@@ -37,7 +37,8 @@ def ablate(
         numbers = [int(number) for number in tables.split(",")]
     except ValueError as error:
         raise OptionError(f"tables is {tables}: give numbers such as 3,4") from error
-    with training_line("ablation") as (_, pace):
+    unfinished = f"the same command goes on, {folder} is not finished"
+    with process.outcome(lambda: unfinished), training_line("ablation") as (_, pace):
         page = run(
             data,
             folder,

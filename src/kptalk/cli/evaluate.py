@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kptalk.cli import console, options
+from kptalk.cli import console, options, process
 from kptalk.errors import OptionError
 
 study = typer.Typer(no_args_is_help=True, help="A blind side-by-side study with people.")
@@ -59,7 +59,7 @@ def evaluate(
         from kptalk.evaluate import clips as videos
         from kptalk.evaluate.generate import PROTOCOL_SECONDS, generate_videos
         from kptalk.evaluate.metrics.registry import available_metrics, open_metrics
-        from kptalk.evaluate.report.files import GENERATED, open_report, write_report
+        from kptalk.evaluate.report.files import GENERATED, JOURNAL, open_report, write_report
         from kptalk.evaluate.report.table import notes, paired_table, table
         from kptalk.evaluate.result import REAL
         from kptalk.evaluate.run import evaluate as run
@@ -86,7 +86,12 @@ def evaluate(
     videos.require_speech(truth)
     how = Options(seed=seed, steps=steps)
     limit = (PROTOCOL_SECONDS if clips else None) if seconds is None else seconds or None
-    with console.progress_bars(quiet) as on_progress:
+
+    def kept() -> str:
+        begun = any((output / name).exists() for name in (JOURNAL, GENERATED))
+        return f"no report was written, what was made so far is in {output}" if begun else process.NOTHING
+
+    with process.outcome(kept), console.progress_bars(quiet) as on_progress:
         pipeline = console.load_pipeline(model, device, precision, on_progress) if clips else None
         journal = open_report(output, overwrite)
         if pipeline:

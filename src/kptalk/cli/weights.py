@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kptalk.cli import options
+from kptalk.cli import options, process
 from kptalk.cli.console import errors, output, say
-from kptalk.cli.process import FAILED
 from kptalk.errors import WeightsError
 
 if TYPE_CHECKING:
     from kptalk.weights.official import Outcome
 
+UNFINISHED = "the same command goes on"
 NAMES_HELP = "Names that 'kptalk models official' shows, or the sets 'official' and 'evaluate'."
 
 
@@ -47,7 +47,8 @@ def pull(
     licences = official.unaccepted(entry for entry in entries if not converted_path(entry).is_file())
     if licences and not accept_licence:
         raise WeightsError(f"read these licences, then run again with --accept-licence: {'; '.join(licences)}")
-    _report(official.pull(names or ["official"], accept_licence))
+    with process.outcome(lambda: UNFINISHED):
+        _report(official.pull(names or ["official"], accept_licence))
 
 
 @app.command(cls=options.Grouped)
@@ -57,7 +58,8 @@ def convert(
     """Convert your own copies of official files; they are known by their file names."""
     from kptalk.weights import official
 
-    _report(official.convert(path))
+    with process.outcome(lambda: UNFINISHED):
+        _report(official.convert(path))
 
 
 @app.command(cls=options.Grouped)
@@ -80,5 +82,5 @@ def _report(outcomes: Iterable[Outcome]) -> int:
         else:
             say("error", f"{outcome.name}: {outcome.detail}")
     if not ok:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(process.FAILED)
     return count
