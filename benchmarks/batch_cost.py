@@ -22,7 +22,8 @@ from common import portrait, recording
 
 from kptalk.batch.jobs import Checker
 from kptalk.batch.storage import storage_of
-from kptalk.batch.worker import Maker, Task, digest_of_model
+from kptalk.batch.worker import Maker, Task
+from kptalk.weights.model import open_model
 
 MINUTES = 1_000_000
 BYTES_A_ROW = 180  # of results.csv, by benchmarks/batch_million.py
@@ -42,7 +43,7 @@ def main() -> None:
         read = sum(Path(row[kind]).stat().st_size for kind in ("portrait", "speech"))
         storage = storage_of(folder / "out")
         storage.open()
-        maker, checker = Maker(storage, {"embedded": digest_of_model("embedded")}, "cpu"), Checker(folder, {})
+        maker, checker = Maker(storage, {"embedded": open_model("embedded").digest()}, "cpu"), Checker(folder, {})
         short = recording(folder, 1)
         maker(Task(checker.check(1, {**row, "speech": short})))
         torch.set_num_threads(arguments.threads)

@@ -40,12 +40,13 @@ from kptalk.batch import run_batch
 from kptalk.batch.jobs import Checker
 from kptalk.batch.results import Result
 from kptalk.batch.storage import Folder
-from kptalk.batch.worker import Maker, Task, digest_of_model
+from kptalk.batch.worker import Maker, Task
 from kptalk.engine import map_rows
 from kptalk.errors import Cancelled, KptalkError
 from kptalk.media.audio import Speech
 from kptalk.media.watermark_reader import read_watermark
 from kptalk.pipeline import Pipeline
+from kptalk.weights.model import open_model
 
 MOST_SLOPE = 20.0  # MB an hour
 COLUMNS = (
@@ -197,7 +198,7 @@ class Batch:
         folder.mkdir()
         self.storage = Folder(folder / "rows")
         self.storage.open()
-        build = partial(Maker, self.storage, {"embedded": digest_of_model("embedded")})
+        build = partial(Maker, self.storage, {"embedded": open_model("embedded").digest()})
         self.made = map_rows(build, self.tasks(), jobs=1)
         self.close = self.made.close
 

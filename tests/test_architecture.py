@@ -64,15 +64,15 @@ BUDGET = {
     "motion": 2823,
     "render": 2895,
     "methods": 557,
-    "weights": 1149,
+    "weights": 1161,
     "train": 5841,
-    "evaluate": 3366,
-    "cli": 2043,
+    "evaluate": 3438,
+    "cli": 2059,
     "serve": 3270,
-    "batch": 1319,
+    "batch": 1305,
     "top level": 2600,
 }
-WHOLE_BUDGET = 32_315
+WHOLE_BUDGET = 32_401
 
 
 def name_of(path: Path) -> str:

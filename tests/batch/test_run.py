@@ -232,7 +232,7 @@ def test_workers_without_the_folder_send_their_files(drawn, jobs, source, tmp_pa
     storage = storage_of(tmp_path / "unseen")
     storage.shared = False
     storage.open()
-    models = {"embedded": run.digest_of_model("embedded")}
+    models = {"embedded": run.open_model("embedded").digest()}
     maker = Maker(storage, models)
     job = run.Checker(source, {}).check(
         1, {"portrait": "anna.png", "speech": "short.wav", "seed": 1, "output": "a.mp4"}

@@ -11,6 +11,7 @@ from fakes import facemesh_space, fake_pipeline
 from media_shared import CLIPS
 from recordings import tone, write_clip
 
+from kptalk.cli.process import Stopped
 from kptalk.motion.generator import WindowGrid
 from kptalk.pipeline import Pipeline
 
@@ -115,6 +116,31 @@ def test_seams_are_looked_for_where_the_generator_joins_its_windows(kptalk, fold
     assert kptalk("evaluate", "--clips", truth, "-o", tmp_path / "report", "--quiet") == (0, "", "")
     (seams,) = (c for c in json.loads((tmp_path / "report/report.json").read_text())["columns"] if c["key"] == "seams")
     assert f"join at frame {joins.first} and every {joins.stride} frames" in seams["about"]
+
+
+def test_an_interrupted_evaluation_goes_on(kptalk, tmp_path, monkeypatch):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    (clips / "grid_flbbc_1.mp4").write_bytes((CLIPS / "grid_flbbc_1.mp4").read_bytes())
+    pipeline = fake_pipeline(facemesh_space())
+    monkeypatch.setattr(Pipeline, "from_pretrained", lambda *_: pipeline)
+    command = ("evaluate", "--clips", clips, "-o", tmp_path / "report", "--seconds", "0.4", "--quiet")
+
+    def stop(*_, **__):
+        raise Stopped
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kptalk.evaluate.run.evaluate", stop)
+        status, _, err = kptalk(*command)
+    assert (status, err) == (130, f"kptalk: stopped: the same command goes on, {tmp_path / 'report'} is not finished\n")
+    (video,) = (tmp_path / "report/generated").glob("*.mp4")
+    made = video.stat().st_mtime_ns
+    assert refused(kptalk(*command, "--seed", "9"), "holds a report already")
+    assert kptalk(*command)[0] == 0
+    assert video.stat().st_mtime_ns == made
+    assert refused(kptalk(*command), "holds a report already")
+    assert kptalk(*command, "--overwrite")[0] == 0
+    assert video.stat().st_mtime_ns != made
 
 
 @pytest.mark.slow

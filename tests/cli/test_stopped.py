@@ -44,5 +44,5 @@ def test_an_evaluation(stopped, tmp_path, begun):
 
     argv = ["evaluate", "--clips", CLIPS, "-o", tmp_path / "report"]
     said = stopped("kptalk.evaluate.generate.generate_videos", *argv, after=stop_later)
-    kept = f"no report was written, what was made so far is in {tmp_path / 'report'}"
+    kept = f"the same command goes on, {tmp_path / 'report'} is not finished"
     assert said == f"kptalk: stopped: {kept if begun else 'nothing was written'}"

@@ -9,7 +9,8 @@ from media_shared import CLIPS
 from recordings import tone, write_clip
 
 from kptalk.evaluate.generate import generate_videos
-from kptalk.evaluate.speed import read_timings
+from kptalk.evaluate.made import goes_on
+from kptalk.evaluate.speed import Timing, read_timings
 from kptalk.media.clip import probe, read_frames
 
 
@@ -54,6 +55,46 @@ def test_pictures_that_are_measured_have_no_watermark(clips, tmp_path, monkeypat
     monkeypatch.setattr("kptalk.media.encoder.Marker", None)  # cannot be called
     method = generate_videos(fake_pipeline(facemesh_space()), clips[:1], tmp_path, name="fake", seconds=0.2)
     assert method.failures == {}
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_an_interrupted_run_goes_on(clips, tmp_path, monkeypatch):
+    """Only what is missing is made; all of it where the recipe or the clip is another."""
+    begun = []
+
+    def stub(_, clip, path, *__):
+        begun.append(clip.name)
+        path.write_bytes(clip.name.encode())
+        return Timing(25, 1.0, 0.5, 0.1, 100.0)
+
+    def stop(_, done, __):
+        if done == 1:
+            raise Interrupted
+
+    monkeypatch.setattr("kptalk.evaluate.generate._generate", stub)
+    folder = tmp_path / "made"
+
+    def generate(recipe, on_progress=None):
+        begun.clear()
+        generate_videos(None, clips, folder, name="a", recipe=recipe, on_progress=on_progress)
+        return begun, set(read_timings(folder))
+
+    names = [clip.name for clip in clips]
+    with pytest.raises(Interrupted):
+        generate("a", stop)
+    assert goes_on(folder, "a")
+    assert not goes_on(folder, "b")
+    assert generate("a") == (names[1:], set(names))
+    assert generate("a") == ([], set(names))
+    (folder / names[0]).unlink()
+    clips[1].write_bytes(b"another")
+    assert generate("a") == (names, set(names))
+    assert generate("b") == (names, set(names))
+    (folder / "made.json").write_bytes(b"[")
+    assert generate("b") == (names, set(names))
 
 
 @pytest.mark.slow

@@ -18,12 +18,13 @@ from kptalk.batch.jobs import Checker, Job, Row, read_rows
 from kptalk.batch.results import DONE, FAILED, Result
 from kptalk.batch.storage import UNFINISHED, Folder, Remote, storage_of
 from kptalk.batch.table import Table
-from kptalk.batch.worker import Made, Maker, Task, contents_of, delivered_names, digest_of, digest_of_model
+from kptalk.batch.worker import Made, Maker, Task, contents_of, delivered_names, digest_of
 from kptalk.cluster import Cluster
 from kptalk.engine import Outcome, check_engine, map_rows
 from kptalk.errors import InputError, KptalkError, OutputError, WorkerDied
 from kptalk.files import VIDEO_SUFFIX, explain, sha256
 from kptalk.provenance.signing import Signer
+from kptalk.weights.model import open_model
 
 TRIES = 4  # workers that may die at a row: most are killed for other reasons than the row
 
@@ -103,7 +104,7 @@ def run_batch(
                 table.put(bad)
                 done += 1
                 yield Progress(done, total, bad, known is not None)
-            models = {model: digest_of_model(model) for model in table.models()}
+            models = {model: open_model(model).digest() for model in table.models()}
             check_engine(engine)
             with Cluster(address) if engine == "ray" else nullcontext() as machines:
                 ships = machines is not None and _look_around(machines, table.first(), storage)

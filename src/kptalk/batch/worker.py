@@ -254,18 +254,3 @@ def delivered_names(job: Job, digest: str) -> tuple[str, ...]:
         hashlib.sha256(f"{digest} {output}".encode(errors="surrogateescape")).hexdigest() + Path(output).suffix.lower()
         for output in job.outputs
     )
-
-
-def digest_of_model(name: str) -> str:
-    """SHA-256 of a model's files.
-
-    Raises:
-        WeightsError: there is no such model, or it lacks files.
-    """
-    from kptalk.weights.model import open_model
-
-    folder = open_model(name)
-    folder.require_all()
-    there = {what: path for what in folder.card.files if (path := folder.optional_file(what)) is not None}
-    facts = [folder.method, folder.card.head, {what: sha256(path) for what, path in there.items()}]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

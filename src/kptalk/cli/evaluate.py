@@ -1,5 +1,6 @@
 """``kptalk evaluate`` and ``kptalk study``."""
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -65,6 +66,8 @@ def evaluate(
         from kptalk.evaluate.run import evaluate as run
         from kptalk.motion.generator import WindowGrid
         from kptalk.options import Options
+        from kptalk.version import __version__
+        from kptalk.weights.model import open_model
 
     given = generated or []
     if clips is None and (real is None or not given):
@@ -88,16 +91,29 @@ def evaluate(
     limit = (PROTOCOL_SECONDS if clips else None) if seconds is None else seconds or None
 
     def kept() -> str:
-        begun = any((output / name).exists() for name in (JOURNAL, GENERATED))
-        return f"no report was written, what was made so far is in {output}" if begun else process.NOTHING
+        if not any((output / name).exists() for name in (JOURNAL, GENERATED)):
+            return process.NOTHING
+        again = clips is not None and not overwrite
+        return f"{'the same command goes on' if again else 'no report was written'}, {output} is not finished"
 
     with process.outcome(kept), console.progress_bars(quiet) as on_progress:
         pipeline = console.load_pipeline(model, device, precision, on_progress) if clips else None
-        journal = open_report(output, overwrite)
+        how_made = [open_model(model).digest(), device, precision, seed, steps, limit, __version__] if clips else None
+        recipe = json.dumps(how_made) if how_made else None
+        journal = open_report(output, overwrite, recipe)
         if pipeline:
             name, made = Path(model).resolve().name, output / GENERATED
             methods = [
-                generate_videos(pipeline, truth, made, name=name, options=how, seconds=limit, on_progress=on_progress)
+                generate_videos(
+                    pipeline,
+                    truth,
+                    made,
+                    name=name,
+                    options=how,
+                    seconds=limit,
+                    recipe=recipe,
+                    on_progress=on_progress,
+                )
             ]
         grid = pipeline.method.generator.grid if pipeline else WindowGrid(window, window)
         metrics, unavailable = open_metrics(grid, arcface)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from kptalk.errors import AudioError, InputError, OptionError
 from kptalk.evaluate.clips import VideoFolder
+from kptalk.evaluate.made import MadeVideos
 from kptalk.evaluate.metric import FPS, RATE
 from kptalk.evaluate.sampling import read_audio
-from kptalk.evaluate.speed import Timing, write_timings
+from kptalk.evaluate.speed import Timing, read_timings, write_timings
 from kptalk.files import make_folder
 from kptalk.job import Progress
 from kptalk.media.audio import Speech
@@ -29,6 +30,7 @@ def generate_videos(
     name: str,
     options: Options | None = None,
     seconds: float | None = PROTOCOL_SECONDS,
+    recipe: str | None = None,
     on_progress: Progress | None = None,
 ) -> VideoFolder:
     """Animate every clip's first frame with the clip's own sound, and measure how long that takes.
@@ -39,10 +41,12 @@ def generate_videos(
     Args:
         pipeline: the models.
         clips: real videos with sound.
-        folder: where the videos go, under the clips' names, with ``timing.json``. What is there is replaced.
+        folder: where the videos go, under the clips' names, with ``timing.json``. What is there is replaced, but for
+            what an earlier call with the same recipe has made of the same clips.
         name: of the method, for the report.
         options: how videos are made; the frame rate is always 25, and nothing is hidden in the picture.
         seconds: of every clip; None for all.
+        recipe: a text that changes with model, options and seconds; None to keep nothing.
         on_progress: called after every clip.
 
     Raises:
@@ -53,16 +57,20 @@ def generate_videos(
     if any(clip.parent.samefile(folder) for clip in clips):
         raise OptionError(f"the videos to generate would replace the real ones in {folder}: give another folder")
     options = replace(options or Options(), fps=FPS, watermark=False)  # what is measured is the method's own picture
-    timings: dict[str, Timing] = {}
+    made = MadeVideos(folder, recipe) if recipe is not None else None
+    known = read_timings(folder) if made else {}
+    timings = {clip.name: known[clip.name] for clip in clips if made and clip.name in known and made.has(clip)}
     failures: dict[str, str] = {}
     write_timings(folder, timings)
     for number, clip in enumerate(clips):
         try:
-            timings[clip.name] = _generate(pipeline, clip, folder / clip.name, options, seconds)
+            if clip.name not in timings:
+                timings[clip.name] = _generate(pipeline, clip, folder / clip.name, options, seconds)
+                write_timings(folder, timings)
+                if made:
+                    made.add(clip)
         except InputError as error:
             failures[clip.name] = str(error)
-        else:
-            write_timings(folder, timings)
         if on_progress:
             on_progress("generating", number + 1, len(clips))
     return VideoFolder(name, folder, failures)

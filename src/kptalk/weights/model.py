@@ -1,5 +1,6 @@
 """A model is a folder that knows what it is: ``model.json`` names its method, its files and its licence."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kptalk.errors import WeightsError
-from kptalk.files import explain, write_bytes
+from kptalk.files import explain, sha256, write_bytes
 from kptalk.types import Array
 from kptalk.weights.header import embedded_folder, read_header
 from kptalk.weights.registry import ENTRIES, weights_folder
@@ -104,6 +105,17 @@ class ModelFolder:
         if names := self.missing():
             get = ": run `kptalk weights pull`, or `kptalk weights convert FOLDER` with your own copies"
             raise WeightsError(f"missing {self.name} weights: {', '.join(names)}{get if self.official else ''}")
+
+    def digest(self) -> str:
+        """SHA-256 of all that the model is.
+
+        Raises:
+            WeightsError: files are missing, or cannot be read.
+        """
+        self.require_all()
+        there = {what: path for what in self.card.files if (path := self.optional_file(what)) is not None}
+        facts = [self.method, self.card.head, {what: sha256(path) for what, path in there.items()}]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def size(self) -> int:
         """Bytes of the files that are here."""
