@@ -70,9 +70,9 @@ BUDGET = {
     "cli": 2059,
     "serve": 3270,
     "batch": 1305,
-    "top level": 2600,
+    "top level": 2615,
 }
-WHOLE_BUDGET = 32_401
+WHOLE_BUDGET = 32_416
 
 
 def name_of(path: Path) -> str:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -177,6 +178,23 @@ def test_every_machine_of_a_cluster_is_asked(ray_cluster):
         assert machines.count("CPU") >= 2
         assert machines.everywhere(os.getpid) != []
         assert os.getpid() not in machines.everywhere(os.getpid)
+
+
+@pytest.mark.parametrize(
+    ("address", "job", "named"), [(None, "", None), ("auto", "", "auto"), (None, "[::1]:1", "::1")]
+)
+def test_a_cluster_that_has_died_here_is_not_waited_for(address, job, named, monkeypatch, tmp_path):
+    ray = pytest.importorskip("ray")
+    began = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **given: began.append(given["address"]))
+    monkeypatch.setenv("RAY_ADDRESS", job)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    with pytest.raises(OptionError, match=f"{named}.*: no Ray cluster") if named else nullcontext():
+        Cluster(address)
+    assert began == ([] if named else ["local"])
 
 
 @pytest.mark.slow

@@ -1,10 +1,12 @@
 """A Ray cluster, as this process is connected to it."""
 
+import os
 import signal
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -33,8 +35,12 @@ class Cluster:
         self.ray = ray
         self.ours = not ray.is_initialized()
         if self.ours:
-            if address not in (None, "auto", "local"):
-                _require_answer(address)
+            job = os.environ.get("RAY_ADDRESS") or None
+            asked = job or _last_started() if address in (None, "auto") else address
+            if asked not in (None, "auto", "local") and not _answers(asked):
+                if address or job:
+                    raise OptionError(f"address is {address or job!r}: no Ray cluster answers there")
+                address = "local"  # the last cluster here has died without a word
             main = threading.current_thread() is threading.main_thread()
             before = signal.getsignal(signal.SIGTERM)
             try:
@@ -70,15 +76,24 @@ class Cluster:
         return found
 
 
-def _require_answer(address: str) -> None:
-    """Ask before Ray does, which waits for more than a minute."""
+def _last_started() -> str | None:
+    """The cluster that Ray remembers to have started on this machine."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    with suppress(OSError):
+        return Path(folder, "ray", "ray_current_cluster").read_text().strip() or None
+    return None
+
+
+def _answers(address: str) -> bool:
+    """Whether anything listens there; Ray itself would wait for more than a minute."""
     client = address.startswith("ray://")
     try:
         parts = urlsplit(address if "://" in address else f"//{address}")
         port = parts.port or (CLIENT_PORT if client else HEAD_PORT)
         socket.create_connection((parts.hostname or "", port), timeout=ANSWER).close()
-    except (OSError, ValueError) as error:
-        raise OptionError(f"address is {address!r}: no Ray cluster answers there") from error
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _call(function: Callable[[], Result]) -> Result:
