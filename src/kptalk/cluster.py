@@ -1,12 +1,10 @@
 """A Ray cluster, as this process is connected to it."""
 
-import os
 import signal
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -35,8 +33,8 @@ class Cluster:
         self.ray = ray
         self.ours = not ray.is_initialized()
         if self.ours:
-            job = os.environ.get("RAY_ADDRESS") or None
-            asked = job or _last_started() if address in (None, "auto") else address
+            job, last = _found_by_ray()
+            asked = job or last if address in (None, "auto") else address
             if asked not in (None, "auto", "local") and not _answers(asked):
                 if address or job:
                     raise OptionError(f"address is {address or job!r}: no Ray cluster answers there")
@@ -76,12 +74,14 @@ class Cluster:
         return found
 
 
-def _last_started() -> str | None:
-    """The cluster that Ray remembers to have started on this machine."""
-    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    with suppress(OSError):
-        return Path(folder, "ray", "ray_current_cluster").read_text().strip() or None
-    return None
+def _found_by_ray() -> tuple[str | None, str | None]:
+    """The addresses that Ray takes where none is given: of the job that this is, and of the last that began here."""
+    with suppress(ImportError, AttributeError, TypeError):  # they have no public names
+        from ray._private.services import find_bootstrap_address, get_ray_address_from_environment
+
+        last, found = find_bootstrap_address(None), get_ray_address_from_environment(None, None)
+        return found if found != last else None, last
+    return None, None
 
 
 def _answers(address: str) -> bool:
