@@ -1,6 +1,7 @@
 """Numeric fixtures of the reference, one converted official set for all, groups of tests, and one thread a worker."""
 
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -20,6 +21,8 @@ from kptalk.weights import official
 
 pytest_plugins = ["parity_fixtures", "space_fixtures"]
 torch.set_num_threads(1)
+# A shell's background jobs ignore Ctrl-C, and hand that on to the programs that are started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Two workers that compile librosa's functions at once, or one that is killed meanwhile, leave a cache that crashes.
 os.environ["NUMBA_CACHE_DIR"] = f"{gettempdir()}/numba-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 settings.register_profile("kptalk", deadline=None)  # two workers share the cores with whatever else runs
