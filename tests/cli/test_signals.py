@@ -26,8 +26,21 @@ def argv(tmp_path_factory):
     return [sys.executable, "-m", "kptalk", "animate", folder / "face.png", folder / "speech.wav", "--size", "128"]
 
 
+STARTED = []
+
+
 def start(argv, **kinds):
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kinds)
+    STARTED.append(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kinds))
+    return STARTED[-1]
+
+
+@pytest.fixture(autouse=True)
+def ended():
+    """A program that does not hear the signal fails its own test alone."""
+    yield
+    while STARTED:
+        with STARTED.pop() as running:
+            running.kill()
 
 
 def computed(running):
