@@ -41,6 +41,7 @@ from kptalk.batch.jobs import Checker
 from kptalk.batch.results import Result
 from kptalk.batch.storage import Folder
 from kptalk.batch.worker import Maker, Task
+from kptalk.device import release_memory
 from kptalk.engine import map_rows
 from kptalk.errors import Cancelled, KptalkError
 from kptalk.media.audio import Speech
@@ -263,6 +264,7 @@ def main() -> None:
             for work in works:
                 next(work)
             gc.collect()
+            release_memory()  # as workers do: what glibc keeps of freed memory goes up and down
             processes = os.getpid(), server.process.pid, server.worker, batch.worker
             memory, files = map(own_memory, processes), map(descriptors, processes)
             left = leftovers(folder)
