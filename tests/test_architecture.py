@@ -67,12 +67,12 @@ BUDGET = {
     "weights": 1161,
     "train": 5841,
     "evaluate": 3438,
-    "cli": 2059,
+    "cli": 2060,
     "serve": 3270,
     "batch": 1305,
     "top level": 2615,
 }
-WHOLE_BUDGET = 32_416
+WHOLE_BUDGET = 32_417
 
 
 def name_of(path: Path) -> str:

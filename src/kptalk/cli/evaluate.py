@@ -98,8 +98,9 @@ def evaluate(
 
     with process.outcome(kept), console.progress_bars(quiet) as on_progress:
         pipeline = console.load_pipeline(model, device, precision, on_progress) if clips else None
-        how_made = [open_model(model).digest(), device, precision, seed, steps, limit, __version__] if clips else None
-        recipe = json.dumps(how_made) if how_made else None
+        recipe = None
+        if clips:
+            recipe = json.dumps([open_model(model).digest(), device, precision, seed, steps, limit, __version__])
         journal = open_report(output, overwrite, recipe)
         if pipeline:
             name, made = Path(model).resolve().name, output / GENERATED
