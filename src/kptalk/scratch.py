@@ -1,4 +1,4 @@
-"""Folders for a while: gone with the work, and where the process was killed, gone with the next one's."""
+"""Temporary folders: removed with the work, and after a kill by whoever makes the next one."""
 
 import shutil
 import time

@@ -62,7 +62,7 @@ class Interrupted(Exception):
 
 
 def test_an_interrupted_run_goes_on(clips, tmp_path, monkeypatch):
-    """Only what is missing is made; all of it where the recipe or the clip is another."""
+    """Only what is missing is made; all of it where the key or the clip is another."""
     begun = []
 
     def stub(_, clip, path, *__):
@@ -77,9 +77,9 @@ def test_an_interrupted_run_goes_on(clips, tmp_path, monkeypatch):
     monkeypatch.setattr("kptalk.evaluate.generate._generate", stub)
     folder = tmp_path / "made"
 
-    def generate(recipe, on_progress=None):
+    def generate(cache_key, on_progress=None):
         begun.clear()
-        generate_videos(None, clips, folder, name="a", recipe=recipe, on_progress=on_progress)
+        generate_videos(None, clips, folder, name="a", cache_key=cache_key, on_progress=on_progress)
         return begun, set(read_timings(folder))
 
     names = [clip.name for clip in clips]

@@ -98,10 +98,10 @@ def evaluate(
 
     with process.outcome(kept), console.progress_bars(quiet) as on_progress:
         pipeline = console.load_pipeline(model, device, precision, on_progress) if clips else None
-        recipe = None
+        cache_key = None
         if clips:
-            recipe = json.dumps([open_model(model).digest(), device, precision, seed, steps, limit, __version__])
-        journal = open_report(output, overwrite, recipe)
+            cache_key = json.dumps([open_model(model).digest(), device, precision, seed, steps, limit, __version__])
+        journal = open_report(output, overwrite, cache_key)
         if pipeline:
             name, made = Path(model).resolve().name, output / GENERATED
             methods = [
@@ -112,7 +112,7 @@ def evaluate(
                     name=name,
                     options=how,
                     seconds=limit,
-                    recipe=recipe,
+                    cache_key=cache_key,
                     on_progress=on_progress,
                 )
             ]

@@ -30,7 +30,7 @@ def generate_videos(
     name: str,
     options: Options | None = None,
     seconds: float | None = PROTOCOL_SECONDS,
-    recipe: str | None = None,
+    cache_key: str | None = None,
     on_progress: Progress | None = None,
 ) -> VideoFolder:
     """Animate every clip's first frame with the clip's own sound, and measure how long that takes.
@@ -42,11 +42,11 @@ def generate_videos(
         pipeline: the models.
         clips: real videos with sound.
         folder: where the videos go, under the clips' names, with ``timing.json``. What is there is replaced, but for
-            what an earlier call with the same recipe has made of the same clips.
+            what an earlier call with the same cache key has made of the same clips.
         name: of the method, for the report.
         options: how videos are made; the frame rate is always 25, and nothing is hidden in the picture.
         seconds: of every clip; None for all.
-        recipe: a text that changes with model, options and seconds; None to keep nothing.
+        cache_key: a text that changes with model, options and seconds; None to keep nothing.
         on_progress: called after every clip.
 
     Raises:
@@ -57,7 +57,7 @@ def generate_videos(
     if any(clip.parent.samefile(folder) for clip in clips):
         raise OptionError(f"the videos to generate would replace the real ones in {folder}: give another folder")
     options = replace(options or Options(), fps=FPS, watermark=False)  # what is measured is the method's own picture
-    made = MadeVideos(folder, recipe) if recipe is not None else None
+    made = MadeVideos(folder, cache_key) if cache_key is not None else None
     known = read_timings(folder) if made else {}
     timings = {clip.name: known[clip.name] for clip in clips if made and clip.name in known and made.has(clip)}
     failures: dict[str, str] = {}

@@ -10,15 +10,15 @@ MADE = "made.json"
 
 
 class MadeVideos:
-    """The videos in a folder that were made by one recipe: a text that changes with model and options.
+    """The videos in a folder that were made with one cache key: a text that changes with model and options.
 
     Raises:
         OutputError: they cannot be noted there.
     """
 
-    def __init__(self, folder: Path, recipe: str) -> None:
-        self._path, self._recipe = folder / MADE, recipe
-        self._clips = _read(self._path, recipe) or {}
+    def __init__(self, folder: Path, cache_key: str) -> None:
+        self._path, self._cache_key = folder / MADE, cache_key
+        self._clips = _read(self._path, cache_key) or {}
         self._write()
 
     def has(self, clip: Path) -> bool:
@@ -41,17 +41,17 @@ class MadeVideos:
         self._write()
 
     def _write(self) -> None:
-        write_bytes(self._path, json.dumps({"recipe": self._recipe, "clips": self._clips}, indent=1).encode())
+        write_bytes(self._path, json.dumps({"key": self._cache_key, "clips": self._clips}, indent=1).encode())
 
 
-def goes_on(folder: Path, recipe: str) -> bool:
-    """Whether videos in a folder were made by a recipe."""
-    return _read(folder / MADE, recipe) is not None
+def goes_on(folder: Path, cache_key: str) -> bool:
+    """Whether videos in a folder were made with a cache key."""
+    return _read(folder / MADE, cache_key) is not None
 
 
-def _read(path: Path, recipe: str) -> dict[str, str] | None:
+def _read(path: Path, cache_key: str) -> dict[str, str] | None:
     try:
         found = json.loads(path.read_text())
-        return dict(found["clips"]) if found["recipe"] == recipe else None
+        return dict(found["clips"]) if found["key"] == cache_key else None
     except (OSError, ValueError, TypeError, KeyError, RecursionError):  # absent, or not ours
         return None

@@ -3,7 +3,7 @@
 All draw a window of motion in one pass from one code for the whole window, on the conditions that the denoiser has, and
 are trained by the squared error to the real window. The VAE's code is what an encoder reads from that window; the GAN's
 critic sees windows with their conditions. (A critic alone was tried with the hinge loss and with least squares: motion
-grew without bound, for the backbone normalizes what it sees.)
+grew without bound, probably since the layer norms of the backbone hide its size from the critic.)
 """
 
 from __future__ import annotations
