@@ -26,7 +26,7 @@ FORMAT = 1  # of the JSON file
 def open_report(folder: Path, overwrite: bool, cache_key: str | None = None) -> Path:
     """Make the folder. Old reports in it stay until the new ones replace them; other files are left alone.
 
-    Without ``overwrite``, what an interrupted run has generated with the same cache key is kept, see ``generate_videos``.
+    Without ``overwrite``, what an interrupted run has generated with the same cache key is kept (``generate_videos``).
 
     Returns:
         the journal of the run that comes, see ``evaluate``.
